@@ -1,0 +1,76 @@
+"""Calling any diffusers pipeline as its user does, with or without gradients."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import LineaError
+from .modules import is_denoiser, is_text_encoder
+
+
+def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
+    """What ``pipe(**arguments)`` computes, outside the no_grad that diffusers puts around ``__call__``.
+
+    Raises:
+        LineaError: a pipeline class whose ``__call__`` is not decorated that way.
+    """
+    call = getattr(type(pipe).__call__, "__wrapped__", None)
+    if call is None:
+        raise LineaError(
+            f"got a {type(pipe).__name__} whose __call__ has no undecorated form: expected a diffusers pipeline"
+        )
+    return call(pipe, **arguments)
+
+
+def accepts(pipe: Any, argument: str) -> bool:
+    """Whether a pipeline's ``__call__`` has an argument of this name."""
+    return argument in inspect.signature(type(pipe).__call__).parameters
+
+
+def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
+    """One generator per picture, so that a picture's noise depends on its own seed alone."""
+    return [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+
+def models_of(pipe: Any) -> list[nn.Module]:
+    """The text encoders and denoisers of a pipeline."""
+    return [
+        model
+        for name, model in pipe.components.items()
+        if isinstance(model, nn.Module) and (is_text_encoder(name) or is_denoiser(name))
+    ]
+
+
+@contextmanager
+def frozen(pipe: Any) -> Iterator[None]:
+    """Within the context no weight of the pipeline wants a gradient, its models are in evaluation mode and its
+    progress bar is off; afterwards all is as before."""
+    modules = [
+        module
+        for component in pipe.components.values()
+        if isinstance(component, nn.Module)
+        for module in component.modules()
+    ]
+    parameters = [parameter for module in modules for parameter in module.parameters(recurse=False)]
+    wanted = [parameter.requires_grad for parameter in parameters]
+    modes = [module.training for module in modules]
+    bar = dict(getattr(pipe, "_progress_bar_config", {}))
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        for module in modules:
+            module.training = False
+        pipe.set_progress_bar_config(disable=True)
+        yield
+    finally:
+        for parameter, flag in zip(parameters, wanted, strict=True):
+            parameter.requires_grad_(flag)
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+        pipe.set_progress_bar_config(**bar)

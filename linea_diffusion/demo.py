@@ -1,0 +1,34 @@
+"""The demonstration: learn one style on the embedded model, render a scored grid of unseen prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .concepts import load_concept
+from .grids import StyleGrid
+from .pipeline import LinEASDiffusionPipeline
+from .scoring import ClipScorer
+from .shapeland.truth import held_out_prompts
+from .storage import make_folder
+from .training import TrainingConfig, train_steering_maps
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def run_demo(style: str, out: Path, *, seed: int = 0, rows: int = 6, model: str = "shapeland-unet") -> StyleGrid:
+    """Write ``maps/``, ``grid.png`` and ``scores.csv`` into `out` and return the scored grid.
+
+    Raises:
+        LineaError: unknown style or model, or a folder that cannot be written.
+    """
+    concept = load_concept(style)
+    make_folder(out)
+    pipe = LinEASDiffusionPipeline.from_pretrained(model)
+    maps = train_steering_maps(pipe, concept, TrainingConfig(seed=seed))
+    maps.save_pretrained(out / "maps")
+    pipe.load_steering(maps, adapter_name=concept.name)
+    grid = StyleGrid.render(pipe, held_out_prompts(rows), STRENGTHS, seeds=seed, style=concept.name)
+    grid.score(ClipScorer(), concept)
+    grid.save(out / "grid.png")
+    grid.save_csv(out / "scores.csv")
+    return grid

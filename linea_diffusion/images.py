@@ -1,0 +1,47 @@
+"""Finding and opening pictures that a user names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from .errors import LineaError
+
+_ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The named files, and the pictures (PNG, JPEG, WebP) in the named folders, sorted within each.
+
+    Raises:
+        LineaError: a path that does not exist, or no picture at all.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise LineaError(f"got {str(path)!r}: expected an existing picture or folder")
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS) if path.is_dir() else [path]
+        found += inside
+    if not found:
+        raise LineaError(
+            f"got {', '.join(map(str, paths))}: expected at least one picture ({', '.join(sorted(_ENDINGS))})"
+        )
+    return found
+
+
+def open_images(paths: Sequence[Path]) -> list[Image.Image]:
+    """The pictures as RGB.
+
+    Raises:
+        LineaError: a file that is not a picture.
+    """
+    images = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                images.append(image.convert("RGB"))
+        except (UnidentifiedImageError, OSError) as error:
+            raise LineaError(f"got {str(path)!r}: expected a picture that Pillow reads ({error})") from None
+    return images

@@ -1,0 +1,114 @@
+"""Which activations are steered: modules of a pipeline by preset or pattern, under names that do not move."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from .errors import LineaError
+
+
+def canonical_name(name: str) -> str:
+    """A module's name without what torch.compile and transformers versions put in or leave out.
+
+    ``unet._orig_mod.mid_block`` -> ``unet.mid_block``; ``text_encoder.text_model.encoder`` -> ``text_encoder.encoder``.
+    """
+    parts = name.split(".")
+    return ".".join(
+        part for i, part in enumerate(parts) if part != "_orig_mod" and not (i == 1 and part == "text_model")
+    )
+
+
+def is_text_encoder(component: str) -> bool:
+    """Whether a pipeline component is a text encoder, by its name: text_encoder, text_encoder_2, ..."""
+    return component.startswith("text_encoder")
+
+
+def is_denoiser(component: str) -> bool:
+    """Whether a pipeline component predicts noise or velocity, by its name: unet, transformer, transformer_2, prior."""
+    return component.split("_", maxsplit=1)[0] in {"unet", "transformer", "prior"}
+
+
+def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Every module of the text encoders and denoisers of a diffusers pipeline, as (canonical name, module)."""
+    for component, model in pipe.components.items():
+        if isinstance(model, nn.Module) and (is_text_encoder(component) or is_denoiser(component)):
+            for name, module in model.named_modules(prefix=component):
+                yield canonical_name(name), module
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Whether a module is an attention layer: the innermost one whose class is named ...Attention."""
+    inner = (child for child in module.modules() if child is not module)
+    return _is_named(module, "Attention") and not any(_is_named(child, "Attention") for child in inner)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer: the innermost one with Norm in its class name."""
+    inner = (child for child in module.modules() if child is not module)
+    return "Norm" in type(module).__name__ and not any("Norm" in type(child).__name__ for child in inner)
+
+
+def _is_named(module: nn.Module, ending: str) -> bool:
+    return type(module).__name__.endswith(ending)
+
+
+PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
+    "attention": lambda name, module: is_attention(module),
+    "text-attention": lambda name, module: is_attention(module) and is_text_encoder(_component(name)),
+    "denoiser-attention": lambda name, module: is_attention(module) and is_denoiser(_component(name)),
+    "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
+    "norms": lambda name, module: is_norm(module) and is_denoiser(_component(name)),
+}
+"""Module choices by name: attention outputs of text encoders and denoiser (the default), of one of them, of the
+denoiser's cross-attention alone, and the denoiser's normalisation layers (the paper's choice)."""
+
+
+def _component(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -> dict[str, nn.Module]:
+    """The modules of a pipeline that presets or patterns choose.
+
+    Args:
+        pipe: a diffusers pipeline.
+        target_modules: one or several of `PRESETS`, or regular expressions that must match a whole canonical
+            name, such as ``unet.*norm.*``.
+
+    Returns:
+        Canonical name -> module, in the order in which the pipeline registers them.
+
+    Raises:
+        LineaError: an entry matches no module; the error names the nearest names.
+    """
+    named = dict(steerable_modules(pipe))
+    chosen: set[str] = set()
+    for entry in [target_modules] if isinstance(target_modules, str) else target_modules:
+        matches = {name for name, module in named.items() if _matcher(entry)(name, module)}
+        if not matches:
+            raise LineaError(
+                f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
+                f"or a regular expression for a whole module name; nearest: {nearest_name(entry, [*PRESETS, *named])}"
+            )
+        chosen |= matches
+    return {name: module for name, module in named.items() if name in chosen}
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """The most similar of some names, for error messages."""
+    return difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)[0]
+
+
+def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:
+    if entry in PRESETS:
+        return PRESETS[entry]
+    try:
+        pattern = re.compile(entry)
+    except re.error as error:
+        raise LineaError(f"got module pattern {entry!r}: expected a preset or a regular expression ({error})") from None
+    return lambda name, module: pattern.fullmatch(name) is not None

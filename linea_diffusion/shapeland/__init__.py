@@ -1,0 +1,24 @@
+"""Shapeland, the embedded world: pictures with known truth, and models trained on them that need no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .classifier import TruthClassifier
+
+WEIGHTS = Path(__file__).parent / "weights"
+MODELS = {"shapeland-unet": WEIGHTS / "shapeland-unet"}
+"""Embedded pipelines: name -> ordinary diffusers folder."""
+DEFAULT_ARGUMENTS = {"shapeland-unet": {"num_inference_steps": 8, "guidance_scale": 2.5}}
+"""What each embedded pipeline is best called with."""
+CLIPS = {"shapeland-clip": WEIGHTS / "shapeland-clip"}
+"""Embedded open_clip models: name -> folder with ``open_clip_config.json``."""
+
+
+def load_truth_classifier() -> TruthClassifier:
+    """The embedded `TruthClassifier`, which reads object, colour, style and amount off a picture."""
+    from .classifier import load_classifier
+
+    return load_classifier(WEIGHTS / "truth-classifier" / "model.safetensors")
