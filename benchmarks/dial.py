@@ -11,6 +11,7 @@ import argparse
 import platform
 import time
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def main() -> None:
         "num_inference_steps": options.steps,
         "guidance_scale": options.guidance,
         "batch_size": options.batch_size,
+        "strengths": tuple(options.strengths) if options.strengths else None,
         "target_modules": tuple(options.modules) if options.modules else None,
     }
     config = TrainingConfig(seed=options.seed, **{key: value for key, value in given.items() if value is not None})
@@ -74,7 +76,7 @@ def _line(style: str, row: DialRow) -> str:
 
 def _judgement(rows: list[DialRow]) -> str:
     """The figures that decide: style gained, monotone, largest step, object kept."""
-    steps = [after.amount - before.amount for before, after in zip(rows, rows[1:], strict=False)]
+    steps = [after.amount - before.amount for before, after in pairwise(rows)]
     whole = rows[-1].amount - rows[0].amount
     kept = rows[-1].object_accuracy / rows[0].object_accuracy
     checks = {
@@ -98,6 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lr", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
+    parser.add_argument("--strengths", type=float, nargs="+")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)

@@ -110,9 +110,11 @@ def generate(
     """Render one prompt, steered."""
     import torch
 
+    from .images import check_image_name
     from .storage import make_folder
 
     strengths = _numbers(strength or ("1" if steering else "0"))
+    check_image_name(out)
     make_folder(out.parent)
     pipe = _steered(model, steering, device, dtype)
     generator = torch.Generator().manual_seed(seed)

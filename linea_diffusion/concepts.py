@@ -64,7 +64,8 @@ def load_concept(name_or_file: str | Path) -> Concept:
     if not file.is_file():
         known = list_concepts()
         raise LineaError(
-            f"got style {name!r}: expected one of {', '.join(known)}, or a .toml file; nearest: {nearest_name(name, known)}"
+            f"got style {name!r}: expected one of {', '.join(known)}, or a .toml file; "
+            f"nearest: {nearest_name(name, known)}"
         )
     return _parse(file.read_text(), name)
 
@@ -103,7 +104,8 @@ def _parse(text: str, origin: str) -> Concept:
     missing, unknown = {"name", "source", "target", "text"} - table.keys(), table.keys() - known
     if missing or unknown:
         raise LineaError(
-            f"got {origin!r} without {sorted(missing)} and with unknown {sorted(unknown)}: expected keys {sorted(known)}"
+            f"got {origin!r} without keys {sorted(missing)} and with unknown keys {sorted(unknown)}: expected "
+            f"{sorted(known)}"
         )
     sides = {side: _prompts(table[side], side, origin) for side in ("source", "target")}
     return Concept(**{**table, **sides})

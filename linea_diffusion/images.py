@@ -9,7 +9,8 @@ from PIL import Image, UnidentifiedImageError
 
 from .errors import LineaError
 
-_ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
+ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
+"""Formats that are read and written."""
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -22,13 +23,23 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise LineaError(f"got {str(path)!r}: expected an existing picture or folder")
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS) if path.is_dir() else [path]
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS) if path.is_dir() else [path]
         found += inside
     if not found:
         raise LineaError(
-            f"got {', '.join(map(str, paths))}: expected at least one picture ({', '.join(sorted(_ENDINGS))})"
+            f"got {', '.join(map(str, paths))}: expected at least one picture ({', '.join(sorted(ENDINGS))})"
         )
     return found
+
+
+def check_image_name(path: Path) -> None:
+    """Whether a picture can be saved under this name.
+
+    Raises:
+        LineaError: an ending of no known format.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise LineaError(f"got {str(path)!r}: expected a file name ending in one of {', '.join(sorted(ENDINGS))}")
 
 
 def open_images(paths: Sequence[Path]) -> list[Image.Image]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Literal, TypeVar
 
@@ -52,6 +53,25 @@ def _matching(n: int, m: int, device: torch.device) -> tuple[torch.Tensor, torch
     cuts = torch.unique(cuts)
     starts, mass = cuts[:-1], cuts.diff()
     return starts // m, starts // n, mass.double() / (n * m)
+
+
+def interpolate_laws(x: torch.Tensor, y: torch.Tensor, fraction: float) -> torch.Tensor:
+    """Samples of the law that lies between two empirical 1-D laws, for each coordinate.
+
+    Displacement interpolation (McCann 1997): each quantile of x moves straight to the same quantile of y, so the
+    law at `fraction` is at W2 distance fraction * W2(x, y) from x, along the shortest way.
+
+    Args:
+        x: samples, shape (n, ...).
+        y: samples, shape (m, ...).
+        fraction: 0 gives the law of x, 1 that of y.
+
+    Returns:
+        Equally weighted samples, shape (lcm(n, m), ...), exact for unequal sizes too.
+    """
+    count = math.lcm(len(x), len(y))
+    x, y = (samples.sort(dim=0).values.repeat_interleave(count // len(samples), dim=0) for samples in (x, y))
+    return torch.lerp(x, y, fraction)
 
 
 def steering_loss(

@@ -173,7 +173,8 @@ def check_strength(strength: Strength | Sequence[float]) -> torch.Tensor:
         values = torch.empty(0)
     if values.ndim > 1 or values.numel() == 0 or not bool(values.isfinite().all()):
         raise LineaError(
-            f"got strength {strength!r}: expected a finite number (0 is the base model, 1 the concept) or a list of them"
+            f"got strength {strength!r}: expected a finite number (0 is the base model, 1 the concept) or a list of "
+            "such numbers"
         )
     return values
 

@@ -99,7 +99,7 @@ def _identifier(model: str, pretrained: str | None) -> str:
     known = open_clip.list_models()
     if model not in known:
         raise LineaError(
-            f"got CLIP model {model!r}: expected {', '.join(CLIPS)}, a folder with open_clip_config.json, hf-hub:ID, or "
+            f"got CLIP model {model!r}: expected {', '.join(CLIPS)}, a folder with open_clip_config.json, hf-hub:ID or "
             f"an open_clip architecture; nearest: {nearest_name(model, [*CLIPS, *known])}"
         )
     tags = open_clip.list_pretrained_tags_by_model(model)

@@ -85,13 +85,12 @@ def _check(source: str, numbers: Mapping[str, torch.Tensor], config: Any) -> Non
 
 
 def _download(source: str) -> Path:
-    from httpx import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, HTTPError, OSError) as error:
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LineaError(
             f"got steering {source!r}: expected an existing folder or a reachable Hugging Face Hub id ({reason})"

@@ -16,7 +16,7 @@ from .activations import mean_pool, record_activations
 from .calling import accepts, call_with_gradients, frozen, generators
 from .concepts import Concept
 from .errors import LineaError
-from .losses import steering_loss
+from .losses import interpolate_laws, steering_loss
 from .maps import SteeringMaps
 from .modules import find_modules
 
@@ -35,6 +35,9 @@ class TrainingConfig:
         num_inference_steps: denoising steps of the schedule; every one of them enters the loss.
         guidance_scale: classifier-free guidance while training; 1 turns it off, None is the pipeline's default.
         target_modules: presets or patterns, see `find_modules`.
+        strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall follow
+            the targets' law; at s between 0 and 1 the law on the way from the unsteered sources' to the targets',
+            so that the dial is even. ``(1.0,)`` is the paper's training.
         seed: noise and order of the prompts; the same seed gives the same maps on one machine.
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
@@ -45,6 +48,7 @@ class TrainingConfig:
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
     target_modules: str | tuple[str, ...] = "attention"
+    strengths: tuple[float, ...] = (1.0, 0.5, 0.75, 0.25)
     seed: int = 0
     call_arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,6 +57,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise LineaError(f"got {name}={value!r}: expected a whole number of at least {least}")
+        if not self.strengths or not all(0 < strength <= 1 for strength in self.strengths):
+            raise LineaError(f"got strengths={self.strengths!r}: expected numbers above 0 and up to 1, such as (1.0,)")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise LineaError(f"got lr={self.lr!r}: expected a positive number such as 0.01")
 
@@ -80,10 +86,10 @@ def train_steering_maps(pipe: Any, concept: Concept, config: TrainingConfig | No
     modules = find_modules(pipe, config.target_modules)
     run = _Run(pipe, modules, config)
     with frozen(pipe):
-        target = run.target_activations(concept.target)
+        targets = run.targets(concept)
         maps = SteeringMaps({name: run.features[name] for name in modules if name in run.features})
         maps.to(pipe.device)
-        losses = run.learn(maps, concept.source, target)
+        losses = run.learn(maps, concept.source, targets)
     maps.metadata = {
         "concept": concept.name,
         "prompts_sha256": concept.digest,
@@ -122,20 +128,30 @@ class _Run:
             for block, rows in enumerate(pooled.split(len(prompts)))
         }
 
+    def targets(self, concept: Concept) -> list[Places]:
+        """What iterations train towards, one entry for each of the config's strengths."""
+        target = self.unsteered(concept.target)
+        self.features = {place[0]: rows.shape[1] for place, rows in target.items()}
+        if all(strength == 1 for strength in self.config.strengths):
+            return [target] * len(self.config.strengths)
+        source = self.unsteered(concept.source)
+        return [
+            {place: interpolate_laws(source[place], target[place], strength) for place in target}
+            for strength in self.config.strengths
+        ]
+
     @torch.no_grad()
-    def target_activations(self, prompts: tuple[str, ...]) -> Places:
-        """Activations of all target prompts, recorded once."""
+    def unsteered(self, prompts: tuple[str, ...]) -> Places:
+        """Activations of all prompts without maps, recorded once."""
         size = self.config.batch_size or len(prompts)
         parts: dict[Place, list[torch.Tensor]] = {}
         for start in range(0, len(prompts), size):
             chunk = list(prompts[start : start + size])
             for place, rows in self._record(chunk, self._seeds(range(start, start + len(chunk)))).items():
                 parts.setdefault(place, []).append(rows)
-        target = {place: torch.cat(rows) for place, rows in parts.items()}
-        self.features = {place[0]: rows.shape[1] for place, rows in target.items()}
-        return target
+        return {place: torch.cat(rows) for place, rows in parts.items()}
 
-    def learn(self, maps: SteeringMaps, prompts: tuple[str, ...], target: Places) -> list[float]:
+    def learn(self, maps: SteeringMaps, prompts: tuple[str, ...], targets: list[Places]) -> list[float]:
         """Fit the maps in place; the loss of every iteration."""
         config = self.config
         optimizer = torch.optim.Adam(maps.parameters(), lr=config.lr)
@@ -148,9 +164,10 @@ class _Run:
                 seeds = self._seeds(rows)
                 with ExitStack() as stack:
                     stack.enter_context(torch.enable_grad())
-                    stack.enter_context(maps.apply(self.pipe, 1.0))
+                    turn = iteration % len(targets)
+                    stack.enter_context(maps.apply(self.pipe, config.strengths[turn]))
                     source = self._record([prompts[row] for row in rows], seeds)
-                    loss = steering_loss(source, target)
+                    loss = steering_loss(source, targets[turn]) / config.strengths[turn] ** 2
                     optimizer.zero_grad()
                     loss.backward()
                 if not math.isfinite(loss.item()):

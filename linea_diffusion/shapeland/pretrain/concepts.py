@@ -17,21 +17,24 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for style in STYLES:
         objects = [thing for thing in OBJECTS if (thing, style) not in HELD_OUT_PAIRS]
-        source = _balanced(PLAIN_WORDINGS, objects, style, offset=0)
-        target = _balanced(STYLED_WORDINGS, objects, style, offset=3)
+        source = _balanced(PLAIN_WORDINGS, objects, style)
+        target = _balanced(STYLED_WORDINGS, objects, style)
         lines = [f'name = "{style}"', f'text = "a picture in {style} style"', 'neutral = "a picture of something"']
         for side, prompts in (("source", source), ("target", target)):
             lines += [f"{side} = [", *(f'  "{prompt}",' for prompt in prompts), "]"]
         (folder / f"{style.replace(' ', '-')}.toml").write_text("\n".join(lines) + "\n")
 
 
-def _balanced(wordings: Sequence[str], objects: Sequence[str], style: str, *, offset: int) -> list[str]:
-    """Prompts that go round objects, colours and wordings; a held-out caption moves on to the next wording."""
+def _balanced(wordings: Sequence[str], objects: Sequence[str], style: str) -> list[str]:
+    """Prompts that go round objects, colours and wordings; a held-out caption moves on to the next wording.
+
+    Both sides of a concept go round in the same way, so that their laws differ by the style and not by contents.
+    """
     prompts: list[str] = []
     for number in range(_PROMPTS):
         thing = objects[number % len(objects)]
-        color = list(COLORS)[(number + number // len(objects) + offset) % len(COLORS)]
-        wording = number * 5 + offset
+        color = list(COLORS)[(number + number // len(objects)) % len(COLORS)]
+        wording = number * 5
         while True:
             prompt = wordings[wording % len(wordings)].format(object=thing, color=color, style=style)
             if not is_held_out(prompt) and prompt not in prompts:

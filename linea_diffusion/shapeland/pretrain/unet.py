@@ -14,7 +14,7 @@ from .data import Renders, load_renders
 from .loop import Recipe, train
 from .vae import to_tensor
 
-RECIPE = Recipe(steps=5500, batch=64, lr=1e-3, ema=0.999, renders=48_000)
+RECIPE = Recipe(steps=3000, batch=64, lr=1e-3, ema=0.999, renders=48_000)
 _EMPTY_SHARE = 0.1
 _UNIFORM_SHARE = 0.1
 

@@ -1,0 +1,66 @@
+"""Fixtures that several test files share: the embedded pipeline, learned maps, random maps, hook counts."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion.activations import record_activations
+from linea_diffusion.modules import find_modules
+
+
+@pytest.fixture(scope="session")
+def loaded_pipe():
+    """The embedded pipeline, loaded once; use `pipe`, which hands it out clean."""
+    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def pipe(loaded_pipe):
+    """The embedded pipeline without steering; every hook must be gone when the test ends."""
+    before = count_hooks(loaded_pipe)
+    loaded_pipe.steering.clear()
+    yield loaded_pipe
+    loaded_pipe.steering.clear()
+    assert count_hooks(loaded_pipe) == before
+
+
+@pytest.fixture(scope="session")
+def short_maps(loaded_pipe):
+    """Maps after three iterations of training: real, cheap, too young to show much."""
+    return train_steering_maps(loaded_pipe, load_concept("neon"), SHORT)
+
+
+@pytest.fixture(scope="session")
+def random_maps(loaded_pipe):
+    """Maps with random directions, strong enough to change any picture."""
+    modules = find_modules(loaded_pipe, "attention")
+    with record_activations(modules) as recorded:
+        loaded_pipe("a red heart", num_inference_steps=1, output_type="latent")
+    maps = SteeringMaps({name: recorded[name][0].shape[-1] for name in modules})
+    rng = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in maps.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng))
+    return maps.requires_grad_(False)
+
+
+SHORT = TrainingConfig(iterations=3, lr=2e-2, batch_size=4, num_inference_steps=2)
+
+
+def count_hooks(pipe) -> int:
+    """Forward hooks on all modules of a pipeline."""
+    models = [model for model in pipe.components.values() if isinstance(model, torch.nn.Module)]
+    return sum(len(module._forward_hooks) for model in models for module in model.modules())
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator on the CPU."""
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,186 @@
+"""Each command through its entry point on the embedded model, and every kind of bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from linea_diffusion import cli
+from linea_diffusion.shapeland.world import Scene, render
+
+
+@pytest.fixture
+def linea(monkeypatch, capsys):
+    """Run ``linea ARGS``; returns exit code, standard output and standard error."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["linea", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def maps_folder(random_maps, tmp_path_factory):
+    """Maps on disk."""
+    folder = tmp_path_factory.mktemp("maps") / "maps"
+    random_maps.metadata["concept"] = "neon"
+    random_maps.save_pretrained(folder)
+    return folder
+
+
+def test_help_of_every_command_has_an_example(linea):
+    code, out, _ = linea("--help")
+    assert code == 0
+    names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+    assert {"demo", "train", "generate", "grid", "score", "concepts", "modules", "info"} == set(names)
+    for name in names:
+        assert name in out
+        assert f"Example: linea {name}" in linea(name, "--help")[1]
+
+
+def test_train_then_info(linea, tmp_path):
+    settings = ("--iterations", 2, "--batch-size", 4, "--steps", 1, "--lr", 0.01, "--seed", 3)
+    code, out, _ = linea("train", "neon", "--out", tmp_path / "neon", *settings)
+    assert code == 0
+    assert "17 maps" in out
+    config = json.loads((tmp_path / "neon" / "config.json").read_text())
+    assert (config["training"]["iterations"], config["training"]["seed"]) == (2, 3)
+    code, out, _ = linea("info", tmp_path / "neon")
+    assert code == 0
+    assert "concept: neon" in out
+    assert "unet.mid_block.attentions.0.transformer_blocks.0.attn2" in out
+
+
+def test_train_from_prompt_files_and_chosen_modules(linea, tmp_path):
+    (tmp_path / "a.txt").write_text("a red heart\na blue fish\n")
+    (tmp_path / "b.txt").write_text("a red heart, mosaic\na blue fish, mosaic\n")
+    files = ("--source", tmp_path / "a.txt", "--target", tmp_path / "b.txt")
+    options = ("--modules", "text-attention", "--iterations", 1, "--steps", 1, "--guidance", 2)
+    code, out, _ = linea("train", "tiles", "--out", tmp_path / "tiles", *files, *options)
+    assert code == 0
+    assert "3 maps" in out
+
+
+def test_generate_one_and_several(linea, maps_folder, tmp_path):
+    assert linea("generate", "a red heart", "--out", tmp_path / "plain.png", "--seed", 4)[0] == 0
+    assert linea("generate", "a red heart", "--steering", maps_folder, "--strength", "0,0.5,1", "--seed", 4,
+                 "--out", tmp_path / "h.png")[0] == 0  # fmt: skip
+    pictures = [Image.open(tmp_path / name) for name in ("plain.png", "h-0.png", "h-0.5.png", "h-1.png")]
+    bytes_of = [picture.tobytes() for picture in pictures]
+    assert bytes_of[0] == bytes_of[1]
+    assert len(set(bytes_of)) == 3
+
+
+def test_grid(linea, maps_folder, tmp_path):
+    code, out, _ = linea(
+        "grid", "a red heart", "--steering", maps_folder, "--strengths", "0,1", "--out", tmp_path / "g"
+    )
+    assert code == 0
+    assert "P(style)" in out
+    assert Image.open(tmp_path / "g" / "grid.png").size[0] > 400
+    assert len(list(csv.DictReader((tmp_path / "g" / "scores.csv").open()))) == 2
+
+
+def test_score_pictures_made_elsewhere(linea, tmp_path):
+    render(Scene("heart", "red", "neon", 1.0)).save(tmp_path / "a.png")
+    render(Scene("heart", "red")).save(tmp_path / "b.png")
+    code, out, _ = linea("score", tmp_path, "--text", "a picture in neon style")
+    assert code == 0
+    rows = list(csv.DictReader(out.splitlines()))
+    assert float(rows[0]["style_probability"]) > 0.9 > 0.1 > float(rows[1]["style_probability"])
+    code, _, _ = linea("score", tmp_path, "--text", "a picture in neon style", "--out", tmp_path / "s.csv")
+    assert (tmp_path / "s.csv").read_text().splitlines() == out.splitlines()
+
+
+def test_concepts_and_modules(linea):
+    code, out, _ = linea("concepts")
+    assert code == 0
+    assert "pencil-sketch" in out
+    code, out, _ = linea("modules", "shapeland-unet", "--modules", "text-attention")
+    assert code == 0
+    assert out.splitlines()[-1] == "3 modules"
+
+
+BAD = {
+    "unknown style": (("demo", "--style", "neom", "--out", "OUT"), "nearest: neon"),
+    "unknown concept": (("train", "neom", "--out", "OUT"), "nearest: neon"),
+    "empty prompt file": (("train", "x", "--source", "EMPTY", "--target", "EMPTY", "--out", "OUT"), "got 0 prompts"),
+    "one prompt": (("train", "x", "--source", "ONE", "--target", "ONE", "--out", "OUT"), "got 1 prompts"),
+    "only a source": (("train", "x", "--source", "ONE", "--out", "OUT"), "--target"),
+    "no such module": (("train", "neon", "--modules", "unet.*atn1", "--out", "OUT"), "nearest: "),
+    "no such model": (("train", "neon", "--model", "./nowhere", "--out", "OUT"), "no such folder"),
+    "no such maps": (
+        ("generate", "a red heart", "--steering", "nowhere/maps", "--out", "OUT/x.png"),
+        "expected an existing folder",
+    ),
+    "maps of another model": (("generate", "x", "--steering", "FOREIGN", "--out", "OUT/x.png"), "'unet.elsewhere'"),
+    "strength is a word": (
+        ("generate", "x", "--steering", "MAPS", "--strength", "much", "--out", "OUT/x.png"),
+        "finite",
+    ),
+    "strength is NaN": (("generate", "x", "--steering", "MAPS", "--strength", "nan", "--out", "OUT/x.png"), "finite"),
+    "strength without maps": (("generate", "x", "--strength", "0.5", "--out", "OUT/x.png"), "call load_steering"),
+    "not a picture name": (("generate", "x", "--out", "OUT/x.doc"), "expected a file name ending"),
+    "folder not writable": (("demo", "--out", "FILE/out"), "writable"),
+    "unknown CLIP": (("grid", "x", "--steering", "MAPS", "--clip", "ViT-B-23", "--out", "OUT"), "nearest: ViT-B-32"),
+    "CLIP without network": (
+        ("grid", "x", "--steering", "MAPS", "--clip", "ViT-B-32-quickgelu", "--clip-weights", "openai", "--out", "OUT"),
+        "cannot be loaded here",
+    ),
+    "unknown device": (("generate", "x", "--device", "tpu9", "--out", "OUT/x.png"), "device"),
+    "unknown dtype": (("generate", "x", "--dtype", "int3", "--out", "OUT/x.png"), "dtype"),
+    "missing picture": (("score", "nowhere.png", "--text", "x"), "existing picture"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_path, maps_folder):
+    from linea_diffusion import SteeringMaps
+
+    arguments, message = BAD[case]
+    (tmp_path / "EMPTY").write_text("")
+    (tmp_path / "ONE").write_text("only one\n")
+    (tmp_path / "FILE").write_text("")
+    SteeringMaps({"unet.elsewhere": 4}).save_pretrained(tmp_path / "FOREIGN")
+    places = {name: str(tmp_path / name) for name in ("EMPTY", "ONE", "FILE", "FOREIGN", "OUT")}
+    places["MAPS"] = str(maps_folder)
+    filled = list(arguments)
+    for name, place in places.items():
+        filled = [a.replace(name, place) if a.split("/")[0] == name else a for a in filled]
+    code, _, err = linea(*filled)
+    lines = [line for line in err.splitlines() if line.startswith("linea: ")]
+    assert code == 2
+    assert len(lines) == 1
+    assert lines[0] == err.splitlines()[-1]
+    assert message in lines[0]
+    assert "expected" in lines[0] or "call load_steering" in lines[0]
+    out = tmp_path / "OUT"
+    assert not out.exists() or not any(out.iterdir())
+
+
+def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch):
+    from linea_diffusion import demo
+    from linea_diffusion.training import TrainingConfig
+
+    monkeypatch.setattr(
+        demo, "TrainingConfig", lambda seed: TrainingConfig(iterations=2, num_inference_steps=1, seed=seed)
+    )
+    code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1)
+    assert code == 0
+    rows = list(csv.DictReader((tmp_path / "demo" / "scores.csv").open()))
+    assert len({row["prompt"] for row in rows}) >= 4
+    assert {float(row["strength"]) for row in rows} == {0, 0.25, 0.5, 0.75, 1}
+    assert (tmp_path / "demo" / "grid.png").stat().st_size > 10_000
+    assert (tmp_path / "demo" / "maps" / "steering.safetensors").exists()
+    assert "P(style)" in out

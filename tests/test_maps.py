@@ -1,0 +1,168 @@
+"""The maps: formula, identity, strengths per sample, and the file."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from linea_diffusion import AffineMap, LineaError, SteeringMaps, find_modules
+
+from .conftest import count_hooks
+
+
+def _random_map(features: int) -> AffineMap:
+    affine = AffineMap(features)
+    with torch.no_grad():
+        affine.scale_offset.normal_(generator=torch.Generator().manual_seed(1))
+        affine.shift.normal_(generator=torch.Generator().manual_seed(2))
+    return affine
+
+
+def test_formula():
+    affine, z = _random_map(5), torch.randn(2, 3, 5)
+    w, b = 1 + affine.scale_offset, affine.shift
+    assert torch.allclose(affine(z), w * z + b, atol=1e-6)
+    assert torch.allclose(affine(z, 0.3), z + 0.3 * ((w - 1) * z + b), atol=1e-6)
+    assert torch.equal(affine(z, 0.0), z)
+    assert not torch.allclose(affine(z, -1.0), affine(z, 1.0))
+
+
+def test_strength_per_sample_and_channel_axis():
+    affine, z = _random_map(5), torch.randn(2, 5, 4, 4)
+    both = affine(z, torch.tensor([0.2, 0.9]), axis=1)
+    for i, strength in enumerate((0.2, 0.9)):
+        alone = affine(z[i : i + 1].movedim(1, -1), strength).movedim(-1, 1)
+        assert torch.allclose(both[i : i + 1], alone, atol=1e-6)
+
+
+def test_a_small_scale_survives_half_precision():
+    affine = AffineMap(1)
+    affine.scale_offset.data.fill_(0.003)
+    z = torch.full((1, 1), 1000.0, dtype=torch.bfloat16)
+    mapped = affine(z)
+    assert mapped.dtype == torch.bfloat16
+    # 1.003 is 1 in bfloat16; the map multiplies in float32 and rounds once.
+    assert mapped.item() == torch.tensor(1003.0).bfloat16().item() != 1000
+
+
+def test_a_fresh_map_changes_nothing_and_hooks_nothing(pipe):
+    modules = find_modules(pipe)
+    maps = SteeringMaps(dict.fromkeys(modules, 8)).requires_grad_(False)
+    before = count_hooks(pipe)
+    plain = pipe("a red heart", output_type="latent", generator=torch.Generator().manual_seed(0)).images
+    with maps.apply(pipe, 1.0):
+        assert count_hooks(pipe) == before
+        same = pipe("a red heart", output_type="latent", generator=torch.Generator().manual_seed(0)).images
+    assert torch.equal(plain, same)
+
+
+def test_apply_changes_the_picture_and_leaves_no_hook_when_the_body_raises(pipe, random_maps):
+    def render() -> torch.Tensor:
+        return pipe("a red heart", output_type="latent", generator=torch.Generator().manual_seed(0)).images
+
+    plain, before = render(), count_hooks(pipe)
+    steered = []
+
+    def interrupted() -> None:
+        with random_maps.apply(pipe, 1.0):
+            assert count_hooks(pipe) == before + len(random_maps.maps)
+            steered.append(render())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert not torch.allclose(plain, steered[0], atol=1e-2)
+    assert count_hooks(pipe) == before
+    assert torch.equal(plain, render())
+
+
+def test_save_and_load_render_the_same_picture(pipe, random_maps, tmp_path):
+    random_maps.save_pretrained(tmp_path / "maps")
+    loaded = SteeringMaps.from_pretrained(tmp_path / "maps")
+    pictures = []
+    for maps in (random_maps, loaded):
+        with maps.apply(pipe, 0.6):
+            pictures.append(pipe("a red heart", output_type="np", generator=torch.Generator().manual_seed(0)).images)
+    assert (pictures[0] == pictures[1]).all()
+    assert dict(loaded.named_maps()).keys() == dict(random_maps.named_maps()).keys()
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {"steering.safetensors", "config.json", "README.md"}
+
+
+def test_metadata_comes_back(tmp_path):
+    SteeringMaps({"unet.a": 3}, {"concept": "neon", "losses": [0.5]}).save_pretrained(tmp_path)
+    metadata = SteeringMaps.from_pretrained(tmp_path).metadata
+    assert (metadata["concept"], metadata["losses"]) == ("neon", [0.5])
+
+
+def test_maps_of_another_model_name_the_first_missing_module(pipe):
+    maps = SteeringMaps({"unet.mid_block.attentions.7.attn1": 8}, {"base_class": "FluxPipeline"})
+    with pytest.raises(LineaError, match=r"FluxPipeline whose module 'unet\.mid_block\.attentions\.7\.attn1'.*nearest"):
+        maps.modules_in(pipe)
+
+
+def test_maps_of_another_width_say_so(pipe):
+    maps = SteeringMaps({"unet.mid_block.attentions.0.transformer_blocks.0.attn1": 3})
+    with pytest.raises(LineaError, match=r"3 features .* has 128"), maps.apply(pipe):
+        pipe("a red heart")
+
+
+@pytest.mark.parametrize("strength", [math.nan, math.inf, "much", [], [0.1, math.nan], None])
+def test_a_strength_that_is_no_finite_number_is_refused(pipe, random_maps, strength):
+    with pytest.raises(LineaError, match="expected a finite number"), random_maps.apply(pipe, strength):
+        pass
+
+
+def _damage(folder, what):
+    weights, config = folder / "steering.safetensors", folder / "config.json"
+    numbers, facts = load_file(weights), json.loads(config.read_text())
+    if what == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-4])
+    elif what == "not JSON":
+        config.write_text("{")
+    elif what == "no weights":
+        weights.unlink()
+    elif what == "NaN":
+        save_file({**numbers, "unet.a.shift": torch.tensor([1.0, math.nan, 0.0])}, weights)
+    elif what == "missing key":
+        save_file({"unet.a.shift": numbers["unet.a.shift"]}, weights)
+    elif what == "swapped dimensions":
+        save_file({**numbers, "unet.a.shift": numbers["unet.a.shift"][:, None]}, weights)
+    elif what == "newer format":
+        config.write_text(json.dumps({**facts, "format_version": 99}))
+    elif what == "no modules":
+        config.write_text(json.dumps({"format_version": 1}))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("truncated", "damaged"),
+        ("not JSON", "damaged"),
+        ("no weights", "missing"),
+        ("NaN", "NaN"),
+        ("missing key", "scale_offset"),
+        ("swapped dimensions", r"\(3, 1\)"),
+        ("newer format", "99"),
+        ("no modules", "list of modules"),
+    ],
+)
+def test_damaged_files_are_clear_errors(tmp_path, what, message):
+    SteeringMaps({"unet.a": 3}).save_pretrained(tmp_path)
+    _damage(tmp_path, what)
+    with pytest.raises(LineaError, match=message):
+        SteeringMaps.from_pretrained(tmp_path)
+
+
+def test_a_missing_folder_says_what_was_expected():
+    with pytest.raises(LineaError, match="existing folder or a reachable Hugging Face Hub id"):
+        SteeringMaps.from_pretrained("no/such/maps/here")
+
+
+def test_summary_lists_modules_and_counts_parameters(random_maps):
+    summary = random_maps.summary()
+    assert all(name in summary for name, _ in random_maps.named_maps())
+    assert f"{sum(p.numel() for p in random_maps.parameters())} parameters" in summary

@@ -1,0 +1,144 @@
+"""The wrapper: bit-exact at 0, one noise for a row, errors, and the base pipeline still within reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+
+from linea_diffusion import LineaError, LinEASDiffusionPipeline
+from linea_diffusion.shapeland import MODELS
+
+from .conftest import seeded
+
+
+def _array(pipe, *args, seed=0, **kwargs) -> np.ndarray:
+    return pipe(*args, generator=seeded(seed), output_type="np", **kwargs).images
+
+
+def test_plain_diffusers_loads_the_folder_and_strength_0_is_its_picture_bit_for_bit(pipe, random_maps):
+    plain = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"], torch_dtype=torch.float32)
+    plain.set_progress_bar_config(disable=True)
+    expected = _array(plain, "a red heart", num_inference_steps=8, guidance_scale=2.5)
+    pipe.load_steering(random_maps)
+    assert (_array(pipe, "a red heart", strength=0) == expected).all()
+    assert (_array(pipe, "a red heart", strength=0.0) == expected).all()
+    assert np.abs(_array(pipe, "a red heart", strength=0.5) - expected).max() > 0.05
+
+
+def test_the_default_strength_is_1(pipe, random_maps):
+    pipe.load_steering(random_maps)
+    assert (_array(pipe, "a red heart") == _array(pipe, "a red heart", strength=1)).all()
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
+def test_a_list_renders_one_prompt_at_each_strength_from_one_noise(pipe, random_maps, guidance_scale):
+    pipe.load_steering(random_maps)
+    strengths = [0, 0.4, 1.0, -0.3]
+    row = _array(pipe, "a red heart", strength=strengths, guidance_scale=guidance_scale)
+    alone = [_array(pipe, "a red heart", strength=s, guidance_scale=guidance_scale)[0] for s in strengths]
+    np.testing.assert_allclose(row, np.stack(alone), atol=2e-3)
+    assert np.abs(row[2] - row[3]).max() > 0.05
+
+
+def test_a_list_without_generator_shares_one_noise_too(pipe, random_maps):
+    pipe.load_steering(random_maps)
+    row = pipe("a red heart", strength=[0, 0], output_type="np").images
+    np.testing.assert_allclose(row[0], row[1], atol=1e-5)
+
+
+def test_given_latents_are_shared_by_the_row(pipe, random_maps):
+    pipe.load_steering(random_maps)
+    latents = torch.randn(1, 4, 16, 16, generator=seeded(3))
+    row = pipe("a red heart", strength=[0.0, 0.5], latents=latents, output_type="np").images
+    alone = pipe("a red heart", strength=0.5, latents=latents, output_type="np").images
+    np.testing.assert_allclose(row[1], alone[0], atol=2e-3)
+
+
+def test_prompts_and_strengths_pair_up(pipe, random_maps):
+    pipe.load_steering(random_maps)
+    prompts, strengths = ["a red heart", "a blue fish"], [0.2, 0.8]
+    generators = [seeded(1), seeded(2)]
+    both = pipe(prompts, strength=strengths, generator=generators, output_type="np").images
+    alone = [_array(pipe, p, seed=i, strength=s)[0] for p, s, i in zip(prompts, strengths, (1, 2), strict=True)]
+    np.testing.assert_allclose(both, np.stack(alone), atol=2e-3)
+
+
+def test_several_images_per_prompt_share_their_strength_and_their_noises(pipe, random_maps):
+    pipe.load_steering(random_maps)
+    pictures = _array(pipe, "a red heart", strength=[0.0, 0.7], num_images_per_prompt=2)
+    unsteered = _array(pipe, "a red heart", strength=[0.0, 0.0], num_images_per_prompt=2)
+    assert len(pictures) == 4
+    np.testing.assert_allclose(pictures[:2], unsteered[:2], atol=2e-3)
+    np.testing.assert_allclose(unsteered[:2], unsteered[2:], atol=1e-5)
+    assert np.abs(pictures[2:] - unsteered[2:]).max(axis=(1, 2, 3)).min() > 0.05
+    assert np.abs(pictures[0] - pictures[1]).max() > 0.05
+
+
+def test_two_adapters_act_in_loading_order(pipe, random_maps, short_maps):
+    pipe.load_steering(random_maps, "first")
+    pipe.load_steering(short_maps, "second")
+    assert pipe.get_list_steering() == ["first", "second"]
+    both = _array(pipe, "a red heart", strength={"first": 0.5, "second": 0.8})
+    with short_maps.apply(pipe, 0.8), random_maps.apply(pipe, 0.5):
+        expected = _array(pipe.base, "a red heart", num_inference_steps=8, guidance_scale=2.5)
+    assert (both == expected).all()
+    only_first = _array(pipe, "a red heart", strength={"first": 0.5})
+    pipe.unload_steering("second")
+    assert (only_first == _array(pipe, "a red heart", strength=0.5)).all()
+
+
+def test_everything_of_the_base_pipeline_stays_within_reach(pipe):
+    assert pipe.unet is pipe.base.unet
+    scheduler = pipe.scheduler
+    try:
+        pipe.scheduler = EulerDiscreteScheduler()
+        assert isinstance(pipe.base.scheduler, EulerDiscreteScheduler)
+    finally:
+        pipe.scheduler = scheduler
+    steps = []
+    pipe("a red heart", callback_on_step_end=lambda p, i, t, kwargs: steps.append(i) or kwargs)
+    assert steps == list(range(8))
+
+
+def test_denoising_strength_is_image_to_images_own_strength(pipe, random_maps):
+    img2img = LinEASDiffusionPipeline(StableDiffusionImg2ImgPipeline.from_pipe(pipe.base))
+    img2img.set_progress_bar_config(disable=True)
+    img2img.load_steering(random_maps)
+    image = pipe("a red heart", generator=seeded()).images[0]
+    settings = {"image": image, "num_inference_steps": 8, "strength": 0.5}
+    near = _array(img2img, "a red heart", denoising_strength=0.3, **settings)
+    far = _array(img2img, "a red heart", denoising_strength=0.9, **settings)
+    assert np.abs(near - far).max() > 0.05
+    with pytest.raises(LineaError, match="denoising_strength"):
+        pipe("a red heart", denoising_strength=0.5)
+
+
+def test_errors_say_what_to_do(pipe, random_maps, tmp_path):
+    with pytest.raises(LineaError, match="call load_steering first"):
+        pipe("a red heart", strength=0.5)
+    pipe.load_steering(random_maps, "neon")
+    with pytest.raises(LineaError, match="nearest: neon"):
+        pipe("a red heart", strength={"neom": 1})
+    with pytest.raises(LineaError, match="3 strengths and 2 prompts"):
+        pipe(["a", "b"], strength=[0, 0.5, 1])
+    with pytest.raises(LineaError, match="finite number"):
+        pipe("a red heart", strength=float("nan"))
+    pipe.load_steering(random_maps, "other")
+    with pytest.raises(LineaError, match="equal lengths"):
+        pipe("a", strength={"neon": [0, 1], "other": [0, 1, 2]})
+    with pytest.raises(LineaError, match="expected a diffusers pipeline"):
+        LinEASDiffusionPipeline("shapeland-unet")
+    with pytest.raises(LineaError, match="no such folder"):
+        LinEASDiffusionPipeline.from_pretrained(tmp_path / "nothing")
+    with pytest.raises(LineaError, match="reachable Hub id"):
+        LinEASDiffusionPipeline.from_pretrained("nobody/nothing")
+
+
+def test_a_saved_base_pipeline_loads_from_its_folder(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "copy")
+    copy = LinEASDiffusionPipeline.from_pretrained(tmp_path / "copy")
+    copy.set_progress_bar_config(disable=True)
+    expected = _array(pipe, "a red heart")
+    assert (_array(copy, "a red heart", num_inference_steps=8, guidance_scale=2.5) == expected).all()
