@@ -36,6 +36,7 @@ def main() -> None:
         "num_inference_steps": options.steps,
         "guidance_scale": options.guidance,
         "batch_size": options.batch_size,
+        "dial_exponent": options.dial_exponent,
         "strengths": tuple(options.strengths) if options.strengths else None,
         "target_modules": tuple(options.modules) if options.modules else None,
     }
@@ -100,6 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lr", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
+    parser.add_argument("--dial-exponent", type=float)
     parser.add_argument("--strengths", type=float, nargs="+")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int, default=0)

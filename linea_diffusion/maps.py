@@ -97,8 +97,8 @@ class SteeringMaps:
             if name not in present:
                 raise LineaError(
                     f"got maps of {self.metadata.get('base_class', 'another model')} whose module {name!r} is not in "
-                    f"this {type(pipe).__name__} (nearest: {nearest_name(name, present)}): load maps that were "
-                    "trained on this base model, or train new ones"
+                    f"this {type(pipe).__name__} (nearest: {nearest_name(name, present)}): expected maps "
+                    "that were trained on this base model; load those or train new ones"
                 )
         return {name: present[name] for name in names}
 

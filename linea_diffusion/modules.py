@@ -64,8 +64,8 @@ PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
     "norms": lambda name, module: is_norm(module) and is_denoiser(_component(name)),
 }
-"""Module choices by name: attention outputs of text encoders and denoiser (the default), of one of them, of the
-denoiser's cross-attention alone, and the denoiser's normalisation layers (the paper's choice)."""
+"""Module choices by name: attention outputs of text encoders and denoiser, of one of them, of the denoiser's
+cross-attention alone, and the denoiser's normalisation layers (the paper's choice, and the default of training)."""
 
 
 def _component(name: str) -> str:

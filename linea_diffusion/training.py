@@ -38,17 +38,19 @@ class TrainingConfig:
         strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall follow
             the targets' law; at s between 0 and 1 the law on the way from the unsteered sources' to the targets',
             so that the dial is even. ``(1.0,)`` is the paper's training.
+        dial_exponent: how far on that way: the fraction s**dial_exponent. Below 1 the style begins earlier.
         seed: noise and order of the prompts; the same seed gives the same maps on one machine.
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
 
-    iterations: int = 40
-    lr: float = 1e-2
+    iterations: int = 60
+    lr: float = 2e-2
     batch_size: int | None = None
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
-    target_modules: str | tuple[str, ...] = "attention"
+    target_modules: str | tuple[str, ...] = "norms"
     strengths: tuple[float, ...] = (1.0, 0.5, 0.75, 0.25)
+    dial_exponent: float = 0.8
     seed: int = 0
     call_arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,8 +61,10 @@ class TrainingConfig:
                 raise LineaError(f"got {name}={value!r}: expected a whole number of at least {least}")
         if not self.strengths or not all(0 < strength <= 1 for strength in self.strengths):
             raise LineaError(f"got strengths={self.strengths!r}: expected numbers above 0 and up to 1, such as (1.0,)")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise LineaError(f"got lr={self.lr!r}: expected a positive number such as 0.01")
+        for name in ("lr", "dial_exponent"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise LineaError(f"got {name}={value!r}: expected a positive number such as 0.02")
 
 
 def train_steering_maps(pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps:
@@ -107,6 +111,7 @@ class _Run:
     def __init__(self, pipe: Any, modules: Mapping[str, nn.Module], config: TrainingConfig) -> None:
         self.pipe, self.modules, self.config = pipe, modules, config
         self.features: dict[str, int] = {}
+        self.fractions = [strength**config.dial_exponent for strength in config.strengths]
 
     def _record(self, prompts: list[str], seeds: list[int]) -> Places:
         """Pooled activations of a batch: (module, call, block) -> (n, d).
@@ -136,8 +141,8 @@ class _Run:
             return [target] * len(self.config.strengths)
         source = self.unsteered(concept.source)
         return [
-            {place: interpolate_laws(source[place], target[place], strength) for place in target}
-            for strength in self.config.strengths
+            {place: interpolate_laws(source[place], target[place], fraction) for place in target}
+            for fraction in self.fractions
         ]
 
     @torch.no_grad()
@@ -167,7 +172,7 @@ class _Run:
                     turn = iteration % len(targets)
                     stack.enter_context(maps.apply(self.pipe, config.strengths[turn]))
                     source = self._record([prompts[row] for row in rows], seeds)
-                    loss = steering_loss(source, targets[turn]) / config.strengths[turn] ** 2
+                    loss = steering_loss(source, targets[turn]) / self.fractions[turn] ** 2
                     optimizer.zero_grad()
                     loss.backward()
                 if not math.isfinite(loss.item()):

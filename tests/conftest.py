@@ -52,7 +52,7 @@ def random_maps(loaded_pipe):
     return maps.requires_grad_(False)
 
 
-SHORT = TrainingConfig(iterations=3, lr=2e-2, batch_size=4, num_inference_steps=2)
+SHORT = TrainingConfig(iterations=3, batch_size=4, num_inference_steps=2, target_modules="attention")
 
 
 def count_hooks(pipe) -> int:

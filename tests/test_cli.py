@@ -53,13 +53,13 @@ def test_train_then_info(linea, tmp_path):
     settings = ("--iterations", 2, "--batch-size", 4, "--steps", 1, "--lr", 0.01, "--seed", 3)
     code, out, _ = linea("train", "neon", "--out", tmp_path / "neon", *settings)
     assert code == 0
-    assert "17 maps" in out
+    assert "51 maps" in out
     config = json.loads((tmp_path / "neon" / "config.json").read_text())
     assert (config["training"]["iterations"], config["training"]["seed"]) == (2, 3)
     code, out, _ = linea("info", tmp_path / "neon")
     assert code == 0
     assert "concept: neon" in out
-    assert "unet.mid_block.attentions.0.transformer_blocks.0.attn2" in out
+    assert "unet.conv_norm_out" in out
 
 
 def test_train_from_prompt_files_and_chosen_modules(linea, tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from linea_diffusion import LineaError, steering_loss, wasserstein_1d
+from linea_diffusion.losses import interpolate_laws
 
 SIZES = [(1, 1), (5, 5), (4, 32), (32, 4), (7, 12), (31, 1)]
 
@@ -74,6 +75,16 @@ def test_bad_shapes_say_so():
         wasserstein_1d(torch.zeros(4, 3), torch.zeros(4, 2))
     with pytest.raises(LineaError, match="n, m >= 1"):
         wasserstein_1d(torch.zeros(0, 3), torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (4, 6), (3, 7)])
+def test_interpolated_laws_lie_on_the_shortest_way(n, m):
+    x, y = _samples(n, m)
+    whole = wasserstein_1d(x, y).sqrt()
+    for fraction in (0.0, 0.3, 1.0):
+        between = interpolate_laws(x, y, fraction)
+        assert torch.allclose(wasserstein_1d(x, between).sqrt(), fraction * whole, atol=1e-9)
+        assert torch.allclose(wasserstein_1d(between, y).sqrt(), (1 - fraction) * whole, atol=1e-9)
 
 
 def test_steering_loss_averages_or_adds_places():

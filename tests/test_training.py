@@ -59,7 +59,7 @@ def test_gradients_reach_every_map_and_equal_finite_differences(pipe, random_map
 
 
 def test_the_loss_falls(pipe):
-    config = TrainingConfig(iterations=8, lr=2e-2, num_inference_steps=1, batch_size=None)
+    config = TrainingConfig(iterations=8, num_inference_steps=1, strengths=(1.0,))
     losses = train_steering_maps(pipe, load_concept("blueprint"), config).metadata["losses"]
     assert len(losses) == 8
     assert losses[-1] < 0.9 * losses[0]
@@ -86,6 +86,8 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_m
         {"num_inference_steps": 1},
         {"guidance_scale": 3.0},
         {"target_modules": "text-attention"},
+        {"strengths": (1.0,)},
+        {"dial_exponent": 0.5},
     ],
 )
 def test_every_setting_changes_the_maps(pipe, short_maps, change):
@@ -122,7 +124,18 @@ def test_metadata_tells_how_it_was_made(short_maps):
     assert len(facts["losses"]) == SHORT.iterations
 
 
-@pytest.mark.parametrize("bad", [{"iterations": 0}, {"batch_size": 1}, {"num_inference_steps": 2.5}, {"lr": -1.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"iterations": 0},
+        {"batch_size": 1},
+        {"num_inference_steps": 2.5},
+        {"lr": -1.0},
+        {"dial_exponent": 0.0},
+        {"strengths": ()},
+        {"strengths": (0.0, 1.0)},
+    ],
+)
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(LineaError, match=next(iter(bad))):
         TrainingConfig(**bad)

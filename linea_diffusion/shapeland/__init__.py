@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 MODELS = {"shapeland-unet": WEIGHTS / "shapeland-unet"}
 """Embedded pipelines: name -> ordinary diffusers folder."""
-DEFAULT_ARGUMENTS = {"shapeland-unet": {"num_inference_steps": 8, "guidance_scale": 1.5}}
+DEFAULT_ARGUMENTS = {"shapeland-unet": {"num_inference_steps": 8, "guidance_scale": 1.0}}
 """What each embedded pipeline is best called with."""
 CLIPS = {"shapeland-clip": WEIGHTS / "shapeland-clip"}
 """Embedded open_clip models: name -> folder with ``open_clip_config.json``."""

@@ -54,8 +54,8 @@ class Verdict:
         return self.styles[:, STYLE_NAMES.index(style)]
 
     def amount_of(self, style: str) -> torch.Tensor:
-        """(n,) amount of one style: the amount where that style is likeliest, 0 elsewhere."""
-        return torch.where(self.is_style([style] * len(self.amounts)), self.amounts, 0.0)
+        """(n,) amount of one style, [0, 1]: the amount, times the probability that it is this style and no other."""
+        return self.amounts * self.style_probability(style) / (1 - self.style_probability("plain")).clamp(min=1e-6)
 
 
 class TruthClassifier(nn.Module):
