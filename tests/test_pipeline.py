@@ -18,7 +18,8 @@ def _array(pipe, *args, seed=0, **kwargs) -> np.ndarray:
 
 
 def test_plain_diffusers_loads_the_folder_and_strength_0_is_its_picture_bit_for_bit(pipe, random_maps):
-    plain = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"], torch_dtype=torch.float32)
+    plain = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"])
+    assert {plain.unet.dtype, plain.vae.dtype, plain.text_encoder.dtype} == {torch.float32}
     plain.set_progress_bar_config(disable=True)
     expected = _array(plain, "a red heart", num_inference_steps=8, guidance_scale=1.0)
     pipe.load_steering(random_maps)

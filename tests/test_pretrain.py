@@ -32,7 +32,7 @@ def made(tmp_path_factory):
 
 
 def test_plain_diffusers_runs_the_pipeline_that_was_made(made):
-    pipe = StableDiffusionPipeline.from_pretrained(made / "out", torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(made / "out")
     pipe.set_progress_bar_config(disable=True)
     assert pipe("a red heart", num_inference_steps=2, output_type="np").images.shape == (1, 64, 64, 3)
 

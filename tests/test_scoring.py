@@ -59,7 +59,7 @@ def test_a_local_checkpoint_of_an_open_clip_architecture(tmp_path):
 
 def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(LineaError, match="nearest: ViT-L-14"):
-        ClipScorer("ViT-L-41", "openai")
+        ClipScorer("ViT-L-14x", "openai")
     with pytest.raises(LineaError, match=r"expected a checkpoint file or one of .*openai"):
         ClipScorer("ViT-B-32", "no-such-tag")
     with pytest.raises(LineaError, match="checkpoint file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice, pairwise
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_captions_tell_the_amount():
     seen = set()
     for scene, caption in islice(training_scenes(8), 1000):
         for word, (low, high) in words.items():
-            if word in caption:
+            if re.search(rf"\b{word}\b", caption):
                 seen.add(word)
                 assert low <= scene.amount <= high
     assert seen == set(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,16 @@ def save_pipeline(unet: UNet2DConditionModel, out: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     ).to(dtype=torch.float16).save_pretrained(out)
+    # transformers would load the text encoder in the stored half precision, diffusers its own parts in float32.
+    _edit_config(out / "text_encoder" / "config.json", dtype="float32")
+    _edit_config(out / "vae" / "config.json", _name_or_path=None)
+
+
+def _edit_config(file: Path, **changes: str | None) -> None:
+    """Set entries of a JSON file; None removes one."""
+    config = {**json.loads(file.read_text()), **changes}
+    kept = {key: value for key, value in config.items() if key not in changes or value is not None}
+    file.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 @torch.no_grad()
