@@ -84,10 +84,15 @@ class LinEASDiffusionPipeline:
         return pipe
 
     def __getattr__(self, name: str) -> Any:
+        if name == "base":  # a copy that is not filled yet
+            raise AttributeError(name)
         return getattr(self.base, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self.base, name, value)
+        if name in vars(self):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.base, name, value)
 
     def to(self, *args: Any, **kwargs: Any) -> LinEASDiffusionPipeline:
         """Move the base pipeline and the maps, as diffusers' own ``to``; returns the wrapper."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -98,6 +100,12 @@ def test_everything_of_the_base_pipeline_stays_within_reach(pipe):
         assert isinstance(pipe.base.scheduler, EulerDiscreteScheduler)
     finally:
         pipe.scheduler = scheduler
+    defaults = pipe.default_arguments
+    pipe.default_arguments = {**defaults, "num_inference_steps": 3}
+    assert pipe.default_arguments["num_inference_steps"] == 3
+    pipe.default_arguments = defaults
+    assert not hasattr(pipe.base, "default_arguments")
+    assert copy.copy(pipe).base is pipe.base
     steps = []
     pipe("a red heart", callback_on_step_end=lambda p, i, t, kwargs: steps.append(i) or kwargs)
     assert steps == list(range(8))
