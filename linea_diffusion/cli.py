@@ -86,8 +86,9 @@ def train(
     config = TrainingConfig(seed=seed, **{key: value for key, value in given.items() if value is not None})
     maps = train_steering_maps(_pipeline(model, device, dtype), learned, config)
     maps.save_pretrained(out)
-    first, last = maps.metadata["losses"][0], maps.metadata["losses"][-1]
-    typer.echo(f"loss {first:.4f} -> {last:.4f}; {len(maps.maps)} maps in {out}")
+    losses, turns = maps.metadata["losses"], len(config.strengths)
+    first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
+    typer.echo(f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps in {out}")
 
 
 @app.command(epilog='Example: linea generate "a red heart" --steering neon --strength 0.7 --out heart.png')

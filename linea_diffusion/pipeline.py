@@ -71,7 +71,7 @@ class LinEASDiffusionPipeline:
                 f"{', '.join(MODELS)}"
             )
         try:
-            base = DiffusionPipeline.from_pretrained(place, torch_dtype=dtype, **kwargs)
+            base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **kwargs)
         except (OSError, ValueError) as error:
             raise LineaError(
                 f"got model {str(name)!r}: expected a diffusers folder, a reachable Hub id, or one of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -183,9 +183,13 @@ class _Run:
                 optimizer.step()
                 schedule.step()
                 losses.append(loss.item())
-                bar.set_postfix(loss=f"{loss.item():.4f}")
+                bar.set_postfix(loss=f"{_mean(losses[-len(targets) :]):.4f}")
         return losses
 
     def _seeds(self, rows: Any) -> list[int]:
         """A prompt's noise: sources and targets of the same row share it."""
         return [self.config.seed * 1_000_003 + row for row in rows]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

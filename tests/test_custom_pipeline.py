@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "pipelines" / "lineas"
 def test_custom_pipeline_steers_as_the_wrapper_does(pipe, random_maps, tmp_path):
     random_maps.save_pretrained(tmp_path / "maps")
     custom = DiffusionPipeline.from_pretrained(
-        MODELS["shapeland-unet"], custom_pipeline=str(FOLDER), trust_remote_code=True, torch_dtype=torch.float32
+        MODELS["shapeland-unet"], custom_pipeline=str(FOLDER), trust_remote_code=True, dtype=torch.float32
     )
     custom.set_progress_bar_config(disable=True)
     settings = {"num_inference_steps": 8, "guidance_scale": 1.0, "output_type": "np"}
