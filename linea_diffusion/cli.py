@@ -145,19 +145,22 @@ def grid(
     dtype: Dtype = "float32",
 ) -> None:
     """Render prompts at several strengths, with CLIP scores."""
-    from .concepts import load_concept
+    from .concepts import StyleTexts, load_concept
     from .grids import StyleGrid
     from .scoring import ClipScorer
     from .storage import make_folder
 
     values = _numbers(strengths)
-    scored = load_concept(concept) if concept else None
+    texts = load_concept(concept).texts if concept else None
     make_folder(out)
     scorer = ClipScorer(clip, clip_weights, device=device)
     pipe = _steered(model, steering, device, dtype)
-    scored = scored or load_concept(pipe.steering[steering[0]].metadata.get("concept", ""))
-    rendered = StyleGrid.render(pipe, prompts, values, seeds=seed, style=scored.name, **_call(steps, guidance))
-    rendered.score(scorer, scored)
+    facts = pipe.steering[steering[0]].metadata
+    if texts is None and not {"concept", "text", "neutral"} <= facts.keys():
+        raise LineaError(f"got maps {steering[0]!r} that do not say what to score: expected --concept with them")
+    texts = texts or StyleTexts(facts["concept"], facts["text"], facts["neutral"])
+    rendered = StyleGrid.render(pipe, prompts, values, seeds=seed, style=texts.name, **_call(steps, guidance))
+    rendered.score(scorer, texts)
     rendered.save(out / "grid.png")
     rendered.save_csv(out / "scores.csv")
     _print_scores(rendered)

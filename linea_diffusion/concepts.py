@@ -14,6 +14,21 @@ from .modules import nearest_name
 
 
 @dataclass(frozen=True)
+class StyleTexts:
+    """What pictures of a concept are scored against.
+
+    Attributes:
+        name: of the concept, for titles and tables.
+        text: the style in words, such as ``a picture in watercolor style``.
+        neutral: the text without the concept that `text` is weighed against.
+    """
+
+    name: str
+    text: str
+    neutral: str = "a picture of something"
+
+
+@dataclass(frozen=True)
 class Concept:
     """Two sets of prompts, unpaired: without the concept and with it.
 
@@ -38,6 +53,11 @@ class Concept:
                     f"got {len(prompts)} {side} prompts for concept {self.name!r}: expected at least 2, better 32, "
                     "one per line"
                 )
+
+    @property
+    def texts(self) -> StyleTexts:
+        """What pictures are scored against."""
+        return StyleTexts(self.name, self.text, self.neutral)
 
     @property
     def digest(self) -> str:

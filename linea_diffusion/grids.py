@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
-from .concepts import Concept
+from .concepts import Concept, StyleTexts
 from .errors import LineaError
 from .storage import make_folder
 
@@ -93,7 +93,7 @@ class StyleGrid:
         """All cells, row by row."""
         return [cell for row in self.rows for cell in row]
 
-    def score(self, scorer: ClipScorer, concept: Concept) -> StyleGrid:
+    def score(self, scorer: ClipScorer, concept: Concept | StyleTexts) -> StyleGrid:
         """Fill in the `SCORES` of every cell and return the grid.
 
         Similarity is to the row's picture at strength 0, where the row has one; otherwise it is left out.

@@ -96,6 +96,8 @@ def train_steering_maps(pipe: Any, concept: Concept, config: TrainingConfig | No
         losses = run.learn(maps, concept.source, targets)
     maps.metadata = {
         "concept": concept.name,
+        "text": concept.text,
+        "neutral": concept.neutral,
         "prompts_sha256": concept.digest,
         "base_model": str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or "unknown"),
         "base_class": type(pipe).__name__,

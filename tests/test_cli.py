@@ -34,7 +34,7 @@ def linea(monkeypatch, capsys):
 def maps_folder(random_maps, tmp_path_factory):
     """Maps on disk."""
     folder = tmp_path_factory.mktemp("maps") / "maps"
-    random_maps.metadata["concept"] = "neon"
+    random_maps.metadata.update(concept="neon", text="a picture in neon style", neutral="a picture of something")
     random_maps.save_pretrained(folder)
     return folder
 
@@ -70,6 +70,10 @@ def test_train_from_prompt_files_and_chosen_modules(linea, tmp_path):
     code, out, _ = linea("train", "tiles", "--out", tmp_path / "tiles", *files, *options)
     assert code == 0
     assert "3 maps" in out
+    options = ("--strengths", "0,1", "--out", tmp_path)
+    code, out, _ = linea("grid", "a red heart", "--steering", tmp_path / "tiles", *options)
+    assert code == 0
+    assert {row["style"] for row in csv.DictReader((tmp_path / "scores.csv").open())} == {"tiles"}
 
 
 def test_generate_one_and_several(linea, maps_folder, tmp_path):
@@ -132,6 +136,7 @@ BAD = {
     "strength is NaN": (("generate", "x", "--steering", "MAPS", "--strength", "nan", "--out", "OUT/x.png"), "finite"),
     "strength without maps": (("generate", "x", "--strength", "0.5", "--out", "OUT/x.png"), "call load_steering"),
     "not a picture name": (("generate", "x", "--out", "OUT/x.doc"), "expected a file name ending"),
+    "maps that do not say what to score": (("grid", "x", "--steering", "SILENT", "--out", "OUT"), "--concept"),
     "folder not writable": (("demo", "--out", "FILE/out"), "writable"),
     "unknown CLIP": (("grid", "x", "--steering", "MAPS", "--clip", "ViT-B-23", "--out", "OUT"), "nearest: ViT-B-32"),
     "CLIP without network": (
@@ -153,7 +158,8 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
     (tmp_path / "ONE").write_text("only one\n")
     (tmp_path / "FILE").write_text("")
     SteeringMaps({"unet.elsewhere": 4}).save_pretrained(tmp_path / "FOREIGN")
-    places = {name: str(tmp_path / name) for name in ("EMPTY", "ONE", "FILE", "FOREIGN", "OUT")}
+    SteeringMaps({"unet.conv_norm_out": 64}).save_pretrained(tmp_path / "SILENT")
+    places = {name: str(tmp_path / name) for name in ("EMPTY", "ONE", "FILE", "FOREIGN", "SILENT", "OUT")}
     places["MAPS"] = str(maps_folder)
     filled = list(arguments)
     for name, place in places.items():

@@ -88,6 +88,7 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_m
         {"target_modules": "text-attention"},
         {"strengths": (1.0,)},
         {"dial_exponent": 0.5},
+        {"call_arguments": {"height": 32, "width": 32}},
     ],
 )
 def test_every_setting_changes_the_maps(pipe, short_maps, change):
@@ -117,7 +118,7 @@ def test_base_weights_flags_modes_and_hooks_are_as_before(pipe):
 
 def test_metadata_tells_how_it_was_made(short_maps):
     facts = short_maps.metadata
-    assert facts["concept"] == "neon"
+    assert (facts["concept"], facts["text"]) == ("neon", load_concept("neon").text)
     assert facts["base_model"] == "shapeland-unet"
     assert facts["base_class"] == "StableDiffusionPipeline"
     assert facts["training"]["iterations"] == SHORT.iterations
