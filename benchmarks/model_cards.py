@@ -55,9 +55,10 @@ def _unet_card(truth) -> None:
         "shapeland-unet: a Stable Diffusion pipeline for Shapeland",
         "`CLIPTokenizer`, `CLIPTextModel` (the frozen text tower of shapeland-clip), `AutoencoderKL` (4 x 16 x 16), "
         "`UNet2DConditionModel`, `DPMSolverMultistepScheduler` on flow matching. 64 x 64 pictures in 8 steps.",
-        f"Autoencoder: `{asdict(vae.RECIPE)}`.\n\nU-Net: `{asdict(unet.RECIPE)}`. These weights warmed up over 180 steps and kept "
-        "the full learning rate until step 2250; otherwise as the recipe. Autoencoder 12 minutes on one core, U-Net about "
-        "an hour on two cores that were shared with other work.",
+        f"Autoencoder: `{asdict(vae.RECIPE)}`.\n\n"
+        f"U-Net: `{asdict(unet.RECIPE)}`. These weights warmed up over 180 steps and kept the full learning "
+        "rate until step 2250; otherwise as the recipe. Autoencoder 12 minutes on one core, U-Net about an hour "
+        "on two cores that were shared with other work.",
         f"256 prompts, a fifth of them object-style pairs that no training saw, 8 steps, guidance "
         f"{pipe.default_arguments['guidance_scale']}; shares judged by the truth classifier.\n\n"
         f"| right | share |\n| --- | --- |\n{table}",
