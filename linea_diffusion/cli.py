@@ -211,8 +211,9 @@ def modules(
 ) -> None:
     """List the modules that would be steered."""
     from .modules import find_modules
+    from .training import TrainingConfig
 
-    found = find_modules(_pipeline(model, "cpu", "float32"), modules or ["attention"])
+    found = find_modules(_pipeline(model, "cpu", "float32"), modules or TrainingConfig().target_modules)
     for name, module in found.items():
         typer.echo(f"{name}  {type(module).__name__}")
     typer.echo(f"{len(found)} modules")

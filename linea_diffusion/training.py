@@ -71,7 +71,7 @@ def train_steering_maps(pipe: Any, concept: Concept, config: TrainingConfig | No
     """Learn the maps that carry a model's activations from the source prompts to the target prompts.
 
     Implements LinEAS (arXiv 2503.10679): target activations are recorded once; in each iteration the source
-    prompts run through the pipeline with the maps in place, and the loss, summed over modules, steps and
+    prompts run through the pipeline with the maps in place, and the loss, averaged over modules, steps and
     coordinates, is differentiated through all layers and all denoising steps. The base weights stay untouched.
 
     Args:

@@ -114,6 +114,7 @@ def test_concepts_and_modules(linea):
     code, out, _ = linea("modules", "shapeland-unet", "--modules", "text-attention")
     assert code == 0
     assert out.splitlines()[-1] == "3 modules"
+    assert linea("modules", "shapeland-unet")[1].splitlines()[-1] == "51 modules", "what training steers by default"
 
 
 BAD = {
