@@ -10,27 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .activations import edit_activations, record_activations
+    from .affine import AffineMap
     from .concepts import Concept, list_concepts, load_concept
-    from .errors import LineaError
+    from .errors import LineaError, TrainingDivergedError
     from .grids import StyleGrid
     from .losses import steering_loss, wasserstein_1d
-    from .maps import AffineMap, SteeringMaps
+    from .maps import SteeringMaps
     from .modules import find_modules
     from .pipeline import LinEASDiffusionPipeline
     from .scoring import ClipScorer
-    from .training import TrainingConfig, train_steering_maps
+    from .training import train_steering_maps
+    from .training_config import TrainingConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AffineMap": "maps",
+    "AffineMap": "affine",
     "ClipScorer": "scoring",
     "Concept": "concepts",
     "LinEASDiffusionPipeline": "pipeline",
     "LineaError": "errors",
     "SteeringMaps": "maps",
     "StyleGrid": "grids",
-    "TrainingConfig": "training",
+    "TrainingConfig": "training_config",
+    "TrainingDivergedError": "errors",
     "edit_activations": "activations",
     "find_modules": "modules",
     "list_concepts": "concepts",
@@ -50,6 +53,7 @@ __all__ = [
     "SteeringMaps",
     "StyleGrid",
     "TrainingConfig",
+    "TrainingDivergedError",
     "__version__",
     "edit_activations",
     "find_modules",

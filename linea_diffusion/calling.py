@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .errors import LineaError
-from .modules import is_denoiser, is_text_encoder
+from .modules import is_denoiser
 
 
 def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
@@ -38,13 +38,9 @@ def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
 
-def models_of(pipe: Any) -> list[nn.Module]:
-    """The text encoders and denoisers of a pipeline."""
-    return [
-        model
-        for name, model in pipe.components.items()
-        if isinstance(model, nn.Module) and (is_text_encoder(name) or is_denoiser(name))
-    ]
+def denoisers_of(pipe: Any) -> list[nn.Module]:
+    """The models of a pipeline that predict noise or velocity."""
+    return [model for name, model in pipe.components.items() if isinstance(model, nn.Module) and is_denoiser(name)]
 
 
 @contextmanager

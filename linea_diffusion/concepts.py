@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from .errors import LineaError
-from .modules import nearest_name
+from .prompt_files import KINDS, SIDES, SUFFIXES, concept_fields, prompt_lines, read_text
+
+WORLDS = {
+    "shapeland": "for the embedded models",
+    "real": "for Stable Diffusion, SDXL, FLUX and others that know the real world",
+}
+"""What the packaged concepts are about -> which models they are for."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,21 @@ class StyleTexts:
 
 @dataclass(frozen=True)
 class Concept:
-    """Two sets of prompts, unpaired: without the concept and with it.
+    """Two sets of prompts, unpaired: those to steer from and those to steer to.
+
+    For a style or a perspective the target prompts have it; for an object to remove the source prompts do.
 
     Attributes:
         name: such as ``watercolor``.
-        source: prompts without the concept, about 32.
-        target: prompts with it, about 32; other contents should be spread as in `source`.
-        text: what a scorer compares pictures with, such as ``a picture in watercolor style``.
+        source: prompts to steer from, about 32.
+        target: prompts to steer to, about 32; other contents should be spread as in `source`.
+        text: what a scorer compares pictures with: the style in words, or the object that goes.
         neutral: the text without the concept that `text` is weighed against.
+        kind: one of `KINDS`: ``style``, ``object removal`` or ``perspective``.
+
+    Raises:
+        LineaError: fewer than 2 prompts on a side, the same prompts on both sides, a prompt that is no text, an
+            unknown kind.
     """
 
     name: str
@@ -45,14 +59,18 @@ class Concept:
     target: tuple[str, ...]
     text: str
     neutral: str = "a picture of something"
+    kind: str = "style"
 
     def __post_init__(self) -> None:
-        for side, prompts in (("source", self.source), ("target", self.target)):
-            if len(prompts) < 2:
-                raise LineaError(
-                    f"got {len(prompts)} {side} prompts for concept {self.name!r}: expected at least 2, better 32, "
-                    "one per line"
-                )
+        if self.kind not in KINDS:
+            raise LineaError(f"got kind {self.kind!r} for concept {self.name!r}: expected one of {', '.join(KINDS)}")
+        for side in SIDES:
+            _check_prompts(getattr(self, side), side, self.name)
+        if set(self.source) == set(self.target):
+            raise LineaError(
+                f"got the same prompts as source and as target of concept {self.name!r}: expected two sets that "
+                "differ by the concept; nothing can be learned from these"
+            )
 
     @property
     def texts(self) -> StyleTexts:
@@ -65,73 +83,89 @@ class Concept:
         return hashlib.sha256("\n".join([*self.source, "->", *self.target]).encode()).hexdigest()
 
 
-def list_concepts() -> list[str]:
-    """Names of the concepts in the package."""
-    folder = resources.files(__package__) / "concepts"
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+def list_concepts(kind: str | None = None, *, world: str | None = None) -> list[str]:
+    """Names of the concepts in the package, sorted.
+
+    Args:
+        kind: only those of a kind: ``style``, ``object removal`` or ``perspective``.
+        world: only those for the embedded models (``shapeland``) or for models such as SDXL (``real``).
+
+    Raises:
+        LineaError: unknown kind or world.
+    """
+    if kind is not None and kind not in KINDS:
+        raise LineaError(f"got kind {kind!r}: expected one of {', '.join(KINDS)}")
+    if world is not None and world not in WORLDS:
+        raise LineaError(f"got world {world!r}: expected one of {', '.join(WORLDS)}")
+    names = [name for one in WORLDS if world in (None, one) for name in _packaged(one)]
+    return sorted(name for name in names if kind is None or load_concept(name).kind == kind)
 
 
 def load_concept(name_or_file: str | Path) -> Concept:
-    """A concept of the package by name, or from a TOML file with keys name, source, target, text, neutral.
+    """A concept of the package by name, or from a file.
+
+    Args:
+        name_or_file: a name of `list_concepts`, or a path that ends in
+            ``.toml`` (keys name, text, source and target, and optionally neutral and kind),
+            ``.jsonl`` (objects with prompt and side; the first may hold name, text, neutral and kind instead), or
+            ``.csv`` (columns side and prompt). Without a name and a text the file's name is both.
 
     Raises:
-        LineaError: no such concept, or a file that does not hold one.
+        LineaError: no such concept, or a file that does not hold one; the error names the line.
     """
     name = str(name_or_file)
-    if name.endswith(".toml"):
-        return _parse(read_text(Path(name)), name)
-    file = resources.files(__package__) / "concepts" / f"{name.replace(' ', '-')}.toml"
-    if not file.is_file():
-        known = list_concepts()
+    if Path(name).suffix.lower() in SUFFIXES:
+        return _read(Path(name))
+    packaged = {known: file for world in WORLDS for known, file in _packaged(world).items()}
+    file = packaged.get(name.replace(" ", "-"))
+    if file is None:
+        from .modules import nearest_name
+
         raise LineaError(
-            f"got style {name!r}: expected one of {', '.join(known)}, or a .toml file; "
-            f"nearest: {nearest_name(name, known)}"
+            f"got concept {name!r}: expected one of {', '.join(sorted(packaged))}, or a file that ends in "
+            f"{', '.join(SUFFIXES)}; nearest: {nearest_name(name, packaged)}"
         )
-    return _parse(file.read_text(), name)
+    return Concept(**concept_fields(file.read_text(encoding="utf-8"), file.name))
 
 
 def concept_from_files(source: Path, target: Path, *, name: str, text: str | None = None) -> Concept:
-    """A concept from two text files with one prompt per line (empty lines do not count)."""
-    prompts = [_lines(file) for file in (source, target)]
-    return Concept(name, prompts[0], prompts[1], text or name)
-
-
-def _lines(file: Path) -> tuple[str, ...]:
-    lines = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
-    if len(lines) < 2:
-        raise LineaError(f"got {len(lines)} prompts in {str(file)!r}: expected at least 2, better 32, one per line")
-    return lines
-
-
-def read_text(file: Path) -> str:
-    """The text of a user's file.
+    """A concept from two text files with one prompt per line (empty lines do not count).
 
     Raises:
-        LineaError: it cannot be read as UTF-8.
+        LineaError: a file that cannot be read, fewer than 2 prompts, or the same prompts in both files.
     """
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LineaError(f"got file {str(file)!r}: expected readable UTF-8 text ({error})") from None
+    return Concept(name, prompt_lines(source), prompt_lines(target), text or name)
 
 
-def _parse(text: str, origin: str) -> Concept:
+def _packaged(world: str) -> dict[str, Traversable]:
+    folder = resources.files(__package__) / "concepts"
+    if world == "real":
+        folder = folder / "real"
+    return {file.name.removesuffix(".toml"): file for file in folder.iterdir() if file.name.endswith(".toml")}
+
+
+def _read(file: Path) -> Concept:
+    fields = concept_fields(read_text(file), str(file))
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise LineaError(f"got {origin!r}: expected a TOML file ({error})") from None
-    known = {"name", "source", "target", "text", "neutral"}
-    missing, unknown = {"name", "source", "target", "text"} - table.keys(), table.keys() - known
-    if missing or unknown:
-        raise LineaError(
-            f"got {origin!r} without keys {sorted(missing)} and with unknown keys {sorted(unknown)}: expected "
-            f"{sorted(known)}"
+        return Concept(**fields)
+    except LineaError as error:
+        raise LineaError(f"{error} (in {str(file)!r})") from None
+
+
+def _check_prompts(prompts: Sequence[str], side: str, name: str) -> None:
+    if isinstance(prompts, str) or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
+        raise LineaError(f"got {side} {prompts!r:.60} for concept {name!r}: expected a tuple of prompts, none empty")
+    if len(prompts) < 2:
+        raise LineaError(f"got {len(prompts)} {side} prompts for concept {name!r}: expected at least 2, better 32")
+    if len(prompts) < 4:
+        _warn(
+            f"got {len(prompts)} {side} prompts for concept {name!r}: expected about 32, because the distribution of "
+            "activations cannot be estimated from so few; add prompts"
         )
-    sides = {side: _prompts(table[side], side, origin) for side in ("source", "target")}
-    return Concept(**{**table, **sides})
+    repeated = next((prompt for number, prompt in enumerate(prompts) if prompt in prompts[:number]), None)
+    if repeated is not None:
+        _warn(f"got {side} prompt {repeated!r} twice for concept {name!r}: expected prompts that differ; change one")
 
 
-def _prompts(value: object, side: str, origin: str) -> Sequence[str]:
-    if not isinstance(value, list) or not all(isinstance(prompt, str) for prompt in value):
-        raise LineaError(f"got {side} {value!r:.60} in {origin!r}: expected a list of prompts")
-    return tuple(value)
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=5)

@@ -14,34 +14,55 @@ Place = TypeVar("Place", bound=Hashable)
 Reduction = Literal["mean", "sum"]
 
 
-def wasserstein_1d(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Squared 2-Wasserstein distance between two empirical 1-D laws, for each coordinate.
+def wasserstein_1d(x: torch.Tensor, y: torch.Tensor, *, p: float = 2.0) -> torch.Tensor:
+    """Wasserstein distance to the power p between two empirical 1-D laws, for each coordinate.
 
     In one dimension optimal transport matches quantiles: with F⁻¹, G⁻¹ the empirical quantile functions,
-    W₂² = ∫₀¹ (F⁻¹(q) - G⁻¹(q))² dq (arXiv 2503.10679, section 3). Both are step functions, so the integral
-    is a finite sum, exact for unequal sample sizes too; no sample is dropped.
+    W_pᵖ = ∫₀¹ |F⁻¹(q) - G⁻¹(q)|ᵖ dq (arXiv 2503.10679, section 3, with p = 2). Both are step functions, so the
+    integral is a finite sum, exact for unequal sample sizes too; no sample is dropped.
 
     Args:
         x: samples, shape (n, ...): n samples of each of the trailing coordinates.
         y: samples, shape (m, ...) with the same trailing shape.
+        p: the power, 1 or more.
 
     Returns:
-        Distances of the trailing shape, in squared units of x; differentiable in both arguments.
+        Distances of the trailing shape, in units of x to the power p; differentiable in both arguments.
 
     Raises:
-        LineaError: no samples, or different trailing shapes.
+        LineaError: no samples, different trailing shapes, or p below 1.
     """
+    if not p >= 1:
+        raise LineaError(f"wasserstein_1d got p={p!r}: expected a power of 1 or more; LinEAS uses 2")
     if x.ndim == 0 or y.ndim == 0 or len(x) == 0 or len(y) == 0 or x.shape[1:] != y.shape[1:]:
         raise LineaError(
             f"wasserstein_1d got shapes {tuple(x.shape)} and {tuple(y.shape)}: expected (n, ...) and (m, ...) "
             "with n, m >= 1 and the same trailing shape"
         )
-    x, y = x.sort(dim=0).values, y.sort(dim=0).values
     if len(x) == len(y):
-        return (x - y).square().mean(dim=0)
+        return _power(x.sort(dim=0).values - y.sort(dim=0).values, p).mean(dim=0)
+    x, y, weights = match_quantiles(x, y)
+    return (weights * _power(x - y, p)).sum(dim=0)
+
+
+def match_quantiles(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The optimal transport plan between two empirical 1-D laws, for each coordinate.
+
+    Args:
+        x: samples, shape (n, ...).
+        y: samples, shape (m, ...).
+
+    Returns:
+        x and y, (k, ...) each, in matched pieces of ascending order, and the pieces' masses, (k, 1, ...), which add up
+        to 1; k is n for equal sizes and below n + m otherwise.
+    """
+    x, y = x.sort(dim=0).values, y.sort(dim=0).values
     rows_x, rows_y, weights = _matching(len(x), len(y), x.device)
-    weights = weights.to(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
-    return (weights * (x[rows_x] - y[rows_y]).square()).sum(dim=0)
+    return x[rows_x], y[rows_y], weights.to(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def _power(differences: torch.Tensor, p: float) -> torch.Tensor:
+    return differences.square() if p == 2 else differences.abs().pow(p)
 
 
 def _matching(n: int, m: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -79,6 +100,7 @@ def steering_loss(
     target: Mapping[Place, torch.Tensor],
     *,
     reduction: Reduction = "mean",
+    scale_by_variance: bool = False,
 ) -> torch.Tensor:
     """LinEAS' training loss: how far source activations are from target activations, everywhere at once.
 
@@ -89,6 +111,8 @@ def steering_loss(
     Args:
         source: per place the pooled activations (n, d) of the sources, through the maps being learned.
         target: per place the pooled activations (m, d) of the targets; the same places.
+        scale_by_variance: divide each place's distance by the variance of its targets (mean over coordinates), so
+            that places with large activations do not outweigh the others.
 
     Returns:
         A scalar.
@@ -101,5 +125,14 @@ def steering_loss(
             f"steering_loss got {len(source)} source and {len(target)} target places, "
             f"unmatched: {sorted(map(str, source.keys() ^ target.keys()))[:3]}: expected the same places on both sides"
         )
-    distances = torch.stack([wasserstein_1d(source[place], target[place]).mean() for place in source])
-    return distances.mean() if reduction == "mean" else distances.sum()
+    distances = [_place_distance(source[place], target[place], scale_by_variance) for place in source]
+    total = torch.stack(distances)
+    return total.mean() if reduction == "mean" else total.sum()
+
+
+def _place_distance(source: torch.Tensor, target: torch.Tensor, scale_by_variance: bool) -> torch.Tensor:
+    distance = wasserstein_1d(source, target).mean()
+    if not scale_by_variance:
+        return distance
+    variance = target.var(dim=0, unbiased=False).mean()
+    return distance / variance.clamp_min(torch.finfo(variance.dtype).tiny ** 0.5)

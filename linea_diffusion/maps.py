@@ -1,72 +1,55 @@
-"""Affine maps on activations, and the set of them that steers a model."""
+"""The set of affine maps that steers a model: applied, combined, saved."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .activations import Edit, edit_activations, feature_axis
+from .activations import join_address, split_address
+from .affine import AffineMap, affine_map
 from .errors import LineaError
 from .modules import nearest_name, steerable_modules
-from .storage import read_maps, write_maps
-
-Strength = float | torch.Tensor
-
-
-class AffineMap(nn.Module):
-    """One coordinate-wise affine map T(z) = w*z + b on activations with d features.
-
-    Stored as ``scale_offset`` = w - 1 and ``shift`` = b, float32, so that a fresh map is the identity and
-    small changes survive half precision. At strength s it acts as T_s(z) = z + s*((w-1)*z + b)
-    (arXiv 2503.10679, section 3).
-    """
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.scale_offset = nn.Parameter(torch.zeros(features))
-        self.shift = nn.Parameter(torch.zeros(features))
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether every number of the map is exactly zero."""
-        return not (self.scale_offset.any() or self.shift.any())
-
-    def forward(self, z: torch.Tensor, strength: Strength = 1.0, *, axis: int = -1) -> torch.Tensor:
-        """Map activations.
-
-        Args:
-            z: activations, (n, ..., d) or with d at `axis`; any float dtype, which is kept.
-            strength: a number, or (n,) one per sample.
-            axis: where the d features are.
-        """
-        shape = [1] * z.ndim
-        shape[axis] = -1
-        if isinstance(strength, torch.Tensor) and strength.ndim:
-            strength = strength.to(z.device).reshape(-1, *(1,) * (z.ndim - 1))
-        scale_offset, shift = self.scale_offset.reshape(shape), self.shift.reshape(shape)
-        wide = z.float()
-        return (wide + strength * (scale_offset * wide + shift)).to(z.dtype)
+from .steering import steer
+from .storage import push_maps, read_maps, write_maps
+from .strengths import Strength, check_strength
 
 
 class SteeringMaps:
-    """The maps of one concept: canonical module name -> `AffineMap`, with what was recorded at training.
+    """The maps of one concept: canonical activation name -> `AffineMap`, with what was recorded at training.
+
+    Maps form a vector space of moves: ``a + b``, ``a - b``, ``0.5 * a``, ``-a`` (at strength 1 what a is at -1).
+    ``a.then(b)`` acts one after the other, ``a.inverse()`` undoes.
+
+    Args:
+        features: per activation the dimension d, or (bins, d) for a map per step bin.
+        metadata: JSON-able facts: base model, concept, training configuration, losses, calibration.
 
     Attributes:
         maps: the affine maps; names with ``.`` written as ``/`` (a `torch.nn.ModuleDict`).
-        metadata: JSON-able facts: base model, concept, training configuration, losses.
+        metadata: the facts.
     """
 
-    def __init__(self, features: Mapping[str, int], metadata: Mapping[str, Any] | None = None) -> None:
-        self.maps = nn.ModuleDict({name.replace(".", "/"): AffineMap(d) for name, d in features.items()})
+    def __init__(
+        self, features: Mapping[str, int | tuple[int, int]], metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        shapes = {name: shape if isinstance(shape, tuple) else (1, shape) for name, shape in features.items()}
+        self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins) for name, (bins, d) in shapes.items()})
         self.metadata: dict[str, Any] = dict(metadata or {})
 
+    @classmethod
+    def of(cls, maps: Mapping[str, AffineMap], metadata: Mapping[str, Any] | None = None) -> SteeringMaps:
+        """A set of the given maps."""
+        whole = cls({}, metadata)
+        whole.maps = nn.ModuleDict({_key(name): affine for name, affine in maps.items()})
+        return whole
+
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Every ``scale_offset`` and ``shift``, each (d,)."""
+        """Every ``scale_offset`` and ``shift``."""
         return self.maps.parameters()
 
     def to(self, device: torch.device | str) -> SteeringMaps:
@@ -80,13 +63,19 @@ class SteeringMaps:
         return self
 
     def named_maps(self) -> Iterator[tuple[str, AffineMap]]:
-        """(canonical module name, map) in stored order."""
+        """(canonical activation name, map) in stored order."""
         for key, affine in self.maps.items():
             assert isinstance(affine, AffineMap)
             yield key.replace("/", "."), affine
 
+    def acting(self) -> Iterator[tuple[str, AffineMap]]:
+        """The maps that must be hooked: those in training, and those that are not exactly the identity."""
+        for name, affine in self.named_maps():
+            if affine.shift.requires_grad or not affine.is_identity:
+                yield name, affine
+
     def modules_in(self, pipe: Any) -> dict[str, nn.Module]:
-        """The modules of `pipe` that these maps steer.
+        """The modules of `pipe` that these maps steer, by activation name.
 
         Raises:
             LineaError: a module is missing: the maps were made for another model.
@@ -94,18 +83,22 @@ class SteeringMaps:
         present = dict(steerable_modules(pipe))
         names = [name for name, _ in self.named_maps()]
         for name in names:
-            if name not in present:
+            if split_address(name)[0] not in present:
                 raise LineaError(
                     f"got maps of {self.metadata.get('base_class', 'another model')} whose module {name!r} is not in "
                     f"this {type(pipe).__name__} (nearest: {nearest_name(name, present)}): expected maps "
                     "that were trained on this base model; load those or train new ones"
                 )
-        return {name: present[name] for name in names}
+        return {name: present[split_address(name)[0]] for name in names}
 
-    @contextmanager
     def apply(
-        self, pipe: Any, strength: Strength | Sequence[float] = 1.0, *, num_images_per_prompt: int = 1
-    ) -> Iterator[None]:
+        self,
+        pipe: Any,
+        strength: Strength | Sequence[float] = 1.0,
+        *,
+        num_images_per_prompt: int = 1,
+        calibrated: bool = False,
+    ) -> AbstractContextManager[None]:
         """Within the context every call of `pipe` is steered.
 
         Args:
@@ -113,96 +106,154 @@ class SteeringMaps:
             strength: a finite number (0: the base model, 1: the concept as learned; also below 0 or above 1), or
                 a sequence with one number per prompt of the batch.
             num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
+            calibrated: read the strength on the dial that `calibrate` fitted.
 
         Raises:
-            LineaError: a strength that is not finite, maps of another model, or a batch that the strengths
-                do not fit.
+            LineaError: a strength that is not finite, maps of another model, maps that were never calibrated, or a
+                batch that the strengths do not fit.
         """
-        modules = self.modules_in(pipe)
         values = check_strength(strength)
-        edits = {}
-        if bool(torch.any(values != 0)):
-            for name, affine in self.named_maps():
-                if affine.shift.requires_grad or not affine.is_identity:
-                    edits[name] = _edit(name, affine, modules[name], values, num_images_per_prompt)
-        with edit_activations(modules, edits):
-            yield
+        if calibrated:
+            values = self.calibrated(values)
+        return steer(getattr(pipe, "base", pipe), [(self, values)], num_images_per_prompt=num_images_per_prompt)
+
+    def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
+        """The strengths that give equal steps of style for equal steps of `strengths`.
+
+        Piecewise linear through the stored curve on [0, 1]; below 0 and above 1 nothing was measured, and the strength
+        stays as it is.
+
+        Raises:
+            LineaError: the maps were never calibrated.
+        """
+        curve = self.metadata.get("calibration")
+        if curve is None:
+            raise LineaError("got calibrated=True and maps without a calibration: call calibrate first, and save them")
+        knots, values = (torch.tensor(curve[key], dtype=torch.float64) for key in ("strengths", "values"))
+        wanted = strengths.double().cpu()
+        # values rise from 0 to 1 with the strength; read them backwards
+        right = torch.searchsorted(values, wanted.contiguous(), right=True).clamp(1, len(values) - 1)
+        left = right - 1
+        width = values[right] - values[left]
+        share = torch.where(width > 0, (wanted - values[left]) / width.clamp_min(1e-12), 1.0)
+        inside = knots[left] + share * (knots[right] - knots[left])
+        return torch.where((wanted > 0) & (wanted < 1), inside, wanted).to(strengths)
+
+    def inverse(self) -> SteeringMaps:
+        """Maps that undo these at strength 1 (arXiv 2503.10679 uses them to induce what a map removes).
+
+        Raises:
+            LineaError: a scale too near to zero to be undone.
+        """
+        return self._combined({name: affine.inverse() for name, affine in self.named_maps()}, "inverse of {}")
+
+    def then(self, other: SteeringMaps) -> SteeringMaps:
+        """These maps first, the others after them, as one set: at strength 1 what chaining both does."""
+        return self._joined(other, AffineMap.then, "{}, then {}")
+
+    def __add__(self, other: SteeringMaps) -> SteeringMaps:
+        return self._joined(other, AffineMap.plus, "{} + {}")
+
+    def __sub__(self, other: SteeringMaps) -> SteeringMaps:
+        return self._joined(-other, AffineMap.plus, "{} + {}")
+
+    def __mul__(self, factor: float) -> SteeringMaps:
+        return self._combined({name: affine.times(factor) for name, affine in self.named_maps()}, f"{factor:g} * {{}}")
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> SteeringMaps:
+        return self * -1.0
+
+    def _joined(self, other: SteeringMaps, join: Any, wording: str) -> SteeringMaps:
+        mine, theirs = dict(self.named_maps()), dict(other.named_maps())
+        joined = {}
+        for name in [*mine, *(name for name in theirs if name not in mine)]:
+            known = mine.get(name) or theirs[name]
+            identity = affine_map(torch.zeros_like(known.shift), torch.zeros_like(known.shift))
+            joined[name] = join(mine.get(name, identity), theirs.get(name, identity))
+        return self._combined(joined, wording, other)
+
+    def _combined(self, maps: Mapping[str, AffineMap], wording: str, *others: SteeringMaps) -> SteeringMaps:
+        facts = [whole.metadata for whole in (self, *others)]
+        kept: dict[str, Any] = {key: facts[0][key] for key in ("base_model", "base_class") if key in facts[0]}
+        kept["concept"] = wording.format(*(f"({f['concept']})" if f.get("concept") else "(maps)" for f in facts))
+        return SteeringMaps.of(maps, kept)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""
-        numbers = {}
-        for name, affine in self.named_maps():
-            numbers[f"{name}.scale_offset"] = affine.scale_offset.detach()
-            numbers[f"{name}.shift"] = affine.shift.detach()
-        write_maps(Path(folder), numbers, self.metadata)
+        write_maps(Path(folder), self.numbers(), self.metadata)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> SteeringMaps:
-        """Read maps that `save_pretrained` wrote: a local folder, or a Hugging Face Hub id.
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, token: str | None = None
+    ) -> SteeringMaps:
+        """Read maps that `save_pretrained` wrote: a local folder or file, or a Hugging Face Hub id.
+
+        Args:
+            source: where they are.
+            revision: branch, tag or commit on the Hub.
+            token: for private repositories; the logged-in user's when left out.
 
         Raises:
             LineaError: nothing there, or a file that is not a valid set of maps.
         """
-        numbers, metadata = read_maps(str(folder))
-        names = list(dict.fromkeys(key.rpartition(".")[0] for key in numbers))
-        maps = cls({name: len(numbers[f"{name}.shift"]) for name in names}, metadata)
-        for name, affine in maps.named_maps():
-            affine.scale_offset.data.copy_(numbers[f"{name}.scale_offset"])
-            affine.shift.data.copy_(numbers[f"{name}.shift"])
-        return maps.requires_grad_(False)
+        return cls.from_numbers(*read_maps(str(source), revision=revision, token=token))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        commit_message: str = "Upload steering maps",
+        revision: str | None = None,
+    ) -> str:
+        """Upload the maps, their facts and a model card to the Hugging Face Hub; returns the commit's address.
+
+        Raises:
+            LineaError: not logged in, not allowed, no network; the message says what to do.
+        """
+        return push_maps(
+            repo_id, self.numbers(), self.metadata,
+            private=private, token=token, commit_message=commit_message, revision=revision,
+        )  # fmt: skip
+
+    def numbers(self) -> dict[str, torch.Tensor]:
+        """``<name>.scale_offset`` and ``<name>.shift`` of every map."""
+        return {
+            f"{name}.{part}": getattr(affine, part).detach()
+            for name, affine in self.named_maps()
+            for part in ("scale_offset", "shift")
+        }
+
+    @classmethod
+    def from_numbers(cls, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> SteeringMaps:
+        """The inverse of `numbers`."""
+        names = dict.fromkeys(key.rpartition(".")[0] for key in numbers)
+        maps = {name: affine_map(numbers[f"{name}.scale_offset"], numbers[f"{name}.shift"]) for name in names}
+        return cls.of(maps, metadata)
+
+    @property
+    def support(self) -> float:
+        """Share of the numbers that are not exactly zero, [0, 1]."""
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return sum(int(parameter.count_nonzero()) for parameter in self.parameters()) / max(count, 1)
 
     def summary(self) -> str:
-        """A table of the maps: per module the features and the largest absolute numbers."""
-        rows = [f"{'module':<72} {'d':>5} {'max|w-1|':>9} {'max|b|':>9}"]
+        """A table of the maps: per module the features, the largest absolute numbers and the support."""
+        rows = [f"{'module':<72} {'d':>5} {'max|w-1|':>9} {'max|b|':>9} {'support':>8}"]
         for name, affine in self.named_maps():
             scale, shift = affine.scale_offset.abs().max().item(), affine.shift.abs().max().item()
-            rows.append(f"{name:<72} {len(affine.shift):>5} {scale:>9.4f} {shift:>9.4f}")
+            used = int(affine.scale_offset.count_nonzero() + affine.shift.count_nonzero())
+            share = used / (2 * affine.shift.numel())
+            rows.append(f"{name:<72} {affine.features:>5} {scale:>9.4f} {shift:>9.4f} {share:>8.1%}")
         count = sum(parameter.numel() for parameter in self.parameters())
-        return "\n".join([*rows, f"{len(self.maps)} modules, {count} parameters"])
-
-
-def check_strength(strength: Strength | Sequence[float]) -> torch.Tensor:
-    """A strength as a float32 tensor, () or (n,).
-
-    Raises:
-        LineaError: not a number, not finite, or an empty sequence.
-    """
-    try:
-        values = torch.as_tensor(strength, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError):
-        values = torch.empty(0)
-    if values.ndim > 1 or values.numel() == 0 or not bool(values.isfinite().all()):
-        raise LineaError(
-            f"got strength {strength!r}: expected a finite number (0 is the base model, 1 the concept) or a list of "
-            "such numbers"
+        acting = sum(not affine.is_identity for _, affine in self.named_maps())
+        return "\n".join(
+            [*rows, f"{len(self.maps)} modules ({acting} act), {count} parameters, support {self.support:.2%}"]
         )
-    return values
 
 
-def _edit(name: str, affine: AffineMap, module: nn.Module, strengths: torch.Tensor, images: int) -> Edit:
-    def edit(z: torch.Tensor) -> torch.Tensor:
-        axis = feature_axis(module, z)
-        if z.shape[axis] != len(affine.shift):
-            raise LineaError(
-                f"got maps with {len(affine.shift)} features for {name!r} whose activation has {z.shape[axis]}: "
-                "load maps that were trained on this base model"
-            )
-        return affine(z, _per_sample(strengths, len(z), images, name), axis=axis)
-
-    return edit
-
-
-def _per_sample(strengths: torch.Tensor, batch: int, images: int, name: str) -> torch.Tensor:
-    """Strengths for the rows of a batch.
-
-    Text encoders see the prompts; the denoiser sees each prompt's images side by side, and with
-    classifier-free guidance that whole block twice: [uncond, cond].
-    """
-    if strengths.ndim == 0 or batch == len(strengths):
-        return strengths
-    rows = strengths.repeat_interleave(images)
-    if batch % len(rows):
-        raise LineaError(
-            f"got {len(strengths)} strengths and a batch of {batch} at {name!r}: expected one strength per prompt"
-        )
-    return rows.repeat(batch // len(rows))
+def _key(name: str) -> str:
+    return join_address(*split_address(name)).replace(".", "/")

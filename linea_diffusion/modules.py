@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from .activations import join_address, split_address
 from .errors import LineaError
 
 
@@ -57,15 +58,36 @@ def _is_named(module: nn.Module, ending: str) -> bool:
     return type(module).__name__.endswith(ending)
 
 
+def is_mlp(module: nn.Module) -> bool:
+    """Whether a module is a transformer's feed-forward layer, by its class: FeedForward, CLIPMLP, T5DenseActDense."""
+    return any(
+        part in type(module).__name__ for part in ("FeedForward", "MLP", "Mlp", "DenseActDense", "GatedActDense")
+    )
+
+
+_PROJECTION = re.compile(r".*\.(?:to_|add_)?(q|k|v)(?:_proj)?")
+
+
+def _projects(name: str, module: nn.Module, letters: str) -> bool:
+    match = _PROJECTION.fullmatch(name)
+    return isinstance(module, nn.Linear) and match is not None and match[1] in letters
+
+
 PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "attention": lambda name, module: is_attention(module),
     "text-attention": lambda name, module: is_attention(module) and is_text_encoder(_component(name)),
     "denoiser-attention": lambda name, module: is_attention(module) and is_denoiser(_component(name)),
     "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
     "norms": lambda name, module: is_norm(module) and is_denoiser(_component(name)),
+    "text-norms": lambda name, module: is_norm(module) and is_text_encoder(_component(name)),
+    "mlps": lambda name, module: is_mlp(module) and is_denoiser(_component(name)),
+    "text-mlps": lambda name, module: is_mlp(module) and is_text_encoder(_component(name)),
+    "queries-keys": lambda name, module: _projects(name, module, "qk") and is_denoiser(_component(name)),
+    "values": lambda name, module: _projects(name, module, "v") and is_denoiser(_component(name)),
 }
 """Module choices by name: attention outputs of text encoders and denoiser, of one of them, of the denoiser's
-cross-attention alone, and the denoiser's normalisation layers (the paper's choice, and the default of training)."""
+cross-attention alone; normalisation layers of the denoiser (the paper's choice, and the default of training) or of the
+text encoders; feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
 
 
 def _component(name: str) -> str:
@@ -73,30 +95,34 @@ def _component(name: str) -> str:
 
 
 def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -> dict[str, nn.Module]:
-    """The modules of a pipeline that presets or patterns choose.
+    """The activations of a pipeline that presets or patterns choose.
 
     Args:
         pipe: a diffusers pipeline.
         target_modules: one or several of `PRESETS`, or regular expressions that must match a whole canonical
-            name, such as ``unet.*norm.*``.
+            name, such as ``unet.*norm.*``. An ending ``:1`` chooses the second entry of a tuple output, ``:0`` the
+            first, as nothing does.
 
     Returns:
-        Canonical name -> module, in the order in which the pipeline registers them.
+        Activation name -> module, in the order in which the pipeline registers them.
 
     Raises:
         LineaError: an entry matches no module; the error names the nearest names.
     """
     named = dict(steerable_modules(pipe))
-    chosen: set[str] = set()
+    chosen: set[tuple[str, int]] = set()
     for entry in [target_modules] if isinstance(target_modules, str) else target_modules:
-        matches = {name for name, module in named.items() if _matcher(entry)(name, module)}
+        pattern, index = split_address(entry)
+        matches = {(name, index) for name, module in named.items() if _matcher(pattern)(name, module)}
         if not matches:
             raise LineaError(
                 f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
                 f"or a regular expression for a whole module name; nearest: {nearest_name(entry, [*PRESETS, *named])}"
             )
         chosen |= matches
-    return {name: module for name, module in named.items() if name in chosen}
+    order = {name: number for number, name in enumerate(named)}
+    ordered = sorted(chosen, key=lambda place: (order[place[0]], place[1]))
+    return {join_address(name, index): named[name] for name, index in ordered}
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str:

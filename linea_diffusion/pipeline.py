@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ from diffusers import DiffusionPipeline
 
 from .calling import accepts
 from .errors import LineaError
-from .maps import SteeringMaps, check_strength
+from .maps import SteeringMaps
 from .modules import nearest_name
 from .shapeland import DEFAULT_ARGUMENTS, MODELS
+from .steering import Composition, steer
+from .strengths import check_strength
 
 StrengthArgument = float | torch.Tensor | Sequence[float]
 
@@ -130,6 +131,8 @@ class LinEASDiffusionPipeline:
         prompt: str | Sequence[str] | None = None,
         *args: Any,
         strength: StrengthArgument | Mapping[str, StrengthArgument] | None = None,
+        composition: Composition = "sum",
+        calibrated: bool = False,
         denoising_strength: float | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -140,6 +143,9 @@ class LinEASDiffusionPipeline:
             strength: 0 is the base model bit for bit, 1 (the default when maps are loaded) the concept as learned.
                 A list renders one prompt at each strength, in one batch from one noise; with a list of prompts
                 it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out).
+            composition: how several adapters act together: ``"sum"`` adds their moves up, in any order; ``"chain"``
+                lets one act after the other, in the order of loading.
+            calibrated: read strengths on the dial that `calibrate` fitted, where equal steps look equal.
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.
 
@@ -147,7 +153,8 @@ class LinEASDiffusionPipeline:
             What the base pipeline returns.
 
         Raises:
-            LineaError: a strength without loaded maps, not finite, or not matching the prompts.
+            LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
+                maps that never were.
         """
         if denoising_strength is not None:
             if not accepts(self.base, "strength"):
@@ -162,16 +169,12 @@ class LinEASDiffusionPipeline:
             raise LineaError(f"got strength lists of lengths {sorted(rows)}: expected equal lengths")
         if rows:
             prompt, kwargs = self._spread(prompt, rows.pop(), kwargs)
-        with self._steered(strengths, kwargs.get("num_images_per_prompt") or 1):
+        if calibrated:
+            strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
+        adapters = [(maps, strengths[name]) for name, maps in self.steering.items()]
+        images = kwargs.get("num_images_per_prompt") or 1
+        with steer(self.base, adapters, composition=composition, num_images_per_prompt=images):
             return self.base(prompt, *args, **kwargs)
-
-    @contextmanager
-    def _steered(self, strengths: Mapping[str, torch.Tensor], images: int) -> Iterator[None]:
-        # Of nested contexts the inner one acts first: enter the last adapter first.
-        with ExitStack() as stack:
-            for name in reversed(list(self.steering)):
-                stack.enter_context(self.steering[name].apply(self.base, strengths[name], num_images_per_prompt=images))
-            yield
 
     def _strengths(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
         if isinstance(strength, Mapping):

@@ -81,8 +81,11 @@ class ClipScorer:
 
     def zero_shot(self, images: Sequence[Image.Image], texts: Sequence[str]) -> torch.Tensor:
         """Probabilities of k texts for n pictures: (n, k), softmax of CLIP's scaled cosines."""
-        cosines = self.embed_images(images) @ self.embed_texts(texts).T
-        return (self.model.logit_scale.exp().item() * cosines).softmax(-1)
+        return self.probabilities(self.embed_images(images), self.embed_texts(texts))
+
+    def probabilities(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """`zero_shot` from unit embeddings: (n, e) and (k, e) -> (n, k)."""
+        return (self.model.logit_scale.exp().item() * (images @ texts.T)).softmax(-1)
 
     def image_similarity(self, images: Sequence[Image.Image], references: Sequence[Image.Image]) -> torch.Tensor:
         """Raw cosine of each picture with its reference: (n,)."""

@@ -4,97 +4,121 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
+from . import __version__
+from .config_file import RESERVED, check_digests, read_config, write_config
 from .errors import LineaError
+from .hub import download, full_id, upload
+from .metadata import check_metadata
+from .model_card import model_card
+from .packing import check_numbers, check_shapes, pack, unpack
+from .wording import reason
 
 WEIGHTS, CONFIG, CARD = "steering.safetensors", "config.json", "README.md"
-FORMAT_VERSION = 1
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
-def write_maps(folder: Path, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write maps to a folder, each file under a temporary name first.
+def write_maps(
+    folder: Path, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any], *, repo_id: str | None = None
+) -> None:
+    """Write maps to a folder. Nothing is written unless `read_maps` would read it.
 
     Args:
         folder: made when missing.
-        numbers: ``<module>.scale_offset`` and ``<module>.shift`` -> (d,) tensors.
-        metadata: JSON-able facts.
-    """
-    make_folder(folder)
-    features = {key.removesuffix(".shift"): len(value) for key, value in numbers.items() if key.endswith(".shift")}
-    config = {
-        "format_version": FORMAT_VERSION,
-        "modules": features,
-        **metadata,
-        "library_versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
-    }
-    partial = folder / (WEIGHTS + ".partial")
-    save_file({key: value.float().contiguous().cpu() for key, value in numbers.items()}, partial)
-    partial.replace(folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    (folder / CARD).write_text(_card(config))
-
-
-def read_maps(source: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Numbers and metadata of maps in a local folder, or of a Hub id when no such folder exists.
+        numbers: ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors (d,) or (bins, d).
+        metadata: JSON-able facts; tuples come back as lists, and ``library_versions`` is replaced.
+        repo_id: where the maps will be on the Hub, for the model card.
 
     Raises:
-        LineaError: missing or damaged files, unknown format, numbers that do not fit or are not finite.
+        LineaError: numbers that maps cannot have, metadata that JSON cannot hold, or a folder that cannot be written.
     """
-    folder = Path(source) if Path(source).exists() else _download(source)
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        numbers = load_file(folder / WEIGHTS)
-    except FileNotFoundError as error:
-        raise LineaError(
-            f"got {source!r}: expected a folder with {CONFIG} and {WEIGHTS}; {error.filename} is missing"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError, OSError) as error:
-        raise LineaError(
-            f"got {source!r}: expected {CONFIG} and {WEIGHTS} as saved, but they are damaged: {error}"
-        ) from None
-    _check(source, numbers, config)
-    return numbers, {key: value for key, value in config.items() if key not in ("format_version", "modules")}
+    shapes = check_numbers(numbers)
+    facts = check_metadata(metadata, "the metadata")
+    libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
+    facts["library_versions"] = {"linea-diffusion": __version__, **libraries}
+    weights = pack(numbers)
+    config = write_config(shapes, facts, weights)
+    make_folder(folder)
+    texts = {CONFIG: json.dumps(config, indent=2, allow_nan=False) + "\n", CARD: model_card(config, repo_id)}
+    # The config goes first: with old weights it names the wrong digest, while an old config may name none.
+    _replace(folder, {CONFIG: texts[CONFIG].encode(), WEIGHTS: weights, CARD: texts[CARD].encode("utf-8", "replace")})
 
 
-def _check(source: str, numbers: Mapping[str, torch.Tensor], config: Any) -> None:
-    if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION:
-        found = config.get("format_version") if isinstance(config, dict) else config
-        raise LineaError(
-            f"got format version {found!r} in {source!r}: expected {FORMAT_VERSION}; update linea-diffusion"
+def read_maps(
+    source: str, *, revision: str | None = None, token: str | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Numbers and metadata of maps.
+
+    Args:
+        source: a folder, its ``steering.safetensors``, or, when no such folder exists, a Hugging Face Hub id.
+        revision: branch, tag or commit on the Hub.
+        token: for a private repository on the Hub; default the one of ``hf auth login``.
+
+    Returns:
+        The numbers as they were given to `write_maps`, bit for bit, and the metadata.
+
+    Raises:
+        LineaError: missing or damaged files, files that do not belong together, an unknown format, numbers or facts
+            that maps cannot have, a repository that cannot be read, or a revision of a local folder.
+    """
+    folder = _local(source)
+    if folder is None:
+        folder = download(source, (WEIGHTS, CONFIG), revision=revision, token=token)
+    elif revision is not None:
+        raise LineaError(f"got revision {revision!r} of the local {source!r}: expected a Hub id with it; leave it out")
+    text, weights = _read(folder, CONFIG, source), _read(folder, WEIGHTS, source)
+    place = f"{CONFIG} of {source!r}"
+    config = read_config(text, place)
+    first = config["format_version"] == 1
+    shapes = check_shapes(config.get("modules"), place, bins=not first)
+    metadata = check_metadata({key: value for key, value in config.items() if key not in RESERVED}, place)
+    if not first:
+        check_digests(config, weights, source)
+    return unpack(weights, shapes, f"{WEIGHTS} of {source!r}", sparse=not first), metadata
+
+
+def push_maps(
+    repo_id: str,
+    numbers: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, Any],
+    *,
+    private: bool = False,
+    token: str | None = None,
+    commit_message: str = "Upload steering maps",
+    revision: str | None = None,
+) -> str:
+    """Put maps on the Hugging Face Hub, into a repository that is made when missing.
+
+    Args:
+        repo_id: ``namespace/name``, or a name in the user's own namespace.
+        numbers: as for `write_maps`.
+        metadata: as for `write_maps`.
+        private: make a new repository private.
+        token: one that may write; default the one of ``hf auth login``.
+        commit_message: first line of the commit.
+        revision: branch to push to, made when missing; default ``main``.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        LineaError: as `write_maps`; not logged in, no right to write, no network.
+    """
+    with TemporaryDirectory() as folder:
+        write_maps(Path(folder), numbers, metadata, repo_id=repo_id)
+        whole_id = full_id(repo_id, token=token)
+        if whole_id != repo_id:
+            write_maps(Path(folder), numbers, metadata, repo_id=whole_id)
+        return upload(
+            Path(folder), whole_id, private=private, token=token, commit_message=commit_message, revision=revision
         )
-    modules = config.get("modules")
-    if not isinstance(modules, dict):
-        raise LineaError(f"got no list of modules in {source!r}/{CONFIG}: expected the file as saved")
-    expected = {f"{name}.{part}": (d,) for name, d in modules.items() for part in ("scale_offset", "shift")}
-    found = {key: tuple(value.shape) for key, value in numbers.items()}
-    if found != expected:
-        key = min(found.items() ^ expected.items(), key=str)[0]
-        raise LineaError(
-            f"got shape {found.get(key)} for {key!r} in {source!r}: expected {expected.get(key)} by its {CONFIG}"
-        )
-    for key, value in numbers.items():
-        if not bool(value.isfinite().all()):
-            raise LineaError(f"got NaN or infinity in {key!r} of {source!r}: expected finite numbers; train again")
-
-
-def _download(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=[WEIGHTS, CONFIG]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LineaError(
-            f"got steering {source!r}: expected an existing folder or a reachable Hugging Face Hub id ({reason})"
-        ) from None
 
 
 def make_folder(folder: Path) -> None:
@@ -108,17 +132,54 @@ def make_folder(folder: Path) -> None:
         probe = folder / ".linea-write-test"
         probe.touch()
         probe.unlink()
+    except (OSError, ValueError) as error:
+        raise LineaError(f"got output folder {str(folder)!r}: expected a writable place ({reason(error)})") from None
+
+
+def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write each file under a temporary name, then give all of them their names in the order given."""
+    partial = {name: folder / f"{name}.partial" for name in contents}
+    try:
+        for name, content in contents.items():
+            partial[name].write_bytes(content)
+        for name, path in partial.items():
+            path.replace(folder / name)
     except OSError as error:
-        raise LineaError(f"got output folder {str(folder)!r}: expected a writable place ({error.strerror})") from None
+        raise LineaError(
+            f"got output folder {str(folder)!r}: expected to write {', '.join(contents)} there ({reason(error)}); "
+            "make room, or choose another folder"
+        ) from None
+    finally:
+        for path in partial.values():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
-def _card(config: Mapping[str, Any]) -> str:
-    concept, base = config.get("concept", "a concept"), config.get("base_model", "its base model")
-    return (
-        "---\nlibrary_name: linea-diffusion\ntags: [activation-steering, lineas, text-to-image]\n---\n\n"
-        f"# {concept}: steering maps\n\n"
-        f"{len(config['modules'])} coordinate-wise affine maps learned by LinEAS (arXiv 2503.10679) for {base}.\n\n"
-        "```python\nfrom linea_diffusion import LinEASDiffusionPipeline\n\n"
-        f'pipe = LinEASDiffusionPipeline.from_pretrained("{base}")\n'
-        'pipe.load_steering("path/to/this/folder")\nimage = pipe("a red heart", strength=0.7).images[0]\n```\n'
-    )
+def _local(source: str) -> Path | None:
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return path
+        if not path.is_file():
+            return None
+    except OSError:
+        return None
+    if path.name != WEIGHTS:
+        hint = "; pickles are not read, because they can run code" if path.suffix in _PICKLES else ""
+        raise LineaError(f"got the file {source!r}: expected a folder of maps or its {WEIGHTS}{hint}")
+    return path.parent
+
+
+def _read(folder: Path, name: str, source: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        pickles = sorted(path.name for path in folder.glob("*") if path.suffix in _PICKLES)
+        hint = f" ({pickles[0]} is not read: pickles can run code)" if pickles else ""
+        raise LineaError(
+            f"got {source!r}: expected {CONFIG} and {WEIGHTS}, as save_pretrained writes them; {name} is missing{hint}"
+        ) from None
+    except OSError as error:
+        raise LineaError(
+            f"got {source!r}: expected a readable {name} ({reason(error)}); mend its permissions"
+        ) from None

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from linea_diffusion import edit_activations, find_modules, record_activations
-from linea_diffusion.activations import feature_axis, mean_pool
+from linea_diffusion.activations import feature_axis
+from linea_diffusion.pooling import mean_pool
 
 from .conftest import count_hooks
 
@@ -98,5 +99,5 @@ def test_feature_axis_by_kind():
 
 def test_mean_pool_averages_tokens_and_pixels():
     tokens, pixels = torch.randn(2, 6, 8), torch.randn(2, 8, 4, 4)
-    assert torch.allclose(mean_pool(nn.Linear(8, 8), tokens), tokens.mean(1))
-    assert torch.allclose(mean_pool(nn.Conv2d(8, 8, 1), pixels), pixels.mean((2, 3)))
+    assert torch.allclose(mean_pool("", nn.Linear(8, 8), tokens), tokens.mean(1))
+    assert torch.allclose(mean_pool("", nn.Conv2d(8, 8, 1), pixels), pixels.mean((2, 3)))

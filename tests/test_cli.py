@@ -8,7 +8,7 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion import cli
+from linea_diffusion import cli, list_concepts, load_concept
 from linea_diffusion.shapeland.world import Scene, render
 
 
@@ -107,10 +107,30 @@ def test_score_pictures_made_elsewhere(linea, tmp_path):
     assert (tmp_path / "s.csv").read_text().splitlines() == out.splitlines()
 
 
-def test_concepts_and_modules(linea):
+def test_concepts_are_listed_by_models_and_kind(linea):
     code, out, _ = linea("concepts")
     assert code == 0
-    assert "pencil-sketch" in out
+    groups = [line for line in out.splitlines() if not line.startswith(" ")]
+    real = "for Stable Diffusion, SDXL, FLUX and others that know the real world:"
+    kinds = ("style", "object removal", "perspective")
+    assert groups == ["style, for the embedded models:", *(f"{kind}, {real}" for kind in kinds)]
+    listed = [line.split()[0] for line in out.splitlines() if line.startswith(" ")]
+    assert sorted(listed) == list_concepts()
+    assert listed.index("pencil-sketch") < listed.index("anime") < listed.index("remove-cats") < listed.index("fisheye")
+    assert "32 -> 32 prompts, e.g. 'a red star, neon'" in out
+
+
+def test_one_concept_is_shown_whole(linea, tmp_path):
+    code, out, _ = linea("concepts", "remove-cats")
+    assert code == 0
+    concept = load_concept("remove-cats")
+    assert out.startswith("name: remove cats\nkind: object removal\ntext: a picture with a cat\nneutral: ")
+    assert [line.strip() for line in out.splitlines() if line.startswith("  ")] == [*concept.source, *concept.target]
+    (tmp_path / "mine.csv").write_text("side,prompt\n" + "".join(f"source,a {c}\ntarget,b {c}\n" for c in "wxyz"))
+    assert "name: mine" in linea("concepts", tmp_path / "mine.csv")[1]
+
+
+def test_modules(linea):
     code, out, _ = linea("modules", "shapeland-unet", "--modules", "text-attention")
     assert code == 0
     assert out.splitlines()[-1] == "3 modules"
@@ -122,6 +142,8 @@ BAD = {
     "unknown concept": (("train", "neom", "--out", "OUT"), "nearest: neon"),
     "empty prompt file": (("train", "x", "--source", "EMPTY", "--target", "EMPTY", "--out", "OUT"), "got 0 prompts"),
     "one prompt": (("train", "x", "--source", "ONE", "--target", "ONE", "--out", "OUT"), "got 1 prompts"),
+    "concept that does not exist": (("concepts", "neom"), "nearest: neon"),
+    "concept file with a mistake": (("train", "BROKEN.csv", "--out", "OUT"), "got side 'left' in line 2 of "),
     "only a source": (("train", "x", "--source", "ONE", "--out", "OUT"), "--target"),
     "no such module": (("train", "neon", "--modules", "unet.*atn1", "--out", "OUT"), "nearest: "),
     "no such model": (("train", "neon", "--model", "./nowhere", "--out", "OUT"), "no such folder"),
@@ -158,9 +180,10 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
     (tmp_path / "EMPTY").write_text("")
     (tmp_path / "ONE").write_text("only one\n")
     (tmp_path / "FILE").write_text("")
+    (tmp_path / "BROKEN.csv").write_text("side,prompt\nleft,a dog\n")
     SteeringMaps({"unet.elsewhere": 4}).save_pretrained(tmp_path / "FOREIGN")
     SteeringMaps({"unet.conv_norm_out": 64}).save_pretrained(tmp_path / "SILENT")
-    places = {name: str(tmp_path / name) for name in ("EMPTY", "ONE", "FILE", "FOREIGN", "SILENT", "OUT")}
+    places = {name: str(tmp_path / name) for name in ("EMPTY", "ONE", "FILE", "BROKEN.csv", "FOREIGN", "SILENT", "OUT")}
     places["MAPS"] = str(maps_folder)
     filled = list(arguments)
     for name, place in places.items():

@@ -79,17 +79,31 @@ def test_several_images_per_prompt_share_their_strength_and_their_noises(pipe, r
     assert np.abs(pictures[0] - pictures[1]).max() > 0.05
 
 
-def test_two_adapters_act_in_loading_order(pipe, random_maps, short_maps):
+def test_two_adapters_in_sum_and_in_chain(pipe, random_maps, short_maps):
+    other = 8 * short_maps
     pipe.load_steering(random_maps, "first")
-    pipe.load_steering(short_maps, "second")
+    pipe.load_steering(other, "second")
     assert pipe.get_list_steering() == ["first", "second"]
-    both = _array(pipe, "a red heart", strength={"first": 0.5, "second": 0.8})
-    with short_maps.apply(pipe, 0.8), random_maps.apply(pipe, 0.5):
+    strengths = {"first": 0.5, "second": 0.8}
+    chained = _array(pipe, "a red heart", strength=strengths, composition="chain")
+    with other.apply(pipe, 0.8), random_maps.apply(pipe, 0.5):
         expected = _array(pipe.base, "a red heart", num_inference_steps=8, guidance_scale=1.0)
-    assert (both == expected).all()
-    only_first = _array(pipe, "a red heart", strength={"first": 0.5})
-    pipe.unload_steering("second")
-    assert (only_first == _array(pipe, "a red heart", strength=0.5)).all()
+    assert abs(chained - expected).max() < 1e-3
+    added = _array(pipe, "a red heart", strength=strengths)
+    with (0.5 * random_maps + 0.8 * other).apply(pipe, 1.0):
+        expected = _array(pipe.base, "a red heart", num_inference_steps=8, guidance_scale=1.0)
+    assert abs(added - expected).max() < 1e-3
+    assert abs(added - chained).max() > 1e-2
+    pipe.unload_steering("first")
+    pipe.load_steering(random_maps, "first")  # now behind the other: the sum does not mind, the chain does
+    assert abs(_array(pipe, "a red heart", strength=strengths) - added).max() < 1e-3
+    assert abs(_array(pipe, "a red heart", strength=strengths, composition="chain") - chained).max() > 1e-2
+
+
+def test_an_unknown_composition_is_refused(pipe, random_maps):
+    pipe.load_steering(random_maps)
+    with pytest.raises(LineaError, match="sum, chain"):
+        pipe("a red heart", strength=0.5, composition="product")
 
 
 def test_everything_of_the_base_pipeline_stays_within_reach(pipe):

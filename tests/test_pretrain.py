@@ -116,7 +116,7 @@ def test_the_packaged_concepts_are_what_the_recipe_writes(tmp_path):
     from linea_diffusion import list_concepts, load_concept
 
     concepts.write(tmp_path)
-    for name in list_concepts():
+    for name in list_concepts(world="shapeland"):
         assert load_concept(tmp_path / f"{name}.toml") == load_concept(name)
 
 

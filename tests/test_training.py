@@ -15,7 +15,7 @@ from linea_diffusion import (
     steering_loss,
     train_steering_maps,
 )
-from linea_diffusion.activations import mean_pool
+from linea_diffusion.pooling import mean_pool
 from linea_diffusion.calling import call_with_gradients, frozen
 
 from .conftest import SHORT, count_hooks, seeded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..concepts import list_concepts, load_concept
+from . import load_truth_classifier
 from .captions import HELD_OUT_PAIRS, STYLED_WORDINGS, is_held_out, plain_captions
 from .classifier import TruthClassifier, Verdict
 from .objects import COLORS, OBJECTS
@@ -45,13 +47,38 @@ def content_of(caption: str) -> tuple[str, str]:
 
 
 def held_out_prompts(count: int) -> list[str]:
-    """Unstyled captions that no training saw, going round the objects so that few of them serve too."""
+    """Unstyled captions that no maps are learned from, going round the objects so that few of them serve too.
+
+    First the 41 that the models never saw either; then those that are in no concept of the package.
+    """
+    learned = {prompt for name in list_concepts(world="shapeland") for prompt in load_concept(name).source}
+    known = [caption for caption in plain_captions(held_out=False) if caption not in learned]
+    return [*_round_the_objects(plain_captions(held_out=True)), *_round_the_objects(known)][:count]
+
+
+def _round_the_objects(captions: Sequence[str]) -> list[str]:
     groups: dict[str, list[str]] = {thing: [] for thing in OBJECTS}
-    for caption in plain_captions(held_out=True):
+    for caption in captions:
         groups[content_of(caption)[0]].append(caption)
     rounds = max(map(len, groups.values()))
-    turns = [group[turn] for turn in range(rounds) for group in groups.values() if turn < len(group)]
-    return turns[:count]
+    return [group[turn] for turn in range(rounds) for group in groups.values() if turn < len(group)]
+
+
+def truth_judge(style: str) -> Callable[[Sequence[Image.Image], Sequence[str]], dict[str, np.ndarray]]:
+    """What `evaluate` asks of the truth classifier: (pictures, prompts) -> figures, (n,) each."""
+    classifier = load_truth_classifier()
+
+    def judge(images: Sequence[Image.Image], prompts: Sequence[str]) -> dict[str, np.ndarray]:
+        verdict = classifier.judge(images)
+        objects, colors = zip(*(content_of(prompt) for prompt in prompts), strict=True)
+        return {
+            "truth_style": verdict.style_probability(style).numpy(),
+            "truth_amount": verdict.amount_of(style).numpy(),
+            "truth_object": verdict.is_object(objects).float().numpy(),
+            "truth_color": verdict.is_color(colors).float().numpy(),
+        }
+
+    return judge
 
 
 def render_prompts(pipe: Any, prompts: Sequence[str], seeds: Sequence[int], **arguments: Any) -> list[Image.Image]:

@@ -1,0 +1,39 @@
+"""`linea`: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..errors import LineaError
+from . import evaluating, facts, learning, pictures
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn a style from words, then turn it from 0 to 1 on any diffusers text-to-image pipeline.",
+)
+
+for _command, _example in (
+    (learning.demo, "linea demo --style watercolor --out demo"),
+    (learning.train, "linea train neon --out neon"),
+    (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
+    (pictures.grid, 'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid'),
+    (pictures.score, 'linea score demo/grid.png --text "a picture in neon style"'),
+    (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
+    (facts.concepts, "linea concepts neon"),
+    (facts.modules, "linea modules shapeland-unet --modules norms"),
+    (facts.info, "linea info demo/maps"),
+):
+    app.command(epilog=f"Example: {_example}")(_command)
+
+
+def main() -> None:
+    """Entry point: a user's error is one line on standard error and exit code 2."""
+    try:
+        app()
+    except LineaError as error:
+        typer.echo(f"linea: {error}", err=True)
+        sys.exit(2)

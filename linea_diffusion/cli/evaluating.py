@@ -1,0 +1,123 @@
+"""Commands that compare: evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import LineaError
+from .options import (
+    Clip,
+    ClipWeights,
+    Device,
+    Dtype,
+    Guidance,
+    Model,
+    Seed,
+    Steps,
+    call_arguments,
+    open_pipeline,
+    parse_strengths,
+)
+
+if TYPE_CHECKING:
+    from ..concepts import Concept
+    from ..maps import SteeringMaps
+    from ..pipeline import LinEASDiffusionPipeline
+    from ..training_config import TrainingConfig
+
+
+def evaluate(
+    style: Annotated[list[str], typer.Option(help="Concept, by name or file; may be repeated.")],
+    methods: Annotated[
+        str, typer.Option(help="Names with commas, or folders of maps.")
+    ] = "lineas,lin-act,gaussian-act,mean-shift,prompting",
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.csv, evaluation.md and maps/.")] = Path("evaluation"),
+    prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
+    count: Annotated[int, typer.Option(help="How many held-out prompts.")] = 64,
+    strengths: Annotated[str, typer.Option(help="The dial's positions.")] = "0,0.25,0.5,0.75,1",
+    model: Model = "shapeland-unet",
+    steps: Steps = None,
+    guidance: Guidance = None,
+    clip: Clip = "shapeland-clip",
+    clip_weights: ClipWeights = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+) -> None:
+    """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
+    from ..concepts import load_concept
+    from ..evaluation import evaluate, markdown, write_records
+    from ..scoring import ClipScorer
+    from ..storage import make_folder
+    from ..training_config import TrainingConfig
+
+    concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
+    asked = {concept.name: _prompts(concept, prompts, model, count) for concept in concepts}
+    make_folder(out)
+    scorer, pipe = ClipScorer(clip, clip_weights, device=device), open_pipeline(model, device, dtype)
+    config, records = TrainingConfig(seed=seed), []
+    for concept in concepts:
+        fitted = {
+            Path(method).name: _maps(method, pipe, concept, config, out / "maps" / concept.name)
+            for method in methods.split(",")
+        }
+        records += evaluate(
+            pipe, fitted, concept.texts, asked[concept.name], strengths=positions, scorer=scorer,
+            judge=_judge(model, concept.name), seed=seed + 1000, **call_arguments(steps, guidance),
+        )  # fmt: skip
+        write_records(records, out / "evaluation.csv")
+        (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
+    typer.echo(markdown(records))
+    typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
+
+
+def _maps(
+    method: str, pipe: LinEASDiffusionPipeline, concept: Concept, config: TrainingConfig, work: Path
+) -> SteeringMaps | None:
+    from ..maps import SteeringMaps
+    from ..methods import METHODS, fit
+
+    if method not in METHODS and Path(method).is_dir():
+        return SteeringMaps.from_pretrained(method)
+    folder = work / method
+    if folder.is_dir():
+        return SteeringMaps.from_pretrained(folder)
+    maps = fit(method, pipe, concept, config)
+    if maps is not None:
+        maps.save_pretrained(folder)
+    return maps
+
+
+def _prompts(concept: Concept, file: Path | None, model: str, count: int) -> list[str]:
+    """Prompts that the concept was not learned from."""
+    from ..concepts import list_concepts, load_concept
+    from ..shapeland import MODELS
+
+    if file is not None:
+        from ..prompt_files import prompt_lines
+
+        prompts = [prompt for prompt in prompt_lines(file) if prompt not in concept.source]
+    elif model in MODELS:
+        from ..shapeland.truth import held_out_prompts
+
+        prompts = held_out_prompts(count)
+    else:
+        others = (load_concept(name).source for name in list_concepts("style", world="real"))
+        prompts = list(dict.fromkeys(p for source in others for p in source if p not in concept.source))
+    if not prompts:
+        raise LineaError(f"got no prompt in {str(file)!r} that {concept.name!r} is not learned from: expected some")
+    return prompts[:count]
+
+
+def _judge(model: str, style: str) -> Any:
+    from ..shapeland import MODELS
+    from ..shapeland.styles import STYLES
+
+    if model not in MODELS or style not in STYLES:
+        return None
+    from ..shapeland.truth import truth_judge
+
+    return truth_judge(style)

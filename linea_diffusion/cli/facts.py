@@ -1,0 +1,66 @@
+"""Commands that tell what there is: concepts, modules, info."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import open_pipeline
+
+if TYPE_CHECKING:
+    from ..concepts import Concept
+
+
+def concepts(
+    name: Annotated[str | None, typer.Argument(help="A concept, or a file of one, to show whole.")] = None,
+) -> None:
+    """List the concepts that come with the package, or show one with all its prompts."""
+    from ..concepts import WORLDS, list_concepts, load_concept
+    from ..prompt_files import KINDS
+
+    if name is not None:
+        _print_concept(load_concept(name))
+        return
+    for world, models in WORLDS.items():
+        for kind in KINDS:
+            if names := list_concepts(kind, world=world):
+                typer.echo(f"{kind}, {models}:")
+                for known in names:
+                    concept = load_concept(known)
+                    counts = f"{len(concept.source)} -> {len(concept.target)}"
+                    shown = concept.source if kind == "object removal" else concept.target
+                    typer.echo(f"  {known:<28} {counts} prompts, e.g. {shown[0]!r}")
+
+
+def modules(
+    model: Annotated[str, typer.Argument(help="shapeland-unet, a diffusers folder, or a Hub id.")],
+    modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
+) -> None:
+    """List the modules that would be steered."""
+    from ..modules import find_modules
+    from ..training import TrainingConfig
+
+    found = find_modules(open_pipeline(model, "cpu", "float32"), modules or TrainingConfig().target_modules)
+    for name, module in found.items():
+        typer.echo(f"{name}  {type(module).__name__}")
+    typer.echo(f"{len(found)} modules")
+
+
+def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steering maps.")]) -> None:
+    """Show what a set of steering maps holds and how it was learned."""
+    from ..maps import SteeringMaps
+
+    maps = SteeringMaps.from_pretrained(steering)
+    for key in ("concept", "base_model", "base_class", "training"):
+        typer.echo(f"{key}: {maps.metadata.get(key)}")
+    typer.echo(maps.summary())
+
+
+def _print_concept(concept: Concept) -> None:
+    for key in ("name", "kind", "text", "neutral"):
+        typer.echo(f"{key}: {getattr(concept, key)}")
+    for side, prompts in (("source", concept.source), ("target", concept.target)):
+        typer.echo(f"\n{side}, {len(prompts)} prompts:")
+        for prompt in prompts:
+            typer.echo(f"  {prompt}")

@@ -1,0 +1,80 @@
+"""Options that commands share, and what they open."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import LineaError
+
+if TYPE_CHECKING:
+    from ..concepts import Concept
+    from ..pipeline import LinEASDiffusionPipeline
+
+Model = Annotated[str, typer.Option(help="shapeland-unet (embedded), a diffusers folder, or a Hub id.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.")]
+Seed = Annotated[int, typer.Option(help="Seeds all noise.")]
+Steps = Annotated[int | None, typer.Option(help="Denoising steps; the model's own default when left out.")]
+Guidance = Annotated[float | None, typer.Option(help="Guidance scale; the model's own default when left out.")]
+Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, or a folder.")]
+ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
+Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
+
+
+def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipeline:
+    """The pipeline of --model, on --device in --dtype."""
+    import torch
+
+    from ..pipeline import LinEASDiffusionPipeline
+
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype not in dtypes:
+        raise LineaError(f"got dtype {dtype!r}: expected one of {', '.join(dtypes)}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise LineaError(f"got device {device!r}: expected one this machine has, such as cpu ({error!s:.80})") from None
+    return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtypes[dtype]).to(device)
+
+
+def open_steered(model: str, steering: list[str], device: str, dtype: str) -> LinEASDiffusionPipeline:
+    """The pipeline of --model with every --steering loaded under its own name."""
+    from ..maps import SteeringMaps
+
+    loaded = {source: SteeringMaps.from_pretrained(source) for source in steering}
+    pipe = open_pipeline(model, device, dtype)
+    for source, maps in loaded.items():
+        pipe.load_steering(maps, adapter_name=source)
+    return pipe
+
+
+def open_concept(name: str, source: Path | None, target: Path | None) -> Concept:
+    """A known concept, or one from the files of --source and --target."""
+    from ..concepts import concept_from_files, load_concept
+
+    if source is None and target is None:
+        return load_concept(name)
+    if source is None or target is None:
+        raise LineaError("got only one of --source and --target: expected both, or neither with a known concept")
+    return concept_from_files(source, target, name=name)
+
+
+def parse_strengths(text: str) -> list[float]:
+    """The numbers of --strength or --strengths, checked."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = [math.nan]
+    if not all(math.isfinite(value) for value in values):
+        raise LineaError(f"got strength {text!r}: expected finite numbers such as 0.7 or 0,0.5,1")
+    return values
+
+
+def call_arguments(steps: int | None, guidance: float | None) -> dict[str, Any]:
+    """What --steps and --guidance give the base pipeline; nothing that was left out."""
+    given = {"num_inference_steps": steps, "guidance_scale": guidance}
+    return {key: value for key, value in given.items() if value is not None}

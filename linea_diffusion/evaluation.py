@@ -1,0 +1,240 @@
+"""Honest comparison of ways to steer: held-out prompts, the same noise for all, intervals over prompts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from .concepts import StyleTexts
+from .errors import LineaError
+from .figures import bootstrap_interval, spearman
+from .maps import SteeringMaps
+from .scoring import ClipScorer
+
+Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one picture.
+
+    Attributes:
+        style: concept's name.
+        method: what steered.
+        strength: of the steering.
+        prompt: the held-out prompt.
+        clip_style: zero-shot probability of the style's text against the neutral text, [0, 1] (arXiv 2410.23054).
+        clip_text: raw cosine with the style's text.
+        clip_prompt: raw cosine with the prompt.
+        content: raw CLIP cosine with the unsteered picture of the same noise.
+        truth_style: probability of the style by the truth classifier; NaN where there is none, as for all below.
+        truth_amount: amount of the style.
+        truth_object: 1 if the object is the prompt's.
+        truth_color: 1 if the colour is the prompt's.
+    """
+
+    style: str
+    method: str
+    strength: float
+    prompt: str
+    clip_style: float
+    clip_text: float
+    clip_prompt: float
+    content: float
+    truth_style: float = float("nan")
+    truth_amount: float = float("nan")
+    truth_object: float = float("nan")
+    truth_color: float = float("nan")
+
+
+FIGURES = tuple(f.name for f in fields(Record) if f.type == "float" and f.name != "strength")
+
+
+def evaluate(
+    pipe: Any,
+    methods: Mapping[str, SteeringMaps | None],
+    texts: StyleTexts,
+    prompts: Sequence[str],
+    *,
+    strengths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    scorer: ClipScorer,
+    judge: Judge | None = None,
+    seed: int = 1000,
+    batch_size: int = 32,
+    **arguments: Any,
+) -> list[Record]:
+    """Render held-out prompts by every method at every strength, and score each picture.
+
+    Args:
+        pipe: a `LinEASDiffusionPipeline`; its own steering is not used.
+        methods: name -> maps; None stands for asking in words: the unsteered pipeline with ", STYLE" behind the
+            prompt, at strength 1 only.
+        texts: what CLIP weighs.
+        prompts: held-out prompts; prompt number i has noise seed + i in every method and at every strength.
+        strengths: the dial's positions; 0 is rendered once and serves all methods.
+        scorer: for the CLIP figures.
+        judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
+        seed: of the noise.
+        batch_size: pictures at once.
+        **arguments: of the pipeline's calls.
+
+    Raises:
+        LineaError: no prompts, no methods, or strengths that are not ascending from 0.
+    """
+    if not prompts or not methods or list(strengths) != sorted(set(strengths)) or strengths[0] != 0:
+        raise LineaError(
+            f"got {len(prompts)} prompts, {len(methods)} methods and strengths {tuple(strengths)}: expected some of "
+            "each, and strengths that ascend from 0"
+        )
+    rendered = _Renderer(pipe, prompts, seed, batch_size, arguments)
+    score = _Scores(scorer, judge, texts, prompts, rendered(prompts, None, 0.0))
+    records = []
+    with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
+        for method, maps in methods.items():
+            records += score.records(method, 0.0, score.unsteered)
+            for strength in strengths[1:]:
+                if maps is not None:
+                    records += score.records(method, strength, rendered(prompts, maps, strength))
+                elif strength == 1:
+                    asked = [f"{prompt}, {texts.name}" for prompt in prompts]
+                    records += score.records(method, 1.0, rendered(asked, None, 0.0))
+                bar.update()
+    return records
+
+
+@dataclass
+class _Renderer:
+    pipe: Any
+    prompts: Sequence[str]
+    seed: int
+    batch_size: int
+    arguments: Mapping[str, Any]
+
+    def __call__(self, prompts: Sequence[str], maps: SteeringMaps | None, strength: float) -> list[Image.Image]:
+        kept = dict(self.pipe.steering)
+        self.pipe.steering.clear()
+        try:
+            if maps is not None:
+                self.pipe.load_steering(maps)
+            images: list[Image.Image] = []
+            for start in range(0, len(prompts), self.batch_size):
+                batch = list(prompts[start : start + self.batch_size])
+                noise = [torch.Generator().manual_seed(self.seed + start + row) for row in range(len(batch))]
+                images += self.pipe(batch, strength=strength, generator=noise, **self.arguments).images
+            return images
+        finally:
+            self.pipe.steering.clear()
+            self.pipe.steering.update(kept)
+
+
+class _Scores:
+    """Scores pictures against what does not change between methods."""
+
+    def __init__(
+        self,
+        scorer: ClipScorer,
+        judge: Judge | None,
+        texts: StyleTexts,
+        prompts: Sequence[str],
+        unsteered: list[Image.Image],
+    ) -> None:
+        self.scorer, self.judge, self.texts, self.prompts = scorer, judge, texts, prompts
+        self.unsteered, self.reference = unsteered, scorer.embed_images(unsteered)
+        self.style, self.own = scorer.embed_texts([texts.text, texts.neutral]), scorer.embed_texts(list(prompts))
+
+    def records(self, method: str, strength: float, images: list[Image.Image]) -> list[Record]:
+        """One record per picture."""
+        pictures = self.scorer.embed_images(images)
+        figures: dict[str, np.ndarray] = {
+            "clip_style": self.scorer.probabilities(pictures, self.style)[:, 0].numpy(),
+            "clip_text": (pictures @ self.style[0]).numpy(),
+            "clip_prompt": (pictures * self.own).sum(-1).numpy(),
+            "content": (pictures * self.reference).sum(-1).numpy(),
+            **(self.judge(images, self.prompts) if self.judge else {}),
+        }
+        return [
+            Record(self.texts.name, method, strength, prompt, **{key: float(v[row]) for key, v in figures.items()})
+            for row, prompt in enumerate(self.prompts)
+        ]
+
+
+def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Means with 95% bootstrap intervals over prompts, one entry for each style, method and strength.
+
+    Each figure is a (mean, low, high); figures that are unknown (NaN) are left out.
+    """
+    groups: dict[tuple[str, str, float], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.style, record.method, record.strength), []).append(record)
+    entries = []
+    for (style, method, strength), group in groups.items():
+        entry: dict[str, Any] = {"style": style, "method": method, "strength": strength, "prompts": len(group)}
+        for figure in FIGURES:
+            values = np.array([getattr(record, figure) for record in group])
+            if not np.isnan(values).any():
+                entry[figure] = bootstrap_interval(values)
+        entries.append(entry)
+    return entries
+
+
+def curves(records: Sequence[Record], style: str, method: str, figure: str) -> tuple[list[float], np.ndarray]:
+    """Strengths (k,) and a figure (prompts, k) of one style by one method."""
+    chosen = [record for record in records if (record.style, record.method) == (style, method)]
+    strengths = sorted({record.strength for record in chosen})
+    prompts = dict.fromkeys(record.prompt for record in chosen)
+    value = {(record.prompt, record.strength): getattr(record, figure) for record in chosen}
+    return strengths, np.array([[value[prompt, strength] for strength in strengths] for prompt in prompts])
+
+
+def rank_correlation(records: Sequence[Record], style: str, method: str, figure: str) -> tuple[float, float, float]:
+    """Mean over prompts of Spearman's correlation of strength and a figure, with its 95% interval."""
+    strengths, values = curves(records, style, method, figure)
+    return bootstrap_interval(spearman(strengths, values))
+
+
+def write_records(records: Sequence[Record], path: Path) -> None:
+    """All records as CSV, one line per picture."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Record)])
+        writer.writeheader()
+        writer.writerows({k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in records)
+
+
+def read_records(path: Path) -> list[Record]:
+    """The inverse of `write_records`."""
+
+    def record(row: Mapping[str, str]) -> Record:
+        numbers = {name: float(row[name]) for name in ("strength", *FIGURES)}
+        return Record(style=row["style"], method=row["method"], prompt=row["prompt"], **numbers)
+
+    with path.open(newline="", encoding="utf-8") as file:
+        return [record(row) for row in csv.DictReader(file)]
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """A table at strength 1, with Spearman's correlation over all strengths: mean [95% interval]."""
+    truth = not any(np.isnan(record.truth_style) for record in records)
+    figures = ["clip_style", "clip_prompt", "content"]
+    figures = ["truth_style", "truth_amount", "truth_object", "truth_color", *figures] if truth else figures
+    rank = "truth_amount" if truth else "clip_text"
+    head = ["style", "method", *figures, f"Spearman ({rank})"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for entry in summarise(records):
+        if entry["strength"] == 1:
+            cells = [_cell(entry[figure]) for figure in figures]
+            known = len({r.strength for r in records if r.method == entry["method"]}) > 2
+            rho = _cell(rank_correlation(records, entry["style"], entry["method"], rank)) if known else "-"
+            lines.append("| " + " | ".join([entry["style"], entry["method"], *cells, rho]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(figure: tuple[float, float, float]) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*figure)

@@ -1,0 +1,53 @@
+"""Ways to steer, by name: LinEAS, the paper's settings of it, its baselines, and asking in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from .baselines import gaussian_act, linear_act, mean_shift
+from .concepts import Concept
+from .errors import LineaError
+from .maps import SteeringMaps
+from .modules import nearest_name
+from .training import train_steering_maps
+from .training_config import TrainingConfig
+
+PROMPTING = "prompting"
+
+Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
+
+
+def _lineas_of_the_paper(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
+    return train_steering_maps(pipe, concept, replace(config, strengths=(1.0,), sparsity=0.0))
+
+
+METHODS: dict[str, Method] = {
+    "lineas": train_steering_maps,
+    "lineas-dense": lambda pipe, concept, config: train_steering_maps(pipe, concept, replace(config, sparsity=0.0)),
+    "lineas-paper": _lineas_of_the_paper,
+    "mean-shift": mean_shift,
+    "gaussian-act": gaussian_act,
+    "lin-act": linear_act,
+    "lin-act-at-once": partial(linear_act, sequential=False),
+}
+"""Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; trained
+at strength 1 only and dense, as in the paper; and the closed forms of `baselines`. "prompting" needs no maps."""
+
+
+def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:
+    """Maps of a concept by a method; None for prompting.
+
+    Raises:
+        LineaError: no such method.
+    """
+    if method == PROMPTING:
+        return None
+    if method not in METHODS:
+        known = [*METHODS, PROMPTING]
+        raise LineaError(
+            f"got method {method!r}: expected one of {', '.join(known)}; nearest: {nearest_name(method, known)}"
+        )
+    return METHODS[method](pipe, concept, config or TrainingConfig())

@@ -1,0 +1,40 @@
+"""The model card: what a set of steering maps is, and how to use it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def model_card(config: Mapping[str, Any], repo_id: str | None = None) -> str:
+    """Markdown with YAML front matter, as the Hugging Face Hub reads it.
+
+    Args:
+        config: the contents of ``config.json``.
+        repo_id: where the maps will be on the Hub; without it the example names a folder.
+    """
+    concept = " ".join(str(config.get("concept", "a concept")).split())
+    base = str(config.get("base_model", "unknown"))
+    source = json.dumps(repo_id or "path/to/this/folder")
+    return (
+        f"---\n{_front_matter(base)}---\n\n# {concept}: steering maps\n\n"
+        f"{len(config['modules'])} coordinate-wise affine maps learned by LinEAS (arXiv 2503.10679) for "
+        f"`{' '.join(base.split())}`. Strength 0 is the base model, 1 the concept.\n\n"
+        "```python\nfrom linea_diffusion import LinEASDiffusionPipeline\n\n"
+        f"pipe = LinEASDiffusionPipeline.from_pretrained({json.dumps(base)})\n"
+        f'pipe.load_steering({source})\nimage = pipe("a red heart", strength=0.7).images[0]\n```\n'
+    )
+
+
+def _front_matter(base: str) -> str:
+    lines = ["library_name: linea-diffusion", "pipeline_tag: text-to-image"]
+    if _HUB_ID.fullmatch(base) and not Path(base).exists():
+        # quoted as JSON, which is YAML: a name such as 1/2 stays text
+        lines += [f"base_model: {json.dumps(base)}", "base_model_relation: adapter"]
+    lines += ["tags:", "- activation-steering", "- lineas", "- text-to-image"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,125 @@
+"""From an activation with tokens or pixels to the samples that the loss compares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from .activations import feature_axis
+from .modules import is_text_encoder
+
+Pooling = Literal["mean", "masked-mean", "tokens"]
+POOLINGS = ("mean", "masked-mean", "tokens")
+
+
+def mean_pool(name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
+    """Average over tokens or pixels: (n, tokens, d) or (n, d, h, w) -> (n, d), in float32."""
+    axis = feature_axis(module, activation)
+    others = [dim for dim in range(1, activation.ndim) if dim != axis]
+    return activation.float().mean(dim=others) if others else activation.float()
+
+
+def _rows(module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
+    """(n, tokens, d) of any activation, in float32; one token if it has none."""
+    moved = activation.movedim(feature_axis(module, activation), -1).float()
+    return moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None]
+
+
+def sample_tokens(name: str, module: nn.Module, activation: torch.Tensor, *, count: int, seed: int) -> torch.Tensor:
+    """Some tokens or pixels as samples of their own: (n, tokens, d) -> (n, count, d), in float32.
+
+    The places are drawn once for each number of tokens, without replacement, and are the same in every pass; with
+    fewer tokens than `count` all of them are taken.
+    """
+    rows = _rows(module, activation)
+    drawn = torch.randperm(rows.shape[1], generator=torch.Generator().manual_seed(seed))[:count]
+    return rows[:, drawn.sort().values.to(rows.device)]
+
+
+class MaskedMean:
+    """`mean_pool` that leaves the padding of prompts out, for text encoders.
+
+    Args:
+        masks: text encoder component -> attention mask (n, tokens) of its present call, from `follow_masks`.
+    """
+
+    def __init__(self, masks: dict[str, torch.Tensor]) -> None:
+        self.masks = masks
+
+    def __call__(self, name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
+        """(n, tokens, d) -> (n, d): the mean of the tokens that count."""
+        mask = self.masks.get(name.split(".", maxsplit=1)[0])
+        rows = _rows(module, activation)
+        if mask is None or mask.shape != rows.shape[:2]:
+            return mean_pool(name, module, activation)
+        weights = mask.to(rows)[..., None]
+        return (rows * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1)
+
+
+@contextmanager
+def follow_masks(pipe: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """Within the context the yielded dict holds the attention mask of each text encoder's present call.
+
+    The mask is the one that the pipeline passes; if it passes none (Stable Diffusion, FLUX), it is worked out from
+    the tokens: up to the first end of text, with what the tokenizer pads with left out.
+    """
+    masks: dict[str, torch.Tensor] = {}
+
+    def hook_of(component: str, tokenizer: Any) -> Any:
+        def hook(model: nn.Module, args: Any, kwargs: Any) -> None:
+            masks.pop(component, None)
+            given = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
+            given = {**given, **given.get("kwargs", {})}
+            mask, tokens = given.get("attention_mask"), given.get("input_ids")
+            if isinstance(mask, torch.Tensor) and mask.ndim == 2:
+                masks[component] = mask.bool()
+            elif isinstance(tokens, torch.Tensor) and tokenizer is not None:
+                masks[component] = text_mask(tokens, tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+        return hook
+
+    with ExitStack() as stack:
+        for component, model in pipe.components.items():
+            if is_text_encoder(component) and isinstance(model, nn.Module):
+                tokenizer = pipe.components.get(component.replace("text_encoder", "tokenizer"))
+                hook = hook_of(component, tokenizer)
+                stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
+        yield masks
+
+
+def text_mask(tokens: torch.Tensor, end: int | None, padding: int | None) -> torch.Tensor:
+    """Which tokens are text: those up to and with the first `end`, none that is `padding` (unless that is `end`).
+
+    Args:
+        tokens: ids, (n, tokens).
+        end: id of the end of text, or None.
+        padding: id of the padding, or None.
+
+    Returns:
+        (n, tokens), bool.
+    """
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    if end is not None:
+        ended = (tokens == end).cumsum(dim=1)
+        mask &= (ended - (tokens == end).long()) == 0
+    if padding is not None and padding != end:
+        mask &= tokens != padding
+    return mask
+
+
+@contextmanager
+def pooling_of(pipe: Any, pooling: Pooling, *, count: int, seed: int) -> Iterator[Any]:
+    """The function that pools recorded activations, for as long as the context lasts."""
+    if pooling == "masked-mean":
+        with follow_masks(pipe) as masks:
+            yield MaskedMean(masks)
+    elif pooling == "tokens":
+        yield partial(sample_tokens, count=count, seed=seed)
+    else:
+        yield mean_pool

@@ -1,0 +1,194 @@
+"""Files that hold a concept: TOML, JSON lines, CSV, and plain text with one prompt per line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import LineaError
+
+KINDS = ("style", "object removal", "perspective")
+"""What a concept can be: a style or a perspective that comes, or an object that goes."""
+SIDES = ("source", "target")
+FACTS = ("name", "text", "neutral", "kind")
+
+
+def read_text(file: Path) -> str:
+    """The text of a user's file, without a byte order mark.
+
+    Raises:
+        LineaError: it cannot be read as UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LineaError(f"got file {str(file)!r}: expected readable UTF-8 text ({error})") from None
+
+
+def prompt_lines(file: Path) -> tuple[str, ...]:
+    """The prompts of a plain text file, one per line; empty lines do not count.
+
+    Raises:
+        LineaError: it cannot be read, or holds fewer than 2.
+    """
+    lines = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+    if len(lines) < 2:
+        raise LineaError(f"got {len(lines)} prompts in {str(file)!r}: expected at least 2, better 32, one per line")
+    return lines
+
+
+def concept_fields(text: str, origin: str) -> dict[str, Any]:
+    """The fields of a `Concept` from the text of a file, checked.
+
+    Args:
+        text: what the file holds.
+        origin: its name: the suffix chooses the format, errors and missing names use it.
+
+    Raises:
+        LineaError: the text is not of that format; the error names file, line and key or column.
+    """
+    return _READERS[Path(origin).suffix.lower()](text, origin)
+
+
+def _toml(text: str, origin: str) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(text)
+    except ValueError as error:
+        raise LineaError(f"got {origin!r}: expected a TOML file ({error})") from None
+    _check_keys(table, text, origin)
+    fields: dict[str, Any] = {
+        key: _fact(table[key], key, _key_place(key, text, origin)) for key in table if key not in SIDES
+    }
+    for side in SIDES:
+        place = _key_place(side, text, origin)
+        if not isinstance(table[side], list):
+            raise LineaError(f"got {table[side]!r:.60} for {side!r} in {place}: expected a list of prompts")
+        numbered = enumerate(table[side], start=1)
+        fields[side] = tuple(_prompt(value, f"item {number} of {side!r}, {place}") for number, value in numbered)
+    return fields
+
+
+def _check_keys(table: Mapping[str, Any], text: str, origin: str) -> None:
+    known = (*FACTS, *SIDES)
+    for key in table:
+        if key not in known:
+            place = _key_place(key, text, origin)
+            raise LineaError(f"got unknown key {key!r} in {place}: expected only {', '.join(known)}")
+    for key in ("name", "text", *SIDES):
+        if key not in table:
+            raise LineaError(f"got no key {key!r} in {origin!r}: expected it; add a line such as {_EXAMPLES[key]}")
+
+
+def _key_place(key: str, text: str, origin: str) -> str:
+    pattern = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[=\].]""")
+    lines = (number for number, line in enumerate(text.split("\n"), start=1) if pattern.match(line))
+    return f"line {next(lines, 1)} of {origin!r}"
+
+
+def _jsonl(text: str, origin: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    prompts: dict[str, list[str]] = {side: [] for side in SIDES}
+    numbered = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    for position, (number, line) in enumerate(numbered):
+        place = f"line {number} of {origin!r}"
+        row = _object(line, place)
+        if position == 0 and row and row.keys() <= set(FACTS):
+            fields = {key: _fact(value, key, place) for key, value in row.items()}
+            continue
+        if unknown := row.keys() - {"prompt", "side"}:
+            hint = f"; {', '.join(FACTS)} can only stand in an object of their own in the first line"
+            raise LineaError(f"got unknown key {min(unknown)!r} in {place}: expected 'prompt' and 'side'{hint}")
+        for key in ("prompt", "side"):
+            if key not in row:
+                raise LineaError(f'got no key {key!r} in {place}: expected {{"prompt": "a red cat", "side": "source"}}')
+        prompts[_side(row["side"], place)].append(_prompt(row["prompt"], f"'prompt', {place}"))
+    return _named(fields, prompts, origin)
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise LineaError(f"got {line!r:.60} in {place}: expected one JSON object per line ({error})") from None
+    if not isinstance(row, dict):
+        raise LineaError(f"got {line!r:.60} in {place}: expected a JSON object with 'prompt' and 'side'")
+    return row
+
+
+def _csv(text: str, origin: str) -> dict[str, Any]:
+    prompts: dict[str, list[str]] = {side: [] for side in SIDES}
+    rows = _csv_rows(text, origin)
+    header = _header(*next(rows, ([], f"line 1 of {origin!r}")))
+    for row, place in rows:
+        if len(row) != 2:
+            hint = "put a prompt that has commas in double quotes"
+            raise LineaError(f"got {len(row)} columns in {place}: expected 2, {', '.join(header)}; {hint}")
+        cells = dict(zip(header, row, strict=True))
+        prompts[_side(cells["side"], place)].append(_prompt(cells["prompt"], f"column 'prompt', {place}"))
+    return _named({}, prompts, origin)
+
+
+def _csv_rows(text: str, origin: str) -> Iterator[tuple[list[str], str]]:
+    """The rows that are not blank, each with the place where it begins."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    before = 0
+    try:
+        for row in rows:
+            if row:
+                yield row, f"line {before + 1} of {origin!r}"
+            before = rows.line_num
+    except csv.Error as error:
+        place = f"line {before + 1} of {origin!r}"
+        raise LineaError(f"got a row that begins in {place}: expected CSV ({error}); mend its quotes") from None
+
+
+def _header(row: list[str], place: str) -> list[str]:
+    if sorted(row) != ["prompt", "side"]:
+        raise LineaError(f"got columns {row} in {place}: expected a header side,prompt")
+    return row
+
+
+def _named(fields: Mapping[str, Any], prompts: Mapping[str, list[str]], origin: str) -> dict[str, Any]:
+    """Fields with a name and a text: the file's name where they are not given."""
+    name = fields.get("name", Path(origin).stem)
+    return {"name": name, "text": name, **fields, **{side: tuple(prompts[side]) for side in SIDES}}
+
+
+def _fact(value: object, key: str, place: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise LineaError(f"got {value!r:.60} for {key!r} in {place}: expected text such as {_EXAMPLES[key]}")
+    if key == "kind" and value not in KINDS:
+        raise LineaError(f"got kind {value!r} in {place}: expected one of {', '.join(KINDS)}")
+    return value
+
+
+def _side(value: object, place: str) -> str:
+    if value not in SIDES:
+        raise LineaError(f"got side {value!r:.60} in {place}: expected source or target")
+    return str(value)
+
+
+def _prompt(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise LineaError(f"got {value!r:.60} as {place}: expected a prompt, which is text in quotes")
+    if not value.strip():
+        raise LineaError(f"got an empty prompt as {place}: expected words; fill it or take it out")
+    return value
+
+
+_EXAMPLES = {
+    "name": 'name = "watercolor"',
+    "text": 'text = "a picture in watercolor style"',
+    "neutral": 'neutral = "a picture of something"',
+    "kind": 'kind = "style"',
+    "source": 'source = ["a red cat", "a blue boat"]',
+    "target": 'target = ["a watercolor of a red cat", "a blue boat in watercolor"]',
+}
+_READERS = {".toml": _toml, ".jsonl": _jsonl, ".csv": _csv}
+SUFFIXES = tuple(_READERS)

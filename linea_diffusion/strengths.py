@@ -1,0 +1,54 @@
+"""Strengths: numbers and lists of them, checked, and spread over the rows of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from .errors import LineaError
+
+Strength = float | torch.Tensor
+
+
+def check_strength(strength: Strength | Sequence[float]) -> torch.Tensor:
+    """A strength as a float32 tensor, () or (n,).
+
+    Raises:
+        LineaError: not a number, not finite, or an empty sequence.
+    """
+    try:
+        values = torch.as_tensor(strength, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.empty(0)
+    if values.ndim > 1 or values.numel() == 0 or not bool(values.isfinite().all()):
+        raise LineaError(
+            f"got strength {strength!r}: expected a finite number (0 is the base model, 1 the concept) or a list of "
+            "such numbers"
+        )
+    return values
+
+
+def strengths_of_rows(strengths: torch.Tensor, batch: int, images: int, name: str) -> torch.Tensor:
+    """Strengths for the rows of a batch.
+
+    Text encoders see the prompts; the denoiser sees each prompt's images side by side, and with
+    classifier-free guidance that whole block twice: [uncond, cond].
+
+    Args:
+        strengths: () or (prompts,).
+        batch: rows of the activation.
+        images: images per prompt.
+        name: of the activation, for the error.
+
+    Raises:
+        LineaError: the batch holds no whole number of such blocks.
+    """
+    if strengths.ndim == 0 or batch == len(strengths):
+        return strengths
+    rows = strengths.repeat_interleave(images)
+    if batch % len(rows):
+        raise LineaError(
+            f"got {len(strengths)} strengths and a batch of {batch} at {name!r}: expected one strength per prompt"
+        )
+    return rows.repeat(batch // len(rows))

@@ -1,0 +1,108 @@
+"""The settings of training, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import LineaError
+from .losses import Reduction
+from .pooling import POOLINGS, Pooling
+
+Optimizer = Literal["adam", "sgd"]
+_CHOICES = {"optimizer": ("adam", "sgd"), "reduction": ("mean", "sum"), "pooling": POOLINGS}
+_LEAST = {
+    "iterations": 1,
+    "num_inference_steps": 1,
+    "batch_size": 2,
+    "micro_batch_size": 1,
+    "step_bins": 1,
+    "tokens_per_sample": 1,
+}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How maps are learned. The defaults are the quick recipe measured on Shapeland.
+
+    Attributes:
+        iterations: optimiser steps.
+        lr: learning rate, with cosine decay to zero.
+        optimizer: ``"adam"`` or ``"sgd"`` (no momentum).
+        batch_size: source prompts per iteration; None takes all of them, the exact loss.
+        micro_batch_size: prompts that run through the model at once. None runs the batch in one piece. Smaller pieces
+            need less memory and give the same gradients: activations of the whole batch are recorded first without
+            gradients, then each piece runs again and gets its part of the whole batch's gradient.
+        num_inference_steps: denoising steps of the schedule; every one of them enters the loss.
+        guidance_scale: classifier-free guidance while training; 1 turns it off, None is the pipeline's default.
+        target_modules: presets or patterns, see `find_modules`.
+        pooling: what one sample of the loss is. ``"mean"``: the mean over tokens or pixels (the paper).
+            ``"masked-mean"``: in text encoders the mean over the tokens that are no padding. ``"tokens"``: some tokens
+            or pixels of each activation, each a sample.
+        tokens_per_sample: how many, for ``pooling="tokens"``.
+        reduction: ``"mean"`` over modules and steps, or the paper's ``"sum"``.
+        scale_by_variance: divide each module's distance by the variance of its targets.
+        strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall follow
+            the targets' law; at s between 0 and 1 the law on the way from the unsteered sources' to the targets',
+            so that the dial is even. ``(1.0,)`` is the paper's training.
+        dial_exponent: how far on that way: the fraction s**dial_exponent. Below 1 the style begins earlier.
+        step_bins: denoiser maps per schedule: 1 shares one map between all steps; with n, each n-th part of the
+            schedule has a map of its own, also when images are generated with another number of steps.
+        backprop_through_steps: whether gradients run through the whole trajectory. False cuts them between denoising
+            steps: each step's backward runs at once, in the memory of one step.
+        gradient_checkpointing: keep only each denoising step's inputs for the backward pass and run the step again
+            when its turn comes: the memory of one step, the same gradients, one more forward pass.
+        sparsity: share of the numbers that shall be exactly zero, [0, 1). Numbers are taken out during training by
+            what each contributes to lowering the loss, and the others are fitted on.
+        l1: weight of the penalty sum |w-1| + |b|, imposed by a proximal step after each optimiser step.
+        group_lasso: weight of the penalty that turns whole modules off: sqrt(size) * norm of each module's numbers.
+        seed: noise and order of the prompts; the same seed gives the same maps on one machine.
+        call_arguments: further arguments of the base pipeline, such as height and width.
+    """
+
+    iterations: int = 60
+    lr: float = 2e-2
+    optimizer: Optimizer = "adam"
+    batch_size: int | None = None
+    micro_batch_size: int | None = None
+    num_inference_steps: int = 4
+    guidance_scale: float | None = 1.0
+    target_modules: str | tuple[str, ...] = "norms"
+    pooling: Pooling = "mean"
+    tokens_per_sample: int = 16
+    reduction: Reduction = "mean"
+    scale_by_variance: bool = False
+    strengths: tuple[float, ...] = (1.0, 0.5, 0.75, 0.25)
+    dial_exponent: float = 0.8
+    step_bins: int = 1
+    backprop_through_steps: bool = True
+    gradient_checkpointing: bool = False
+    sparsity: float = 0.0
+    l1: float = 0.0
+    group_lasso: float = 0.0
+    seed: int = 0
+    call_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            optional = name in ("batch_size", "micro_batch_size")
+            if not (value is None and optional) and (type(value) is not int or value < least):
+                raise LineaError(f"got {name}={value!r}: expected a whole number of at least {least}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise LineaError(f"got {name}={getattr(self, name)!r}: expected one of {', '.join(choices)}")
+        if not self.strengths or not all(0 < strength <= 1 for strength in self.strengths):
+            raise LineaError(f"got strengths={self.strengths!r}: expected numbers above 0 and up to 1, such as (1.0,)")
+        for name in ("lr", "dial_exponent"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise LineaError(f"got {name}={value!r}: expected a positive number such as 0.02")
+        if not 0 <= self.sparsity < 1:
+            raise LineaError(f"got sparsity={self.sparsity!r}: expected the share of zeros, at least 0 and below 1")
+        for name in ("l1", "group_lasso"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise LineaError(f"got {name}={value!r}: expected a number of at least 0, such as 0.001")
