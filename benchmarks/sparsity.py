@@ -78,8 +78,8 @@ def _markdown(rows: list[dict[str, str]]) -> str:
     lines = [
         "# Support against effect, `shapeland-unet`",
         "",
-        f"{date.today()}, {platform.machine()}, torch {torch.__version__}; 64 held-out prompts at each strength, training "
-        "seed 0. Each cell: P(style) gained from strength 0 to 1, divided by what the dense maps gain.",
+        f"{date.today()}, {platform.machine()}, torch {torch.__version__}; 64 held-out prompts at each strength, "
+        "training seed 0. Each cell: P(style) gained from strength 0 to 1, divided by what the dense maps gain.",
         "",
         "| recipe | support | " + " | ".join(styles) + " | mean |",
         "| --- | --- |" + " --- |" * (len(styles) + 1),

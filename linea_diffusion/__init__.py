@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .activations import edit_activations, record_activations
     from .affine import AffineMap
+    from .baselines import gaussian_act, linear_act, mean_shift
+    from .calibration import calibrate
     from .concepts import Concept, list_concepts, load_concept
     from .errors import LineaError, TrainingDivergedError
+    from .evaluation import evaluate
     from .grids import StyleGrid
     from .losses import steering_loss, wasserstein_1d
     from .maps import SteeringMaps
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "calibrate": "calibration",
+    "evaluate": "evaluation",
+    "gaussian_act": "baselines",
+    "linear_act": "baselines",
+    "mean_shift": "baselines",
     "AffineMap": "affine",
     "ClipScorer": "scoring",
     "Concept": "concepts",
@@ -55,10 +63,15 @@ __all__ = [
     "TrainingConfig",
     "TrainingDivergedError",
     "__version__",
+    "calibrate",
     "edit_activations",
+    "evaluate",
     "find_modules",
+    "gaussian_act",
+    "linear_act",
     "list_concepts",
     "load_concept",
+    "mean_shift",
     "record_activations",
     "steering_loss",
     "train_steering_maps",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .concepts import load_concept
+from .concepts import list_concepts, load_concept
+from .errors import LineaError
 from .grids import StyleGrid
 from .pipeline import LinEASDiffusionPipeline
 from .scoring import ClipScorer
 from .shapeland.truth import held_out_prompts
 from .storage import make_folder
-from .training import TrainingConfig, train_steering_maps
+from .training import train_steering_maps
+from .training_config import TrainingConfig
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -22,6 +24,11 @@ def run_demo(style: str, out: Path, *, seed: int = 0, rows: int = 6, model: str 
         LineaError: unknown style or model, or a folder that cannot be written.
     """
     concept = load_concept(style)
+    if style in list_concepts(world="real"):
+        raise LineaError(
+            f"got style {style!r}, which the embedded model has never seen: expected one of "
+            f"{', '.join(list_concepts(world='shapeland'))}; for it, use linea train with --model"
+        )
     make_folder(out)
     pipe = LinEASDiffusionPipeline.from_pretrained(model)
     maps = train_steering_maps(pipe, concept, TrainingConfig(seed=seed))

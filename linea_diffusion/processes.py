@@ -19,8 +19,12 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def join_processes() -> None:
-    """Connect with the other processes if a launcher started several; otherwise do nothing."""
-    PartialState()
+    """Connect with the other processes if a launcher started several; otherwise do nothing.
+
+    Without a GPU they talk through gloo. ``accelerate launch`` starts several processes on a CPU only with
+    ``--multi_gpu``, whatever its name says; torchrun starts them anywhere.
+    """
+    PartialState(cpu=not torch.accelerator.is_available())
 
 
 def _count() -> int:
@@ -83,3 +87,10 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
     if _count() > 1:
         for tensor in tensors:
             distributed.all_reduce(tensor)
+
+
+def own_device() -> str:
+    """The GPU of this process when several share a machine."""
+    join_processes()
+    state = PartialState()
+    return str(state.device) if state.num_processes > 1 else "cuda"

@@ -79,7 +79,7 @@ class TrainingConfig:
     step_bins: int = 1
     backprop_through_steps: bool = True
     gradient_checkpointing: bool = False
-    sparsity: float = 0.0
+    sparsity: float = 0.9
     l1: float = 0.0
     group_lasso: float = 0.0
     seed: int = 0

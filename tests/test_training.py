@@ -9,14 +9,15 @@ from linea_diffusion import (
     LineaError,
     SteeringMaps,
     TrainingConfig,
+    TrainingDivergedError,
     find_modules,
     load_concept,
     record_activations,
     steering_loss,
     train_steering_maps,
 )
-from linea_diffusion.pooling import mean_pool
 from linea_diffusion.calling import call_with_gradients, frozen
+from linea_diffusion.pooling import mean_pool
 
 from .conftest import SHORT, count_hooks, seeded
 
@@ -88,6 +89,17 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_m
         {"target_modules": "text-attention"},
         {"strengths": (1.0,)},
         {"dial_exponent": 0.5},
+        {"optimizer": "sgd"},
+        {"pooling": "tokens"},
+        {"pooling": "masked-mean"},
+        {"pooling": "tokens", "tokens_per_sample": 3},
+        {"reduction": "sum", "optimizer": "sgd"},
+        {"scale_by_variance": True},
+        {"step_bins": 2},
+        {"backprop_through_steps": False},
+        {"sparsity": 0.5},
+        {"l1": 1e-4},
+        {"group_lasso": 1e-4},
         {"call_arguments": {"height": 32, "width": 32}},
     ],
 )
@@ -135,6 +147,15 @@ def test_metadata_tells_how_it_was_made(short_maps):
         {"dial_exponent": 0.0},
         {"strengths": ()},
         {"strengths": (0.0, 1.0)},
+        {"optimizer": "lion"},
+        {"pooling": "max"},
+        {"reduction": "median"},
+        {"micro_batch_size": 0},
+        {"step_bins": 0},
+        {"tokens_per_sample": 1.5},
+        {"sparsity": 1.0},
+        {"l1": -1.0},
+        {"group_lasso": float("nan")},
     ],
 )
 def test_impossible_settings_are_refused(bad):
@@ -142,6 +163,142 @@ def test_impossible_settings_are_refused(bad):
         TrainingConfig(**bad)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_iteration(pipe):
-    with pytest.raises(LineaError, match="in iteration 1"):
+def _flat(maps) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in maps.parameters()])
+
+
+def test_settings_that_only_save_memory_change_nothing(pipe):
+    """Float32 rounding aside. SGD: Adam divides a gradient that is nothing but rounding by its own size."""
+    settings = {**vars(SHORT), "batch_size": 8, "optimizer": "sgd", "lr": 10.0, "target_modules": "norms"}
+    plain = _flat(train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**settings)))
+    for change in ({"micro_batch_size": 1}, {"micro_batch_size": 3}, {"gradient_checkpointing": True}):
+        again = _flat(train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**settings, **change})))
+        assert (again - plain).norm() < 1e-5 * plain.norm()
+
+
+def test_sparsity_is_reached_exactly_and_idle_modules_are_not_hooked(pipe):
+    config = TrainingConfig(**{**vars(SHORT), "iterations": 6, "sparsity": 0.99})
+    maps = train_steering_maps(pipe, load_concept("neon"), config)
+    count = sum(parameter.numel() for parameter in maps.parameters())
+    assert maps.support == round(count * 0.01) / count
+    acting = dict(maps.acting())
+    assert 0 < len(acting) < len(maps.maps)
+    before = count_hooks(pipe)
+    with maps.apply(pipe):
+        assert count_hooks(pipe) == before + len(acting)
+
+
+def test_step_bins_learn_apart_and_serve_other_step_counts(pipe):
+    maps = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "step_bins": 2}))
+    binned = [affine for name, affine in maps.named_maps() if name.startswith("unet")]
+    assert all(affine.shift.shape[0] == 2 for affine in binned)
+    assert any(not torch.equal(affine.shift[0], affine.shift[1]) for affine in binned)
+    assert all(affine.bins == 1 for name, affine in maps.named_maps() if name.startswith("text_encoder"))
+    with maps.apply(pipe, 5.0):
+        first = pipe("a red heart", num_inference_steps=5, output_type="latent", generator=seeded()).images
+    for _, affine in maps.named_maps():
+        if affine.bins == 2:
+            affine.shift[1].zero_()
+            affine.scale_offset[1].zero_()
+    with maps.apply(pipe, 5.0):
+        second = pipe("a red heart", num_inference_steps=5, output_type="latent", generator=seeded()).images
+    assert not torch.equal(first, second)
+
+
+class _InterruptError(Exception):
+    pass
+
+
+def _stop_at(monkeypatch, iteration: int, error: type[BaseException]) -> None:
+    """Let training meet an error in the middle of an iteration."""
+    from linea_diffusion.optimization import MapOptimizer
+
+    step = MapOptimizer.step
+
+    def failing(self, number: int) -> None:
+        step(self, number)
+        if number == iteration:
+            raise error
+
+    monkeypatch.setattr(MapOptimizer, "step", failing)
+
+
+LONGER = {**vars(SHORT), "iterations": 7, "batch_size": 3, "sparsity": 0.5}
+
+
+@pytest.mark.parametrize("stopped_in", [0, 1, 3, 6])
+def test_a_killed_training_goes_on_to_the_same_maps_bit_for_bit(pipe, tmp_path, monkeypatch, stopped_in):
+    config, concept = TrainingConfig(**LONGER), load_concept("neon")
+    whole = train_steering_maps(pipe, concept, config)
+    with monkeypatch.context() as patch:
+        _stop_at(patch, stopped_in, _InterruptError)
+        with pytest.raises(_InterruptError):
+            train_steering_maps(pipe, concept, config, checkpoint=tmp_path / "state", checkpoint_every=2)
+    resumed = train_steering_maps(pipe, concept, config, checkpoint=tmp_path / "state", checkpoint_every=2)
+    assert torch.equal(_flat(resumed), _flat(whole))
+    assert resumed.metadata == whole.metadata
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_state_of_another_training_is_refused_and_kept(pipe, tmp_path, monkeypatch):
+    concept = load_concept("neon")
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 2, _InterruptError)
+        with pytest.raises(_InterruptError):
+            train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path, checkpoint_every=1)
+    states = list(tmp_path.iterdir())
+    with pytest.raises(LineaError, match="differs in training"):
+        train_steering_maps(pipe, concept, TrainingConfig(**{**LONGER, "lr": 1e-3}), checkpoint=tmp_path)
+    with pytest.raises(LineaError, match="differs in concept"):
+        train_steering_maps(pipe, load_concept("mosaic"), TrainingConfig(**LONGER), checkpoint=tmp_path)
+    assert list(tmp_path.iterdir()) == states
+    (states[0] / "state.safetensors").write_bytes(b"torn")
+    with pytest.raises(LineaError, match="damaged"):
+        train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path)
+
+
+def test_an_interrupt_keeps_the_maps_learned_so_far(pipe, tmp_path, monkeypatch):
+    concept = load_concept("neon")
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 3, KeyboardInterrupt)
+        with pytest.warns(UserWarning, match="after 3 of 7 iterations"):
+            maps = train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
+    assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 3
+    assert _flat(maps).abs().max() > 0
+    resumed = train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
+    assert torch.equal(_flat(resumed), _flat(train_steering_maps(pipe, concept, TrainingConfig(**LONGER))))
+
+
+def test_an_interrupt_before_anything_is_learned_is_an_interrupt(pipe, monkeypatch):
+    _stop_at(monkeypatch, 0, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_steering_maps(pipe, load_concept("neon"), SHORT)
+
+
+def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_maps(pipe):
+    name = "unet.mid_block.attentions.0.transformer_blocks.0.attn1"
+    module = find_modules(pipe, name)[name]
+    passes = []
+
+    def poison(module, inputs, output):
+        passes.append(1)
+        # two recorded passes of two steps each, then one pass per iteration: the second step of iteration 2
+        return output * float("nan") if len(passes) == 4 + 2 * 2 + 2 else None
+
+    config = TrainingConfig(**{**vars(SHORT), "iterations": 5, "batch_size": None, "target_modules": "attention"})
+    handle = module.register_forward_hook(poison)
+    try:
+        with pytest.raises(TrainingDivergedError, match=rf"{name}' at denoising step 1 in iteration 2") as caught:
+            train_steering_maps(pipe, load_concept("neon"), config)
+    finally:
+        handle.remove()
+    maps = caught.value.maps
+    assert len(maps.metadata["losses"]) == 2
+    assert bool(_flat(maps).isfinite().all())
+    assert _flat(maps).abs().max() > 0
+
+
+def test_a_step_too_large_leaves_maps_with_a_finite_loss(pipe):
+    with pytest.raises(TrainingDivergedError, match=r"in iteration 1.*lower lr") as caught:
         train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "lr": 1e30}))
+    assert bool((_flat(caught.value.maps) == 0).all())

@@ -19,6 +19,7 @@ app = typer.Typer(
 for _command, _example in (
     (learning.demo, "linea demo --style watercolor --out demo"),
     (learning.train, "linea train neon --out neon"),
+    (learning.calibrate, "linea calibrate neon"),
     (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
     (pictures.grid, 'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid'),
     (pictures.score, 'linea score demo/grid.png --text "a picture in neon style"'),

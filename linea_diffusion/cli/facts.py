@@ -52,8 +52,9 @@ def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steer
     from ..maps import SteeringMaps
 
     maps = SteeringMaps.from_pretrained(steering)
-    for key in ("concept", "base_model", "base_class", "training"):
-        typer.echo(f"{key}: {maps.metadata.get(key)}")
+    for key in ("concept", "method", "base_model", "base_class", "training", "stopped_after", "calibration"):
+        if key in maps.metadata:
+            typer.echo(f"{key}: {maps.metadata[key]}")
     typer.echo(maps.summary())
 
 

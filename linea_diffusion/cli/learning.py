@@ -1,13 +1,26 @@
-"""Commands that learn: demo, train."""
+"""Commands that learn: demo, train, calibrate."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .options import Device, Dtype, Guidance, Model, Seed, Steps, open_concept, open_pipeline
+from .options import (
+    Clip,
+    ClipWeights,
+    Device,
+    Dtype,
+    Guidance,
+    Model,
+    Seed,
+    Steps,
+    call_arguments,
+    open_concept,
+    open_pipeline,
+    training_config,
+)
 from .pictures import print_scores
 
 
@@ -38,6 +51,16 @@ def train(
     iterations: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Source prompts per iteration; all when left out.")] = None,
+    micro_batch_size: Annotated[
+        int | None, typer.Option(help="Prompts at once: less memory, more time, the same gradients.")
+    ] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of the maps' numbers that shall be zero.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, as optimizer=sgd; may be repeated.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Iterations between states in OUT/checkpoint; a killed training goes on there.")
+    ] = 10,
     steps: Steps = None,
     guidance: Guidance = None,
     seed: Seed = 0,
@@ -45,22 +68,74 @@ def train(
     dtype: Dtype = "float32",
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
+    from ..errors import TrainingDivergedError
+    from ..processes import is_main_process
     from ..storage import make_folder
-    from ..training import TrainingConfig, train_steering_maps
+    from ..training import train_steering_maps
 
     learned = open_concept(concept, source, target)
     make_folder(out)
-    given: dict[str, Any] = {
-        "iterations": iterations,
-        "lr": lr,
-        "batch_size": batch_size,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance,
-        "target_modules": tuple(modules) if modules else None,
-    }
-    config = TrainingConfig(seed=seed, **{key: value for key, value in given.items() if value is not None})
-    maps = train_steering_maps(open_pipeline(model, device, dtype), learned, config)
-    maps.save_pretrained(out)
-    losses, turns = maps.metadata["losses"], len(config.strengths)
-    first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
-    typer.echo(f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps in {out}")
+    config = training_config(
+        settings or [],
+        iterations=iterations,
+        lr=lr,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        sparsity=sparsity,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        target_modules=tuple(modules) if modules else None,
+        seed=seed,
+    )
+    pipe = open_pipeline(model, device, dtype)
+    try:
+        maps = train_steering_maps(
+            pipe, learned, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every
+        )
+    except TrainingDivergedError as error:
+        error.maps.save_pretrained(out)
+        raise
+    if is_main_process():
+        maps.save_pretrained(out)
+        losses, turns = maps.metadata["losses"], len(config.strengths)
+        first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
+        typer.echo(
+            f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps with a support of "
+            f"{maps.support:.1%} in {out}"
+        )
+    if "stopped_after" in maps.metadata:
+        raise typer.Exit(130)
+
+
+def calibrate(
+    steering: Annotated[Path, typer.Argument(help="Folder of steering maps; the curve is stored there.")],
+    concept: Annotated[
+        str | None, typer.Option(help="Concept by name or file; the one that the maps name when left out.")
+    ] = None,
+    points: Annotated[int, typer.Option(help="Strengths at which the style is measured.")] = 17,
+    model: Model = "shapeland-unet",
+    steps: Steps = None,
+    guidance: Guidance = None,
+    clip: Clip = "shapeland-clip",
+    clip_weights: ClipWeights = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+) -> None:
+    """Fit the dial of maps so that equal steps of strength look equal; use it with --calibrated."""
+    from ..calibration import calibrate, clip_measure
+    from ..concepts import load_concept
+    from ..maps import SteeringMaps
+    from ..scoring import ClipScorer
+
+    maps = SteeringMaps.from_pretrained(steering)
+    learned = load_concept(concept or maps.metadata.get("concept", ""))
+    measure = clip_measure(ClipScorer(clip, clip_weights, device=device), learned.texts)
+    pipe = open_pipeline(model, device, dtype)
+    curve = calibrate(
+        pipe, maps, measure, learned.source, points=points, seed=seed + 500, **call_arguments(steps, guidance)
+    )
+    maps.save_pretrained(steering)
+    typer.echo("strength  share of the style")
+    for strength, value in zip(curve["strengths"], curve["values"], strict=True):
+        typer.echo(f"{strength:>8.3f}  {value:.3f}")

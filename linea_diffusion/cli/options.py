@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ from ..errors import LineaError
 if TYPE_CHECKING:
     from ..concepts import Concept
     from ..pipeline import LinEASDiffusionPipeline
+    from ..training_config import TrainingConfig
 
 Model = Annotated[str, typer.Option(help="shapeland-unet (embedded), a diffusers folder, or a Hub id.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
@@ -22,6 +25,7 @@ Steps = Annotated[int | None, typer.Option(help="Denoising steps; the model's ow
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale; the model's own default when left out.")]
 Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, or a folder.")]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
+Calibrated = Annotated[bool, typer.Option(help="Read strengths on the dial that `linea calibrate` fitted.")]
 Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
 
 
@@ -34,6 +38,10 @@ def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipelin
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype not in dtypes:
         raise LineaError(f"got dtype {dtype!r}: expected one of {', '.join(dtypes)}")
+    if device == "cuda":
+        from ..processes import own_device
+
+        device = own_device()
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -78,3 +86,25 @@ def call_arguments(steps: int | None, guidance: float | None) -> dict[str, Any]:
     """What --steps and --guidance give the base pipeline; nothing that was left out."""
     given = {"num_inference_steps": steps, "guidance_scale": guidance}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def training_config(settings: list[str], **given: Any) -> TrainingConfig:
+    """The settings of training: those given by options of their own, and those of --set KEY=VALUE."""
+    from ..training_config import TrainingConfig
+
+    chosen = {key: value for key, value in given.items() if value is not None}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        known = [field.name for field in fields(TrainingConfig)]
+        if not equals or key not in known:
+            raise LineaError(f"got --set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
+        chosen[key] = _literal(text)
+    return TrainingConfig(**chosen)
+
+
+def _literal(text: str) -> Any:
+    """A number, True, None, a tuple ... as Python writes it; anything else is a word."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import LineaError
 from .options import (
+    Calibrated,
     Clip,
     ClipWeights,
     Device,
@@ -39,6 +40,7 @@ def generate(
     strength: Annotated[
         str | None, typer.Option(help="A number, or several with commas: one noise, one batch. 1 when left out.")
     ] = None,
+    calibrated: Calibrated = False,
     model: Model = "shapeland-unet",
     steps: Steps = None,
     guidance: Guidance = None,
@@ -57,7 +59,8 @@ def generate(
     make_folder(out.parent)
     pipe = open_steered(model, steering, device, dtype)
     generator = torch.Generator().manual_seed(seed)
-    images = pipe(prompt, strength=strengths, generator=generator, **call_arguments(steps, guidance)).images
+    given = call_arguments(steps, guidance)
+    images = pipe(prompt, strength=strengths, calibrated=calibrated, generator=generator, **given).images
     for value, image in zip(strengths, images, strict=True):
         path = out if len(strengths) == 1 else out.with_stem(f"{out.stem}-{value:g}")
         image.save(path)
@@ -72,6 +75,7 @@ def grid(
         str | None, typer.Option(help="Concept whose texts are scored; the maps' own when left out.")
     ] = None,
     strengths: Annotated[str, typer.Option(help="One column each.")] = "0,0.25,0.5,0.75,1",
+    calibrated: Calibrated = False,
     model: Model = "shapeland-unet",
     steps: Steps = None,
     guidance: Guidance = None,
@@ -96,7 +100,8 @@ def grid(
     if texts is None and not {"concept", "text", "neutral"} <= facts.keys():
         raise LineaError(f"got maps {steering[0]!r} that do not say what to score: expected --concept with them")
     texts = texts or StyleTexts(facts["concept"], facts["text"], facts["neutral"])
-    rendered = StyleGrid.render(pipe, prompts, values, seeds=seed, style=texts.name, **call_arguments(steps, guidance))
+    given = {"calibrated": calibrated, **call_arguments(steps, guidance)}
+    rendered = StyleGrid.render(pipe, prompts, values, seeds=seed, style=texts.name, **given)
     rendered.score(scorer, texts)
     rendered.save(out / "grid.png")
     rendered.save_csv(out / "scores.csv")
