@@ -8,8 +8,10 @@ prints a Markdown table and writes it to ``benchmarks/results/dial.md``. Further
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import time
+from dataclasses import asdict
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import torch
 
-from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import DialRow, measure_dial
 
@@ -48,12 +50,13 @@ def main() -> None:
     verdicts = []
     for style in options.styles:
         began = time.monotonic()
-        maps = train_steering_maps(pipe, load_concept(style), config)
+        maps = _maps(pipe, style, config, options.maps)
         seconds = time.monotonic() - began
         pipe.load_steering(maps)
         rows = measure_dial(pipe, style, STRENGTHS, classifier=classifier, prompts=options.prompts)
         lines += [_line(style, row) for row in rows]
-        verdicts.append(f"- {style}: {_judgement(rows)}; training took {seconds:.0f} s")
+        took = "" if options.maps else f"; training took {seconds:.0f} s"
+        verdicts.append(f"- {style}: {_judgement(rows)}; support {maps.support:.1%}{took}")
         print("\n".join([*lines[-len(rows) :], verdicts[-1]]), flush=True)
     head = [
         f"# The dial on `{options.model}`",
@@ -66,6 +69,18 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text("\n".join([*head, *lines, "", *verdicts]) + "\n")
     print(options.out)
+
+
+def _maps(pipe: Any, style: str, config: TrainingConfig, pattern: str | None) -> SteeringMaps:
+    """Maps of this very recipe: learned now, or found where `pattern` says."""
+    if pattern is None:
+        return train_steering_maps(pipe, load_concept(style), config)
+    maps = SteeringMaps.from_pretrained(pattern.format(style=style))
+    trained = maps.metadata["training"]
+    different = [key for key, value in json.loads(json.dumps(asdict(config))).items() if trained.get(key) != value]
+    if different:
+        raise SystemExit(f"the maps of {style} were trained with another recipe: {', '.join(different)} differ")
+    return maps
 
 
 def _line(style: str, row: DialRow) -> str:
@@ -106,6 +121,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--maps", help="folders of maps of this recipe, as runs/{style}; trained when left out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "dial.md")
     return parser.parse_args()
 

@@ -64,17 +64,52 @@ def table(work: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
     (RESULTS / "sparsity.md").write_text(_markdown(rows))
+    _draw(rows, RESULTS.parent.parent / "docs" / "sparsity.png")
+
+
+def _effects(rows: list[dict[str, str]]) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
+    """(recipe, style) -> P(style) gained from strength 0 to 1, against the dense maps' gain; and -> support."""
+    gained: dict[tuple[str, str], float] = {}
+    support: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key, sign = (row["recipe"], row["style"]), {0.0: -1, 1.0: 1}.get(float(row["strength"]), 0)
+        gained[key] = gained.get(key, 0.0) + sign * float(row["style_probability"])
+        support[key] = float(row["support"])
+    kept = {key: gain / gained["dense", key[1]] for key, gain in gained.items() if ("dense", key[1]) in gained}
+    return kept, {key: support[key] for key in kept}
+
+
+def _draw(rows: list[dict[str, str]], path: Path) -> None:
+    """Effect kept against support: every style a dot, the mean over styles a line."""
+    from matplotlib import pyplot
+
+    kept, support = _effects(rows)
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.6), dpi=150)
+    kinds = {"pruned": ("pruning while training (ours)", "#0072b2", "o"), "l1": ("proximal step, L1", "#d55e00", "s")}
+    for kind, (label, color, marker) in kinds.items():
+        recipes = [recipe for recipe in RECIPES if recipe.startswith(kind) and any(key[0] == recipe for key in kept)]
+        points = []
+        for recipe in ["dense", *recipes]:
+            keys = [key for key in kept if key[0] == recipe]
+            axes.scatter(
+                [support[k] for k in keys], [kept[k] for k in keys], s=12, color=color, alpha=0.35, marker=marker
+            )
+            points.append([sum(values[k] for k in keys) / len(keys) for values in (support, kept)])
+        axes.plot(*zip(*sorted(points), strict=True), color=color, marker=marker, label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel("support: share of the maps' numbers that are not zero")
+    axes.set_ylabel("effect kept (P(style) gained)")
+    axes.set_ylim(-0.05, 1.1)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path)
 
 
 def _markdown(rows: list[dict[str, str]]) -> str:
-    """Effect kept (style probability gained at strength 1, against the dense maps), per style and in the mean."""
-    gained: dict[tuple[str, str], float] = {}
-    supports: dict[str, list[float]] = {}
-    for row in rows:
-        key, sign = (row["recipe"], row["style"]), {"0.0": -1, "1.0": 1}.get(str(float(row["strength"])), 0)
-        gained[key] = gained.get(key, 0.0) + sign * float(row["style_probability"])
-        supports.setdefault(row["recipe"], []).append(float(row["support"]))
-    styles = [style for style in STYLES if ("dense", style) in gained]
+    """Effect kept per style and in the mean."""
+    kept, support = _effects(rows)
+    styles = [style for style in STYLES if ("dense", style) in kept]
     lines = [
         "# Support against effect, `shapeland-unet`",
         "",
@@ -85,12 +120,11 @@ def _markdown(rows: list[dict[str, str]]) -> str:
         "| --- | --- |" + " --- |" * (len(styles) + 1),
     ]
     for recipe in RECIPES:
-        kept = [gained[recipe, s] / gained["dense", s] if (recipe, s) in gained else None for s in styles]
-        there = [value for value in kept if value is not None]
+        there = [style for style in styles if (recipe, style) in kept]
         if there:
-            support = sum(supports[recipe]) / len(supports[recipe])
-            cells = " | ".join("-" if value is None else f"{value:.2f}" for value in kept)
-            lines.append(f"| {recipe} | {support:.1%} | {cells} | {sum(there) / len(there):.2f} |")
+            cells = " | ".join(f"{kept[recipe, s]:.2f}" if s in there else "-" for s in styles)
+            means = [sum(values[recipe, s] for s in there) / len(there) for values in (support, kept)]
+            lines.append(f"| {recipe} | {means[0]:.1%} | {cells} | {means[1]:.2f} |")
     return "\n".join(lines) + "\n"
 
 

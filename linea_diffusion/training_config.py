@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -94,15 +94,23 @@ class TrainingConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise LineaError(f"got {name}={getattr(self, name)!r}: expected one of {', '.join(choices)}")
-        if not self.strengths or not all(0 < strength <= 1 for strength in self.strengths):
-            raise LineaError(f"got strengths={self.strengths!r}: expected numbers above 0 and up to 1, such as (1.0,)")
+        if not isinstance(self.strengths, Sequence) or not self.strengths:
+            raise LineaError(f"got strengths={self.strengths!r}: expected some numbers, such as (1.0,)")
+        for strength in self.strengths:
+            _check_number("strengths", strength, "numbers above 0 and up to 1, such as (1.0,)", lambda x: 0 < x <= 1)
         for name in ("lr", "dial_exponent"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise LineaError(f"got {name}={value!r}: expected a positive number such as 0.02")
-        if not 0 <= self.sparsity < 1:
-            raise LineaError(f"got sparsity={self.sparsity!r}: expected the share of zeros, at least 0 and below 1")
+            _check_number(name, getattr(self, name), "a positive number such as 0.02", lambda x: x > 0)
         for name in ("l1", "group_lasso"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise LineaError(f"got {name}={value!r}: expected a number of at least 0, such as 0.001")
+            _check_number(name, getattr(self, name), "a number of at least 0, such as 0.001", lambda x: x >= 0)
+        _check_number("sparsity", self.sparsity, "the share of zeros, at least 0 and below 1", lambda x: 0 <= x < 1)
+        if self.guidance_scale is not None:
+            _check_number("guidance_scale", self.guidance_scale, "a number such as 1.0, or None", lambda x: True)
+        for name in ("scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
+            if not isinstance(getattr(self, name), bool):
+                raise LineaError(f"got {name}={getattr(self, name)!r}: expected True or False")
+
+
+def _check_number(name: str, value: Any, expected: str, allowed: Callable[[float], bool]) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and allowed(value)):
+        raise LineaError(f"got {name}={value!r}: expected {expected}")

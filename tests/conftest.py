@@ -9,7 +9,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
-from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion import (
+    LinEASDiffusionPipeline,
+    SteeringMaps,
+    TrainingConfig,
+    cli,
+    load_concept,
+    train_steering_maps,
+)
 from linea_diffusion.activations import record_activations
 from linea_diffusion.modules import find_modules
 
@@ -64,3 +71,21 @@ def count_hooks(pipe) -> int:
 def seeded(seed: int = 0) -> torch.Generator:
     """A generator on the CPU."""
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def linea(monkeypatch, capsys):
+    """Run ``linea ARGS``; returns exit code, standard output and standard error."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["linea", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

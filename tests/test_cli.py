@@ -12,24 +12,6 @@ from linea_diffusion import cli, list_concepts, load_concept
 from linea_diffusion.shapeland.world import Scene, render
 
 
-@pytest.fixture
-def linea(monkeypatch, capsys):
-    """Run ``linea ARGS``; returns exit code, standard output and standard error."""
-
-    def run(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["linea", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def maps_folder(random_maps, tmp_path_factory):
     """Maps on disk."""
@@ -43,7 +25,8 @@ def test_help_of_every_command_has_an_example(linea):
     code, out, _ = linea("--help")
     assert code == 0
     names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
-    assert {"demo", "train", "generate", "grid", "score", "concepts", "modules", "info"} == set(names)
+    learning, pictures = {"demo", "train", "calibrate", "evaluate"}, {"generate", "grid", "score"}
+    assert learning | pictures | {"concepts", "modules", "info"} == set(names)
     for name in names:
         assert name in out
         assert f"Example: linea {name}" in linea(name, "--help")[1]

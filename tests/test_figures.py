@@ -156,6 +156,7 @@ def test_bootstrap_interval_depends_on_its_seed_alone():
         ([0.2, 0.6, 0.2], [0.0, 0.5, 1.0], 0.5, 0.625),  # above it in the middle only
         ([0.4, 0.6], [1.0, 0.2], 0.5, 0.6),  # crossing upwards
         ([0.5, 0.5], [0.1, 0.3], 0.5, 0.3),
+        ([1.0, 1.0, 0.9, 0.1, 0.0], [0.1, 0.9, 0.3, 0.3, 1.0], 0.5, 0.9),  # the best is early, the end is below
     ],
 )
 def test_most_style_at_a_content(content, style, level, expected):

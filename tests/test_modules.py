@@ -59,3 +59,23 @@ def test_a_compiled_denoiser_keeps_its_names(pipe):
         assert [name for name, _ in steerable_modules(pipe)][-5:] == names[-5:]
     finally:
         pipe.unet = plain
+
+
+def test_feed_forward_and_projection_presets(pipe):
+    mlps = find_modules(pipe, "mlps")
+    assert len(mlps) == 7
+    assert all(name.endswith(".ff") for name in mlps)
+    assert all(name.endswith(".mlp") for name in find_modules(pipe, "text-mlps"))
+    projections = find_modules(pipe, "queries-keys")
+    assert len(projections) == 2 * 14
+    assert {name.rsplit(".", 1)[1] for name in projections} == {"to_q", "to_k"}
+    assert {name.rsplit(".", 1)[1] for name in find_modules(pipe, "values")} == {"to_v"}
+    assert all(name.startswith("text_encoder") for name in find_modules(pipe, "text-norms"))
+
+
+def test_an_entry_of_a_tuple_output_is_addressed_behind_a_colon(pipe):
+    plain = find_modules(pipe, "text-attention")
+    assert find_modules(pipe, "text-attention:0") == plain
+    second = find_modules(pipe, ["text-attention", "text-attention:1"])
+    assert list(second)[:2] == [next(iter(plain)), f"{next(iter(plain))}:1"]
+    assert len(second) == 2 * len(plain)

@@ -1,0 +1,123 @@
+"""Two styles at once, and a style taken out: composition and inverse maps on held-out prompts.
+
+python benchmarks/composition.py --maps "runs/sparsity/{style}/pruned to 0.1/0"
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion.shapeland import load_truth_classifier
+from linea_diffusion.shapeland.truth import content_of, held_out_prompts
+
+RESULTS = Path(__file__).parent / "results"
+PAIRS = (("neon", "mosaic"), ("watercolor", "pixel art"), ("blueprint", "mosaic"))
+
+
+def render(pipe: Any, prompts: Sequence[str], **arguments: Any) -> list[Image.Image]:
+    images: list[Image.Image] = []
+    for start in range(0, len(prompts), 32):
+        batch = list(prompts[start : start + 32])
+        noise = [torch.Generator().manual_seed(1000 + start + row) for row in range(len(batch))]
+        images += pipe(batch, generator=noise, **arguments).images
+    return images
+
+
+def composed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: list[str]) -> list[str]:
+    lines = [
+        "## Two styles at once",
+        "",
+        "Mean probability of either style, and objects right. Interference is what a style loses when the other joins.",
+        "",
+        "| styles | strengths | composition | P(first) | P(second) | object right |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for first, second in PAIRS:
+        pipe.steering.clear()
+        pipe.load_steering(maps[first], first)
+        pipe.load_steering(maps[second], second)
+        rows = [((1, 0), "sum"), ((0, 1), "sum"), ((0.5, 0.5), "sum"), ((1, 1), "sum"), ((1, 1), "chain")]
+        for strengths, composition in rows:
+            given = dict(zip((first, second), strengths, strict=True))
+            verdict = classifier.judge(render(pipe, prompts, strength=given, composition=composition))
+            objects = verdict.is_object([content_of(prompt)[0] for prompt in prompts]).float().mean().item()
+            shares = [verdict.style_probability(style).mean().item() for style in (first, second)]
+            lines.append(
+                f"| {first}, {second} | {strengths[0]:g}, {strengths[1]:g} | {composition} | {shares[0]:.2f} | "
+                f"{shares[1]:.2f} | {objects:.2f} |"
+            )
+            print(lines[-1], flush=True)
+    return lines
+
+
+def removed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: list[str]) -> list[str]:
+    lines = [
+        "",
+        "## A style taken out of prompts that ask for it",
+        "",
+        'Prompts end in ", STYLE". Inverse: `maps.inverse()` of maps that induce the style. Negative: those maps at a '
+        "negative strength. Reversed: maps trained from the styled prompts to the plain ones.",
+        "",
+        "| style | way | strength | P(style) | P(plain) | object right | colour right |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for style in ("neon", "watercolor", "mosaic"):
+        concept = load_concept(style)
+        turned = replace(concept, source=concept.target, target=concept.source)
+        ways = {
+            "nothing": (maps[style], (0.0,)),
+            "inverse": (maps[style].inverse(), (0.5, 1.0)),
+            "negative": (maps[style], (-0.5, -1.0)),
+            "reversed": (train_steering_maps(pipe, turned, TrainingConfig()), (0.5, 1.0)),
+        }
+        for way, (chosen, strengths) in ways.items():
+            pipe.steering.clear()
+            pipe.load_steering(chosen)
+            for strength in strengths:
+                asked = [f"{prompt}, {style}" for prompt in prompts]
+                verdict = classifier.judge(render(pipe, asked, strength=strength))
+                things, colors = zip(*(content_of(prompt) for prompt in prompts), strict=True)
+                figures = (
+                    verdict.style_probability(style), verdict.style_probability("plain"),
+                    verdict.is_object(things).float(), verdict.is_color(colors).float(),
+                )  # fmt: skip
+                cells = " | ".join(f"{figure.mean().item():.2f}" for figure in figures)
+                lines.append(f"| {style} | {way} | {strength:g} | {cells} |")
+                print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--maps", default="runs/sparsity/{style}/pruned to 0.1/0")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    pipe, classifier = LinEASDiffusionPipeline.from_pretrained("shapeland-unet"), load_truth_classifier()
+    pipe.set_progress_bar_config(disable=True)
+    styles = dict.fromkeys(style for pair in PAIRS for style in pair)
+    maps = {style: SteeringMaps.from_pretrained(options.maps.format(style=style)) for style in styles}
+    prompts = held_out_prompts(64)
+    head = [
+        "# Composition and removal",
+        "",
+        f"{date.today()}, {platform.machine()}, torch {torch.__version__}, `shapeland-unet`; maps of the default "
+        "recipe, training seed 0; 64 held-out prompts, one noise each; truth classifier.",
+        "",
+    ]
+    lines = composed(pipe, classifier, maps, prompts) + removed(pipe, classifier, maps, prompts)
+    (RESULTS / "composition.md").write_text("\n".join([*head, *lines]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

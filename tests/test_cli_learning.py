@@ -1,0 +1,163 @@
+"""Commands that learn and compare: settings, kill and resume, interrupt, calibrate, evaluate."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from linea_diffusion import SteeringMaps
+
+QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
+
+
+def test_every_setting_is_reached(linea, tmp_path):
+    settings = ("--set", "optimizer=sgd", "--set", "step_bins=2", "--set", "strengths=(1.0, 0.5)", "--set", "l1=1e-5")
+    options = ("--iterations", 2, "--sparsity", 0.5, "--micro-batch-size", 2, *QUICK)
+    code, out, _ = linea("train", "neon", "--out", tmp_path / "maps", *options, *settings)
+    assert code == 0
+    assert "support of 50.0%" in out
+    trained = json.loads((tmp_path / "maps" / "config.json").read_text())["training"]
+    expected = {"optimizer": "sgd", "step_bins": 2, "strengths": [1.0, 0.5], "l1": 1e-5, "micro_batch_size": 2}
+    assert {key: trained[key] for key in expected} == expected
+    assert not (tmp_path / "maps" / "checkpoint").exists()
+    out = linea("info", tmp_path / "maps")[1]
+    assert "support 50.00%" in out
+    assert "text_encoder.encoder.layers.2.self_attn" in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("learning_rate=1", "KEY one of iterations, lr"),
+        ("lr", "KEY=VALUE"),
+        ("lr=-1", "lr=-1"),
+        ("lr=fast", "lr='fast'"),
+        ("strengths=1.0", "strengths=1.0"),
+        ("gradient_checkpointing=yes", "True or False"),
+    ],
+)
+def test_impossible_settings_are_one_line(linea, tmp_path, setting, message):
+    code, _, err = linea("train", "neon", "--out", tmp_path / "maps", "--set", setting)
+    assert code == 2
+    assert message in err.splitlines()[-1]
+
+
+def _started(folder, *options) -> subprocess.Popen:
+    command = [sys.executable, "-c", "from linea_diffusion.cli import main; main()", "train", "neon"]
+    command += ["--out", str(folder), "--iterations", "40", "--checkpoint-every", "1", *QUICK, *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def _wait_for_states(process: subprocess.Popen, folder, least: int) -> None:
+    """Until a training has written the state after at least so many iterations."""
+    for _ in range(1200):
+        states = sorted((folder / "checkpoint").glob("after-*"))
+        if states and int(states[-1].name.split("-")[1]) >= least:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    raise AssertionError("no state after a minute")
+
+
+def _numbers(folder) -> dict[str, torch.Tensor]:
+    return SteeringMaps.from_pretrained(folder).numbers()
+
+
+def test_killed_and_started_again_it_ends_with_the_same_maps(tmp_path):
+    whole = _started(tmp_path / "whole")
+    assert whole.wait(timeout=300) == 0
+    killed = _started(tmp_path / "killed")
+    for least in (1, 8):
+        _wait_for_states(killed, tmp_path / "killed", least)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(timeout=60)
+        assert not (tmp_path / "killed" / "config.json").exists()
+        killed = _started(tmp_path / "killed")
+    assert killed.wait(timeout=300) == 0
+    ours, theirs = _numbers(tmp_path / "killed"), _numbers(tmp_path / "whole")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_an_interrupt_saves_what_is_learned(tmp_path):
+    process = _started(tmp_path / "maps")
+    _wait_for_states(process, tmp_path / "maps", 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "training stopped after" in err
+    maps = SteeringMaps.from_pretrained(tmp_path / "maps")
+    assert 3 <= maps.metadata["stopped_after"] == len(maps.metadata["losses"]) < 40
+    assert (tmp_path / "maps" / "checkpoint").exists(), "the same command goes on"
+
+
+def test_training_that_diverges_is_one_line_and_keeps_maps(linea, tmp_path):
+    code, _, err = linea("train", "neon", "--out", tmp_path, "--iterations", 4, "--lr", 1e30, *QUICK)
+    assert code == 2
+    assert "in iteration 1" in err.splitlines()[-1]
+    assert all(bool(value.isfinite().all()) for value in _numbers(tmp_path).values())
+
+
+def test_calibrate_then_use(linea, tmp_path, random_maps):
+    from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
+
+    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
+    config = TrainingConfig(
+        iterations=14,
+        batch_size=8,
+        num_inference_steps=3,
+        target_modules="attention",
+        lr=0.05,
+        sparsity=0,
+        strengths=(1.0,),
+    )  # fmt: skip
+    train_steering_maps(pipe, load_concept("neon"), config).save_pretrained(tmp_path / "neon")
+    code, out, err = linea("calibrate", tmp_path / "neon", "--points", 3, "--steps", 4)
+    assert code == 0, err
+    assert out.splitlines()[-1].split() == ["1.000", "1.000"]
+    curve = json.loads((tmp_path / "neon" / "config.json").read_text())["calibration"]
+    assert curve["strengths"] == [0.0, 0.5, 1.0]
+    assert "calibration: {" in linea("info", tmp_path / "neon")[1]
+    options = ("--steering", tmp_path / "neon", "--strength", 0.5, "--steps", 2)
+    pictures = []
+    for flag in ((), ("--calibrated",)):
+        assert linea("generate", "a red heart", *options, *flag, "--out", tmp_path / "x.png")[0] == 0
+        pictures.append((tmp_path / "x.png").read_bytes())
+    assert (pictures[0] == pictures[1]) == (curve["values"][1] == 0.5)
+    code, _, err = linea("calibrate", tmp_path / "nowhere")
+    assert code == 2
+    assert err.startswith("linea: ")
+
+
+def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_maps):
+    random_maps.save_pretrained(tmp_path / "mine")
+    options = ("--count", 3, "--strengths", "0,1", "--steps", 2, "--out", tmp_path / "out")
+    methods = f"mean-shift,prompting,{tmp_path / 'mine'}"
+    code, out, err = linea("evaluate", "--style", "neon", "--style", "mosaic", "--methods", methods, *options)
+    assert code == 0, err
+    assert "| mosaic | mine |" in out
+    rows = list(csv.DictReader((tmp_path / "out" / "evaluation.csv").open()))
+    assert len(rows) == 2 * 3 * 2 * 3
+    assert {row["method"] for row in rows} == {"mean-shift", "prompting", "mine"}
+    assert (tmp_path / "out" / "evaluation.md").read_text() in out
+    made = (tmp_path / "out" / "maps" / "neon" / "mean-shift" / "steering.safetensors").stat().st_mtime_ns
+    assert linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options)[0] == 0
+    assert (tmp_path / "out" / "maps" / "neon" / "mean-shift" / "steering.safetensors").stat().st_mtime_ns == made
+    code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shiff", *options)
+    assert code == 2
+    assert "nearest: mean-shift" in err.splitlines()[-1]
+    (tmp_path / "p.txt").write_text("a red star\na purple boat\n")
+    code, out, _ = linea(
+        "evaluate", "--style", "neon", "--methods", "prompting", *options, "--prompts", tmp_path / "p.txt"
+    )
+    rows = list(csv.DictReader((tmp_path / "out" / "evaluation.csv").open()))
+    assert {row["prompt"] for row in rows} == {"a purple boat"}, "a red star is learned from"
