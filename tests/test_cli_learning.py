@@ -161,3 +161,11 @@ def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_ma
     )
     rows = list(csv.DictReader((tmp_path / "out" / "evaluation.csv").open()))
     assert {row["prompt"] for row in rows} == {"a purple boat"}, "a red star is learned from"
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "linea_diffusion.cli", "concepts", "neom"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "nearest: neon" in done.stderr

@@ -26,7 +26,7 @@ from linea_diffusion import find_modules
 from linea_diffusion.activations import record_activations
 from linea_diffusion.pooling import MaskedMean, follow_masks, mean_pool, pooling_of, sample_tokens, text_mask
 
-PROMPTS = ["a red heart", "a", "a blue circle and a green star"]
+PROMPTS = ["a red heart", "a", "a drawing of a green house"]
 WORDS = ["<pad>", "</s>", "<unk>", "a", "red", "heart"]
 
 
@@ -181,7 +181,7 @@ def test_masked_mean_of_a_running_pipeline_leaves_padding_out(pipe):
         record_activations(modules) as whole,
     ):
         pipe(PROMPTS, guidance_scale=1.0, num_inference_steps=1, output_type="latent")
-    rows, lengths = whole[name][0], [5, 3, 9]
+    rows, lengths = whole[name][0], [5, 3, 8]
     expected = torch.stack([row[:length].mean(dim=0) for row, length in zip(rows, lengths, strict=True)])
     torch.testing.assert_close(pooled[name][0], expected)
     assert (pooled[name][0] - rows.mean(dim=1)).abs().max() > 1e-2
@@ -234,6 +234,7 @@ def test_masks_that_are_given_and_masks_that_are_worked_out(two_encoders, encode
     with follow_masks(two_encoders) as masks:
         assert masks == {}
         model(ids, other)
+        assert masks[encoder].dtype == torch.bool
         assert torch.equal(masks[encoder], other.bool())
         model(ids, attention_mask=real)
         assert torch.equal(masks[encoder], real.bool())
@@ -244,12 +245,25 @@ def test_masks_that_are_given_and_masks_that_are_worked_out(two_encoders, encode
         assert list(masks) == [encoder]  # one encoder's call does not speak for the other
 
 
+@pytest.mark.parametrize("given", [True, False])
+@torch.no_grad()
+def test_masks_of_a_compiled_encoder(two_encoders, given):
+    # A compiled model's forward takes *args and **kwargs: its own arguments have no names there.
+    model = torch.compile(two_encoders.components["text_encoder_2"], backend="eager")
+    pipe = SimpleNamespace(components={**two_encoders.components, "text_encoder_2": model})
+    ids, other = torch.tensor([[3, 4, 1, 0, 0, 0]]), torch.tensor([[1, 0, 1, 0, 1, 1]])
+    expected = other if given else torch.tensor([[1, 1, 1, 0, 0, 0]])
+    with follow_masks(pipe) as masks:
+        model(ids, attention_mask=other if given else None)
+        assert torch.equal(masks["text_encoder_2"], expected.bool())
+
+
 @torch.no_grad()
 def test_a_call_of_embeddings_has_no_mask_not_the_last_one(two_encoders):
     model = two_encoders.components["text_encoder_2"]
     with follow_masks(two_encoders) as masks:
-        model(torch.tensor([[3, 1, 0]]))
-        assert masks["text_encoder_2"].tolist() == [[True, True, False]]
+        model(torch.tensor([[0, 3, 1]]))  # padded on the left, as its own tokenizer pads
+        assert masks["text_encoder_2"].tolist() == [[False, True, True]]
         model(inputs_embeds=torch.zeros(1, 3, 8))
         assert masks == {}
 
