@@ -15,6 +15,7 @@ import torch
 
 from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps, calibrate, load_concept
 from linea_diffusion.calibration import clip_measure
+from linea_diffusion.concepts import StyleTexts
 from linea_diffusion.figures import bootstrap_interval, gap_deviation, spearman, triangle_deficit
 from linea_diffusion.shapeland.truth import held_out_prompts, render_prompts, truth_judge
 
@@ -41,11 +42,13 @@ def main() -> None:
         f"{options.prompts} held-out prompts (seed 1000) at {len(STRENGTHS)} strengths. "
         "Amount: truth classifier. Spearman: mean over prompts of the rank "
         "correlation of strength and amount [95% interval], and of the mean curve. Gaps: standard deviation of the "
-        "normalised gaps of the mean curve (0 is even). Triangle: mean deficit of CLIP embeddings, radians (0 is "
+        "normalised gaps of the mean curve (0 is even), by the truth classifier and by the calibrating "
+        "CLIP cosine. Triangle: mean deficit of CLIP embeddings, radians (0 is "
         "straight).",
         "",
-        "| style | dial | mean amount at the strengths | Spearman, per prompt | of the mean | gaps | triangle |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| style | dial | mean amount at the strengths | Spearman, per prompt | of the mean | gaps | gaps by CLIP | "
+        "triangle |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for style in options.styles:
         maps, texts = SteeringMaps.from_pretrained(options.maps.format(style=style)), load_concept(style).texts
@@ -56,14 +59,15 @@ def main() -> None:
         calibrate(pipe, maps, measure, load_concept(style).source, name=options.measure)
         pipe.load_steering(maps)
         for dial in ("as trained", "calibrated"):
-            lines.append(_row(pipe, scorer, judge, style, dial, options.prompts))
+            lines.append(_row(pipe, scorer, judge, texts, dial, options.prompts))
             print(lines[-1], flush=True)
     (RESULTS / f"calibration_{options.measure}.md").write_text("\n".join(lines) + "\n")
 
 
-def _row(pipe, scorer: ClipScorer, judge, style: str, dial: str, count: int) -> str:  # type: ignore[no-untyped-def]
+def _row(pipe, scorer: ClipScorer, judge, texts: StyleTexts, dial: str, count: int) -> str:  # type: ignore[no-untyped-def]
     prompts = held_out_prompts(count)
     amounts, embeddings = [], []
+    weigh = scorer.embed_texts([texts.text, texts.neutral]).numpy()
     for strength in STRENGTHS:
         noise = range(1000, 1000 + len(prompts))
         images = render_prompts(pipe, prompts, noise, strength=strength, calibrated=dial == "calibrated")
@@ -72,10 +76,12 @@ def _row(pipe, scorer: ClipScorer, judge, style: str, dial: str, count: int) -> 
     curve = np.stack(amounts, axis=1)
     mean = curve.mean(axis=0)
     rho = "{:.3f} [{:.3f}, {:.3f}]".format(*bootstrap_interval(spearman(STRENGTHS, curve)))
-    triangle = triangle_deficit(np.stack(embeddings, axis=1)).mean()
+    pictures = np.stack(embeddings, axis=1)
+    by_clip = (pictures @ (weigh[0] - weigh[1])).mean(axis=0)
     cells = (
-        style, dial, " ".join(f"{value:.2f}" for value in mean), rho, f"{spearman(STRENGTHS, mean):.3f}",
-        f"{gap_deviation(STRENGTHS, mean):.2f}", f"{triangle:.3f}",
+        texts.name, dial, " ".join(f"{value:.2f}" for value in mean), rho, f"{spearman(STRENGTHS, mean):.3f}",
+        f"{gap_deviation(STRENGTHS, mean):.2f}", f"{gap_deviation(STRENGTHS, by_clip):.2f}",
+        f"{triangle_deficit(pictures).mean():.3f}",
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 

@@ -31,7 +31,7 @@ def _maps(seed: int = 0) -> SteeringMaps:
 
 
 def _config(**settings) -> TrainingConfig:
-    return TrainingConfig(**{"iterations": STEPS, "lr": 0.05, **settings})
+    return TrainingConfig(**{"iterations": STEPS, "lr": 0.05, "sparsity": 0.0, **settings})
 
 
 def _give_gradients(maps: SteeringMaps, iteration: int) -> list[torch.Tensor]:

@@ -1,0 +1,131 @@
+"""Methods side by side, from what `linea evaluate` wrote: one or several evaluation.csv.
+
+    linea evaluate --style neon --methods lineas,lineas-paper,lin-act,gaussian-act,mean-shift,prompting \
+        --strengths 0,0.1,0.2,0.25,0.5,0.75,1 --out runs/evaluation/neon
+    python benchmarks/methods_table.py runs/evaluation/*/evaluation.csv
+
+writes results/methods.md and results/methods.csv (means and intervals at every strength).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from linea_diffusion.evaluation import FIGURES, Record, curves, markdown, read_records, summarise
+from linea_diffusion.figures import at_content, bootstrap_interval, spearman
+
+RESULTS = Path(__file__).parent / "results"
+LEVELS = (0.95, 0.9, 0.8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--methods", nargs="+", help="which, in this order; all when left out")
+    options = parser.parse_args()
+    records = [record for file in options.files for record in read_records(file)]
+    methods = options.methods or list(dict.fromkeys(record.method for record in records))
+    records = sorted(
+        (r for r in records if r.method in methods), key=lambda r: (methods.index(r.method), r.style, r.strength)
+    )
+    styles = list(dict.fromkeys(record.style for record in records))
+    head = [
+        "# LinEAS and other ways to steer, `shapeland-unet`",
+        "",
+        f"{date.today()}, {platform.machine()}, torch {torch.__version__}; `linea evaluate`, training seed 0, 64 "
+        "held-out prompts, one noise each, the same for all; mean [95% bootstrap interval over prompts]. truth_*: "
+        "truth classifier; clip_*, content: shapeland-clip (content is the raw cosine with the unsteered picture).",
+        "",
+        "## All styles together, at strength 1",
+        "",
+        *_together(records, methods, styles),
+        "",
+        "## The most style at equal content",
+        "",
+        "The largest mean amount of style that a method reaches at any strength up to 1 while the share of pictures "
+        "with the right object and (where the style shows it) the right colour is at least so much; strengths between "
+        "the measured ones by linear interpolation. This chooses the best strength for each method and style with the "
+        "truth known, which no user can; a method whose strength 1 is far too strong is judged at a tenth of it.",
+        "",
+        *_equal_content(records, methods, styles),
+        "",
+        "## Each style, at strength 1",
+        "",
+    ]
+    table = "\n".join(markdown([r for r in records if r.style == style]) for style in styles)
+    (RESULTS / "methods.md").write_text("\n".join(head) + table)
+    _write_summary(records)
+
+
+def _together(records: list[Record], methods: list[str], styles: list[str]) -> list[str]:
+    figures = ("truth_style", "truth_amount", "truth_object", "truth_color", "clip_prompt", "content")
+    lines = [
+        "| method | " + " | ".join(figures) + " | Spearman (truth_amount) |",
+        "|" + " --- |" * (len(figures) + 2),
+    ]
+    for method in methods:
+        at_one = [r for r in records if r.method == method and r.strength == 1]
+        cells = [_cell(_by_prompt(at_one, figure)) for figure in figures]
+        rho = []
+        for style in styles:
+            strengths, values = curves(records, style, method, "truth_amount")
+            if len(strengths) > 2:
+                rho.append(spearman(strengths, values))
+        cells.append(_cell(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _by_prompt(records: list[Record], figure: str) -> tuple[float, float, float]:
+    """Prompts are the independent units: a prompt's mean over the styles first."""
+    values: dict[str, list[float]] = {}
+    for record in records:
+        values.setdefault(record.prompt, []).append(getattr(record, figure))
+    return bootstrap_interval(np.array([np.mean(v) for v in values.values()]))
+
+
+def _equal_content(records: list[Record], methods: list[str], styles: list[str]) -> list[str]:
+    from linea_diffusion.shapeland.styles import STYLES
+
+    lines = [
+        "| method | content kept | " + " | ".join(styles) + " | mean |",
+        "|" + " --- |" * (len(styles) + 3),
+    ]
+    for method in methods:
+        for level in LEVELS:
+            best = []
+            for style in styles:
+                strengths, amount = curves(records, style, method, "truth_amount")
+                right = curves(records, style, method, "truth_object")[1]
+                if STYLES[style].shows_color:
+                    right = right * curves(records, style, method, "truth_color")[1]
+                best.append(at_content(list(right.mean(axis=0)), list(amount.mean(axis=0)), level))
+            if len(strengths) > 2:
+                cells = " | ".join(f"{value:.2f}" for value in best)
+                lines.append(f"| {method} | {level:g} | {cells} | {np.mean(best):.2f} |")
+    return lines
+
+
+def _write_summary(records: list[Record]) -> None:
+    with (RESULTS / "methods.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        names = [f"{figure} {part}" for figure in FIGURES for part in ("mean", "low", "high")]
+        writer.writerow(["style", "method", "strength", "prompts", *names])
+        for entry in summarise(records):
+            numbers = [f"{value:.4f}" for figure in FIGURES for value in entry[figure]]
+            writer.writerow([entry["style"], entry["method"], entry["strength"], entry["prompts"], *numbers])
+
+
+def _cell(figure: tuple[float, float, float]) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*figure)
+
+
+if __name__ == "__main__":
+    main()
