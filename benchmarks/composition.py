@@ -78,8 +78,9 @@ def removed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: 
             "nothing": (maps[style], (0.0,)),
             "inverse": (maps[style].inverse(), (0.5, 1.0)),
             "negative": (maps[style], (-0.5, -1.0)),
-            "reversed": (train_steering_maps(pipe, turned, TrainingConfig()), (0.5, 1.0)),
         }
+        if style == "neon":
+            ways["reversed"] = (train_steering_maps(pipe, turned, TrainingConfig()), (0.5, 1.0))
         for way, (chosen, strengths) in ways.items():
             pipe.steering.clear()
             pipe.load_steering(chosen)

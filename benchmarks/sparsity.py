@@ -1,4 +1,4 @@
-"""How much of a style is kept with few numbers: pruning during training against the paper's proximal step.
+"""How much of a style is kept with few numbers: pruning during training against proximal steps.
 
     python benchmarks/sparsity.py train --styles neon watercolor      # maps under runs/sparsity, one at a time
     python benchmarks/sparsity.py table                               # judges them, writes results/sparsity.{csv,md}
@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion.optimization import MapOptimizer
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import measure_dial
 
@@ -25,7 +26,8 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 RECIPES = {
     "dense": {"sparsity": 0.0},
     **{f"pruned to {share:g}": {"sparsity": 1 - share} for share in (0.1, 0.03, 0.01, 0.003)},
-    **{f"l1 {gamma:g}": {"sparsity": 0.0, "l1": gamma} for gamma in (1e-5, 3e-5, 1e-4, 3e-4)},
+    **{f"l1 {gamma:g}": {"sparsity": 0.0, "l1": gamma} for gamma in (3e-5, 1e-4, 3e-4, 1e-3)},
+    **{f"plain l1 {gamma:g}": {"sparsity": 0.0, "l1": gamma} for gamma in (0.3, 0.6, 0.8)},
 }
 RESULTS = Path(__file__).parent / "results"
 FIELDS = ("style", "recipe", "seed", "support", "strength", "style_probability", "amount", "object", "colour")
@@ -34,13 +36,20 @@ FIELDS = ("style", "recipe", "seed", "support", "strength", "style_probability",
 def train(styles: list[str], recipes: list[str], seed: int, work: Path) -> None:
     pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
     pipe.set_progress_bar_config(disable=True)
+    adams_own_metric = MapOptimizer._metric
     for recipe in recipes:
+        MapOptimizer._metric = _plain_metric if recipe.startswith("plain") else adams_own_metric  # type: ignore[method-assign]
         for style in styles:
             folder = _folder(work, style, recipe, seed)
             if not folder.exists():
                 maps = train_steering_maps(pipe, load_concept(style), TrainingConfig(seed=seed, **RECIPES[recipe]))
                 maps.save_pretrained(folder)
                 print(f"{folder}: support {maps.support:.4f}, loss {maps.metadata['losses'][-1]:.4f}", flush=True)
+
+
+def _plain_metric(self: MapOptimizer, parameter: torch.nn.Parameter, lr: float) -> torch.Tensor:
+    """The metric of a plain gradient step, as if Adam took one: every number shrinks by lr * gamma."""
+    return torch.full_like(parameter, 1 / max(lr, torch.finfo(torch.float32).tiny))
 
 
 def table(work: Path) -> None:
@@ -85,7 +94,11 @@ def _draw(rows: list[dict[str, str]], path: Path) -> None:
 
     kept, support = _effects(rows)
     figure, axes = pyplot.subplots(figsize=(6.4, 3.6), dpi=150)
-    kinds = {"pruned": ("pruning while training (ours)", "#0072b2", "o"), "l1": ("proximal step, L1", "#d55e00", "s")}
+    kinds = {
+        "pruned": ("pruning while training (ours)", "#0072b2", "o"),
+        "l1": ("proximal step in Adam's metric", "#009e73", "s"),
+        "plain l1": ("proximal step, plain", "#d55e00", "^"),
+    }
     for kind, (label, color, marker) in kinds.items():
         recipes = [recipe for recipe in RECIPES if recipe.startswith(kind) and any(key[0] == recipe for key in kept)]
         points = []

@@ -59,7 +59,7 @@ def random_maps(loaded_pipe):
     return maps.requires_grad_(False)
 
 
-SHORT = TrainingConfig(iterations=3, batch_size=4, num_inference_steps=2, target_modules="attention")
+SHORT = TrainingConfig(iterations=3, batch_size=4, num_inference_steps=2, target_modules="attention", sparsity=0.0)
 
 
 def count_hooks(pipe) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import numpy as np
 import ot
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from linea_diffusion import LineaError, steering_loss, wasserstein_1d
-from linea_diffusion.losses import interpolate_laws
+from linea_diffusion.losses import interpolate_laws, match_quantiles
 
 SIZES = [(1, 1), (5, 5), (4, 32), (32, 4), (7, 12), (31, 1)]
 
@@ -27,6 +30,37 @@ def test_equals_pot(n, m):
     x, y = _samples(n, m)
     expected = [ot.wasserstein_1d(x[:, j].numpy(), y[:, j].numpy(), p=2) for j in range(3)]
     np.testing.assert_allclose(wasserstein_1d(x, y).numpy(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+@pytest.mark.parametrize(("n", "m"), SIZES)
+def test_every_power_equals_pot(n, m, p):
+    x, y = _samples(n, m)
+    expected = [ot.wasserstein_1d(x[:, j].numpy(), y[:, j].numpy(), p=p) for j in range(3)]
+    np.testing.assert_allclose(wasserstein_1d(x, y, p=p).numpy(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "m"), SIZES)
+def test_power_1_equals_scipy(n, m):
+    x, y = _samples(n, m)
+    expected = [wasserstein_distance(x[:, j].numpy(), y[:, j].numpy()) for j in range(3)]
+    np.testing.assert_allclose(wasserstein_1d(x, y, p=1).numpy(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+def test_a_shift_costs_its_power_and_nothing_at_rest(p):
+    x, _ = _samples(6, 1)
+    torch.testing.assert_close(wasserstein_1d(x, x - 2.5, p=p), torch.full((3,), 2.5**p).double())
+    at_rest = x.clone().requires_grad_()
+    wasserstein_1d(at_rest, x, p=p).sum().backward()
+    assert not at_rest.grad.any()  # also where |x|^p has no second derivative
+
+
+@pytest.mark.parametrize("p", [0.5, 0.999, 0, -1, math.nan, math.inf])
+def test_powers_that_give_no_distance_are_refused(p):
+    x, y = _samples(3, 4)
+    with pytest.raises(LineaError, match="a power of 1 or more"):
+        wasserstein_1d(x, y, p=p)
 
 
 @pytest.mark.parametrize(("n", "m"), SIZES)
@@ -53,10 +87,35 @@ def test_a_shift_costs_its_square_as_scipy_says(shift, n):
     assert wasserstein_1d(x, moved).item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
 @pytest.mark.parametrize(("n", "m"), [(5, 5), (4, 6), (6, 4)])
-def test_gradient(n, m):
+def test_gradient(n, m, p):
     x, y = _samples(n, m)
-    assert torch.autograd.gradcheck(wasserstein_1d, (x.requires_grad_(), y.requires_grad_()))
+    distance = partial(wasserstein_1d, p=p)
+    assert torch.autograd.gradcheck(distance, (x.requires_grad_(), y.requires_grad_()))
+
+
+@pytest.mark.parametrize(("n", "m"), SIZES)
+def test_matched_quantiles_are_pots_plan(n, m):
+    x, y = _samples(n, m)
+    a, b, masses = match_quantiles(x, y)
+    pieces = n if n == m else n + m - math.gcd(n, m)
+    assert (a.shape, b.shape, masses.shape) == ((pieces, 3), (pieces, 3), (pieces, 1))
+    assert masses.sum().item() == pytest.approx(1, abs=1e-12)
+    assert (masses > 0).all()
+    for j in range(3):
+        rows, columns = ((samples[:, j, None] == side[:, j]).double() for samples, side in ((a, x), (b, y)))
+        # Each sample is matched as a whole: the masses of its pieces add up to 1/n, or 1/m.
+        torch.testing.assert_close(rows.T @ masses[:, 0], torch.full((n,), 1 / n).double())
+        torch.testing.assert_close(columns.T @ masses[:, 0], torch.full((m,), 1 / m).double())
+        plan = ot.emd_1d(x[:, j].numpy(), y[:, j].numpy())
+        np.testing.assert_allclose((rows.T @ (masses * columns)).numpy(), plan, atol=1e-12)
+
+
+def test_matched_quantiles_keep_dtype_and_trailing_shape():
+    a, b, masses = match_quantiles(torch.randn(4, 2, 3), torch.randn(6, 2, 3))
+    assert (a.shape, b.shape, masses.shape) == ((8, 2, 3), (8, 2, 3), (8, 1, 1))
+    assert masses.dtype == torch.float32
 
 
 def test_unequal_sizes_of_one_law_have_no_floor():
@@ -93,6 +152,34 @@ def test_steering_loss_averages_or_adds_places():
     each = [wasserstein_1d(source[place], target[place]).mean() for place in source]
     assert torch.allclose(steering_loss(source, target), sum(each) / 2)
     assert torch.allclose(steering_loss(source, target, reduction="sum"), sum(each))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_scaled_by_the_variance_of_each_places_targets(reduction):
+    a, b = _samples(4, 6)
+    source, target = {"one": a, "two": 7 * a}, {"one": b, "two": 7 * b + 5}
+    expected = 0.0
+    for place in source:
+        distances = [ot.wasserstein_1d(source[place][:, j].numpy(), target[place][:, j].numpy(), p=2) for j in range(3)]
+        expected += np.mean(distances) / target[place].numpy().var(axis=0).mean()
+    expected /= 2 if reduction == "mean" else 1
+    found = steering_loss(source, target, reduction=reduction, scale_by_variance=True)
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+    assert found.item() != pytest.approx(steering_loss(source, target, reduction=reduction).item(), rel=0.1)
+
+
+def test_scaled_loss_has_no_unit():
+    a, b = _samples(4, 6)
+    plain, large = (steering_loss({"one": u * a}, {"one": u * b}, scale_by_variance=True) for u in (1, 1000))
+    assert large.item() == pytest.approx(plain.item(), rel=1e-9)
+
+
+def test_a_place_whose_targets_do_not_vary_does_not_drown_the_others_when_scaled():
+    # Text encoders see the same empty prompt in every row when guidance is on.
+    a, b = (samples.float() for samples in _samples(4, 6))
+    source, target = {"one": a, "empty": torch.full((4, 3), 1.1)}, {"one": b, "empty": torch.ones(6, 3)}
+    plain = steering_loss(source, target)
+    assert 0 < steering_loss(source, target, scale_by_variance=True) < 1000 * plain
 
 
 def test_steering_loss_wants_the_same_places():

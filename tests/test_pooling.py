@@ -258,6 +258,22 @@ def test_masks_of_a_compiled_encoder(two_encoders, given):
         assert torch.equal(masks["text_encoder_2"], expected.bool())
 
 
+class _Forwarding(T5EncoderModel):
+    """As PEFT's and other wrappers do, names its first argument only."""
+
+    def forward(self, input_ids, **kwargs):
+        return super().forward(input_ids, **kwargs)
+
+
+@torch.no_grad()
+def test_masks_among_arguments_that_are_passed_on(two_encoders):
+    model = _Forwarding(two_encoders.components["text_encoder_2"].config).eval()
+    ids, other = torch.tensor([[3, 4, 1, 0]]), torch.tensor([[1, 0, 1, 0]])
+    with follow_masks(SimpleNamespace(components={"text_encoder": model})) as masks:
+        model(ids, attention_mask=other)
+        assert torch.equal(masks["text_encoder"], other.bool())
+
+
 @torch.no_grad()
 def test_a_call_of_embeddings_has_no_mask_not_the_last_one(two_encoders):
     model = two_encoders.components["text_encoder_2"]
