@@ -69,26 +69,26 @@ def fit_means(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 def fit_gaussians(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(w - 1, b) between Gaussians; a coordinate that does not vary is shifted only."""
-    spread = x.std(dim=0, unbiased=False)
-    return _affine(x, y, y.std(dim=0, unbiased=False), spread)
+    ratio = y.double().std(dim=0, unbiased=False) / x.double().std(dim=0, unbiased=False)
+    return _affine(x, y, ratio)
 
 
 def fit_quantiles(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(w - 1, b) by weighted least squares on matched quantiles, exact for unequal sizes."""
-    x, y, weights = match_quantiles(x, y)
-    mean_x, mean_y = (weights * x).sum(dim=0), (weights * y).sum(dim=0)
-    covariance = (weights * (x - mean_x) * (y - mean_y)).sum(dim=0)
-    variance = (weights * (x - mean_x).square()).sum(dim=0)
-    return _affine(mean_x[None], mean_y[None], covariance, variance)
+    """(w - 1, b) by weighted least squares on matched quantiles, exact for unequal sizes; a coordinate that does not
+    vary is shifted only."""
+    sorted_x, sorted_y, weights = match_quantiles(x.double(), y.double())
+    centred = sorted_x - (weights * sorted_x).sum(dim=0)
+    covariance = (weights * centred * (sorted_y - (weights * sorted_y).sum(dim=0))).sum(dim=0)
+    return _affine(x, y, covariance / (weights * centred.square()).sum(dim=0))
 
 
-def _affine(
-    x: torch.Tensor, y: torch.Tensor, above: torch.Tensor, below: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(w - 1, b) with w = above / below, or 1 where the samples do not vary, and b such that the means match."""
-    varies = below > 1e-12
-    scale_offset = torch.where(varies, above / torch.where(varies, below, 1.0) - 1, 0.0)
-    return scale_offset, y.mean(dim=0) - (1 + scale_offset) * x.mean(dim=0)
+def _affine(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(w - 1, b) with b such that the means match, and w = 1 where x varies by no more than float32 rounding."""
+    wide = x.double()
+    varies = wide.std(dim=0, unbiased=False) > 1e-6 * wide.abs().amax(dim=0)
+    scale_offset = torch.where(varies, w - 1, 0.0)
+    shift = y.double().mean(dim=0) - (1 + scale_offset) * wide.mean(dim=0)
+    return scale_offset.to(x.dtype), shift.to(x.dtype)
 
 
 def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit, method: str) -> SteeringMaps:

@@ -91,6 +91,11 @@ class TrainingConfig:
             optional = name in ("batch_size", "micro_batch_size")
             if not (value is None and optional) and (type(value) is not int or value < least):
                 raise LineaError(f"got {name}={value!r}: expected a whole number of at least {least}")
+        if self.step_bins > self.num_inference_steps:
+            raise LineaError(
+                f"got step_bins={self.step_bins} with num_inference_steps={self.num_inference_steps}: expected at most "
+                "as many bins as steps; a bin without a step would learn nothing"
+            )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise LineaError(f"got {name}={getattr(self, name)!r}: expected one of {', '.join(choices)}")

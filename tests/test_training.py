@@ -152,6 +152,7 @@ def test_metadata_tells_how_it_was_made(short_maps):
         {"reduction": "median"},
         {"micro_batch_size": 0},
         {"step_bins": 0},
+        {"step_bins": 5, "num_inference_steps": 4},
         {"tokens_per_sample": 1.5},
         {"sparsity": 1.0},
         {"l1": -1.0},
