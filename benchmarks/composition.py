@@ -60,7 +60,9 @@ def composed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts:
     return lines
 
 
-def removed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: list[str]) -> list[str]:
+def removed(
+    pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: list[str], styles: list[str]
+) -> list[str]:
     lines = [
         "",
         "## A style taken out of prompts that ask for it",
@@ -71,16 +73,15 @@ def removed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: 
         "| style | way | strength | P(style) | P(plain) | object right | colour right |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for style in ("neon", "watercolor", "mosaic"):
+    for style in styles:
         concept = load_concept(style)
         turned = replace(concept, source=concept.target, target=concept.source)
         ways = {
             "nothing": (maps[style], (0.0,)),
             "inverse": (maps[style].inverse(), (0.5, 1.0)),
             "negative": (maps[style], (-0.5, -1.0)),
+            "reversed": (train_steering_maps(pipe, turned, TrainingConfig()), (0.5, 1.0)),
         }
-        if style == "neon":
-            ways["reversed"] = (train_steering_maps(pipe, turned, TrainingConfig()), (0.5, 1.0))
         for way, (chosen, strengths) in ways.items():
             pipe.steering.clear()
             pipe.load_steering(chosen)
@@ -101,6 +102,7 @@ def removed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maps", default="runs/sparsity/{style}/pruned to 0.1/0")
+    parser.add_argument("--removed", nargs="+", default=["neon"], help="styles that are taken out")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -116,7 +118,7 @@ def main() -> None:
         "recipe, training seed 0; 64 held-out prompts, one noise each; truth classifier.",
         "",
     ]
-    lines = composed(pipe, classifier, maps, prompts) + removed(pipe, classifier, maps, prompts)
+    lines = composed(pipe, classifier, maps, prompts) + removed(pipe, classifier, maps, prompts, options.removed)
     (RESULTS / "composition.md").write_text("\n".join([*head, *lines]) + "\n")
 
 

@@ -103,12 +103,10 @@ def at_content(content: Sequence[float], style: Sequence[float], level: float) -
     Returns:
         The style; NaN if content is below the level everywhere.
     """
-    best = float("nan")
+    best = max((s for kept, s in zip(content, style, strict=True) if kept >= level), default=float("nan"))
     for (c0, s0), (c1, s1) in zip(
         zip(content[:-1], style[:-1], strict=True), zip(content[1:], style[1:], strict=True), strict=True
     ):
-        points = [style for kept, style in ((c0, s0), (c1, s1)) if kept >= level]
         if (c0 - level) * (c1 - level) < 0:
-            points.append(s0 + (s1 - s0) * (c0 - level) / (c0 - c1))
-        best = float(np.fmax(best, max(points, default=float("nan"))))
-    return best
+            best = np.fmax(best, s0 + (s1 - s0) * (c0 - level) / (c0 - c1))
+    return float(best)

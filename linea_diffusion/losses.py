@@ -32,7 +32,7 @@ def wasserstein_1d(x: torch.Tensor, y: torch.Tensor, *, p: float = 2.0) -> torch
     Raises:
         LineaError: no samples, different trailing shapes, or p below 1.
     """
-    if not p >= 1:
+    if not 1 <= p < math.inf:
         raise LineaError(f"wasserstein_1d got p={p!r}: expected a power of 1 or more; LinEAS uses 2")
     if x.ndim == 0 or y.ndim == 0 or len(x) == 0 or len(y) == 0 or x.shape[1:] != y.shape[1:]:
         raise LineaError(
@@ -112,7 +112,8 @@ def steering_loss(
         source: per place the pooled activations (n, d) of the sources, through the maps being learned.
         target: per place the pooled activations (m, d) of the targets; the same places.
         scale_by_variance: divide each place's distance by the variance of its targets (mean over coordinates), so
-            that places with large activations do not outweigh the others.
+            that places with large activations do not outweigh the others; places whose targets do not vary are
+            left as they are.
 
     Returns:
         A scalar.
@@ -135,4 +136,5 @@ def _place_distance(source: torch.Tensor, target: torch.Tensor, scale_by_varianc
     if not scale_by_variance:
         return distance
     variance = target.var(dim=0, unbiased=False).mean()
-    return distance / variance.clamp_min(torch.finfo(variance.dtype).tiny ** 0.5)
+    varies = variance > 1e-9 * target.square().mean()
+    return distance / torch.where(varies, variance, 1.0)

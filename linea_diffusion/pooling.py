@@ -74,8 +74,8 @@ def follow_masks(pipe: Any) -> Iterator[dict[str, torch.Tensor]]:
     def hook_of(component: str, tokenizer: Any) -> Any:
         def hook(model: nn.Module, args: Any, kwargs: Any) -> None:
             masks.pop(component, None)
-            given = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
-            given = {**given, **given.get("kwargs", {})}
+            forward = getattr(model, "_orig_mod", model).forward  # torch.compile hides the names of arguments
+            given = {**inspect.signature(forward).bind_partial(*args, **kwargs).arguments, **kwargs}
             mask, tokens = given.get("attention_mask"), given.get("input_ids")
             if isinstance(mask, torch.Tensor) and mask.ndim == 2:
                 masks[component] = mask.bool()

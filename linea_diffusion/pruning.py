@@ -1,10 +1,10 @@
 """Sparse maps that keep the effect: numbers are taken out one by one while the others are fitted on.
 
 Shrinking everything (L1) moves a map towards zero long before its numbers are zero, so the effect goes with the
-support. Here nothing is shrunk. A number's *saliency* is |gradient * number|, averaged over iterations: to first
-order, how much the loss changes without it (as in Molchanov et al., arXiv 1906.10771). The least salient numbers are
-set to zero for good, few at a time along a cubic curve (Zhu and Gupta, arXiv 1710.01878), and the last part of
-training fits what is left.
+support. Here nothing is shrunk. A number's *saliency* is gradient * number, averaged over iterations with its sign, and
+its size then is, to first order, how much the loss changes without the number (as in Molchanov et al., arXiv
+1906.10771). The least salient numbers are set to zero for good, few at a time along a cubic curve (Zhu and Gupta, arXiv
+1710.01878), and the last part of training fits what is left.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Pruning:
             return
         wanted = self.kept_after(iteration)
         if wanted < int(self.mask.sum()):
-            saliency = self.saliency.abs().masked_fill(~self.mask, -1)
+            # In the very first iteration all numbers, and so all saliencies, are zero still.
+            saliency = self.saliency if bool(self.saliency.any()) else _flat(self.parameters)
+            saliency = saliency.abs().masked_fill(~self.mask, -1)
             self.mask = torch.zeros_like(self.mask)
             self.mask[saliency.topk(wanted).indices] = True
         for parameter, kept in zip(self.parameters, self._masks(), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,13 +62,13 @@ def follow_schedule(pipe: Any) -> Iterator[Progress]:
 
     watched = {
         "set_timesteps": lambda arguments: begin(),
-        "set_begin_index": lambda arguments: enter(*arguments),
+        "set_begin_index": lambda arguments: enter(*arguments[:1]),
         "step": lambda arguments: advance(),
     }
     inner = {name: vars(scheduler).get(name) for name in watched if hasattr(scheduler, name)}
     try:
         for name in inner:
-            setattr(scheduler, name, _then(getattr(scheduler, name), watched[name]))
+            setattr(scheduler, name, _then(scheduler, name, watched[name]))
         yield progress
     finally:
         for name, method in inner.items():
@@ -77,16 +78,29 @@ def follow_schedule(pipe: Any) -> Iterator[Progress]:
                 setattr(scheduler, name, method)
 
 
-def _then(method: Callable[..., Any], after: Callable[[tuple[Any, ...]], None]) -> Callable[..., Any]:
-    """A method that tells `after` its positional arguments when it is done.
+def _then(scheduler: Any, name: str, after: Callable[[tuple[Any, ...]], None]) -> Callable[..., Any]:
+    """A scheduler's method that tells `after` its arguments when it is done.
 
-    The signature is kept: pipelines look at it to see what a scheduler accepts.
+    The signature is kept: pipelines look at it to see what a scheduler accepts. It is bound to its scheduler, so that
+    a deep copy (some pipelines make one for a second stream) acts on itself, and tells nobody.
     """
+    method = getattr(scheduler, name)
+    function = getattr(method, "__func__", None)
+    if function is None:  # somebody put a plain function there; it stays with its scheduler
 
-    @functools.wraps(method)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = method(*args, **kwargs)
-        after((*args, *kwargs.values()) if method.__name__ == "set_begin_index" else args)
+        @functools.wraps(method)
+        def alone(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            after((*args, *kwargs.values()))
+            return result
+
+        return alone
+
+    @functools.wraps(function)
+    def bound(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = function(self, *args, **kwargs)
+        if self is scheduler:
+            after((*args, *kwargs.values()))
         return result
 
-    return wrapped
+    return types.MethodType(bound, scheduler)

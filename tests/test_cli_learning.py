@@ -19,7 +19,16 @@ QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
 
 
 def test_every_setting_is_reached(linea, tmp_path):
-    settings = ("--set", "optimizer=sgd", "--set", "tokens_per_sample=7", "--set", "strengths=(1.0, 0.5)", "--set", "l1=1e-5")
+    settings = (
+        "--set",
+        "optimizer=sgd",
+        "--set",
+        "tokens_per_sample=7",
+        "--set",
+        "strengths=(1.0, 0.5)",
+        "--set",
+        "l1=1e-5",
+    )
     options = ("--iterations", 2, "--sparsity", 0.5, "--micro-batch-size", 2, *QUICK)
     code, out, _ = linea("train", "neon", "--out", tmp_path / "maps", *options, *settings)
     assert code == 0
