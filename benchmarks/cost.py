@@ -104,7 +104,7 @@ def main() -> None:
         f"{date.today()}, {platform.machine()}, {options.threads} threads, torch {torch.__version__}, "
         "`shapeland-unet`, norms, 4 denoising steps, 32 prompts unless said. Time of an iteration against one plain "
         f"generation of the same 32 prompts: median (lowest to highest) of {options.turns - 1} turns after a first "
-        "that does not count. Peak memory of the first iteration beyond what the process held before.",
+        "that does not count. Peak memory of the first iteration beyond the highest before it.",
         "",
         "| way | iteration / plain generation | peak memory, MiB |",
         "| --- | --- | --- |",
