@@ -87,12 +87,13 @@ def evaluate(
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: no prompts, no methods, or strengths that are not ascending from 0.
+        LineaError: no prompts, no methods, or strengths that do not ascend from 0 or leave 1 out.
     """
-    if not prompts or not methods or list(strengths) != sorted(set(strengths)) or strengths[0] != 0:
+    ascending = list(strengths) == sorted(set(strengths)) and 0 in strengths[:1] and 1 in strengths
+    if not (prompts and methods and ascending):
         raise LineaError(
             f"got {len(prompts)} prompts, {len(methods)} methods and strengths {tuple(strengths)}: expected some of "
-            "each, and strengths that ascend from 0"
+            "each, and strengths that ascend from 0 and have 1 among them"
         )
     rendered = _Renderer(pipe, prompts, seed, batch_size, arguments)
     score = _Scores(scorer, judge, texts, prompts, rendered(prompts, None, 0.0))

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from .checkpoints import Checkpoints
 from .concepts import Concept
-from .errors import TrainingDivergedError
+from .errors import LineaError, TrainingDivergedError
 from .iteration import Batches, NotFiniteError, batches_of, facts_of
 from .losses import interpolate_laws
 from .maps import SteeringMaps
@@ -57,6 +57,8 @@ def train_steering_maps(
         LineaError: no module matches, the settings do not fit, or a state of another training.
     """
     config = config or TrainingConfig()
+    if type(checkpoint_every) is not int or checkpoint_every < 1:
+        raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
     with batches_of(pipe, config) as batches:
         training = _Training(batches, concept, config)
         folder = None if checkpoint is None else Checkpoints(Path(checkpoint), training.identity)
@@ -103,7 +105,7 @@ class _Training:
     def learn(self, checkpoints: Checkpoints | None, every: int) -> None:
         """Fit the maps in place, and note in their metadata how it went."""
         if checkpoints and (found := checkpoints.load()):
-            self.settled = found
+            self.settled, self.good = found, found[0]
             self.optimizer.load(found[0])
         try:
             self._iterate(checkpoints, every)

@@ -164,6 +164,14 @@ def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_ma
     code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shiff", *options)
     assert code == 2
     assert "nearest: mean-shift" in err.splitlines()[-1]
+    for changed, message in ((("--seed", 1), "remove the folder"), (("--strengths", "0,0.5"), "1 among them")):
+        code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options, *changed)
+        assert code == 2
+        assert message in err.splitlines()[-1]
+    methods = f"{tmp_path / 'mine'},{tmp_path / 'other' / 'mine'}"
+    code, _, err = linea("evaluate", "--style", "neon", "--methods", methods, *options)
+    assert code == 2
+    assert "same name" in err.splitlines()[-1]
     (tmp_path / "p.txt").write_text("a red star\na purple boat\n")
     code, out, _ = linea(
         "evaluate", "--style", "neon", "--methods", "prompting", *options, "--prompts", tmp_path / "p.txt"

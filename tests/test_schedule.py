@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 
@@ -150,14 +150,11 @@ def test_the_schedulers_methods_come_back(pipe, raises):
     try:
         before = {name: value for name, value in vars(scheduler).items() if name in WATCHED}
         assert before == {"step": own_step}
-        try:
-            with follow_schedule(pipe):
-                assert {name for name in WATCHED if name in vars(scheduler)} == set(WATCHED)
-                assert scheduler.step is not own_step
-                if raises:
-                    raise _BodyError
-        except _BodyError:
-            pass
+        with pytest.raises(_BodyError) if raises else nullcontext(), follow_schedule(pipe):
+            assert {name for name in WATCHED if name in vars(scheduler)} == set(WATCHED)
+            assert scheduler.step is not own_step
+            if raises:
+                raise _BodyError
         assert {name: value for name, value in vars(scheduler).items() if name in WATCHED} == before
     finally:
         del scheduler.step

@@ -17,6 +17,7 @@ from linea_diffusion import (
     train_steering_maps,
 )
 from linea_diffusion.calling import call_with_gradients, frozen
+from linea_diffusion.iteration import NotFiniteError
 from linea_diffusion.pooling import mean_pool
 
 from .conftest import SHORT, count_hooks, seeded
@@ -268,6 +269,28 @@ def test_an_interrupt_keeps_the_maps_learned_so_far(pipe, tmp_path, monkeypatch)
     assert _flat(maps).abs().max() > 0
     resumed = train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
     assert torch.equal(_flat(resumed), _flat(train_steering_maps(pipe, concept, TrainingConfig(**LONGER))))
+
+
+def test_a_resumed_training_that_diverges_at_once_keeps_what_was_resumed(pipe, tmp_path, monkeypatch):
+    concept, config = load_concept("neon"), TrainingConfig(**LONGER)
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 3, KeyboardInterrupt)
+        with pytest.warns(UserWarning, match="after 3 of 7"):
+            kept = train_steering_maps(pipe, concept, config, checkpoint=tmp_path / "state")
+    monkeypatch.setattr("linea_diffusion.iteration._check_gradients", _not_finite)
+    with pytest.raises(TrainingDivergedError, match="in iteration 3") as caught:
+        train_steering_maps(pipe, concept, config, checkpoint=tmp_path / "state")
+    assert torch.equal(_flat(caught.value.maps), _flat(kept))
+
+
+def _not_finite(maps) -> None:
+    raise NotFiniteError("NaN or infinity")
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5])
+def test_impossible_checkpoints_are_refused(pipe, tmp_path, every):
+    with pytest.raises(LineaError, match="checkpoint_every"):
+        train_steering_maps(pipe, load_concept("neon"), SHORT, checkpoint=tmp_path, checkpoint_every=every)
 
 
 def test_an_interrupt_before_anything_is_learned_is_an_interrupt(pipe, monkeypatch):

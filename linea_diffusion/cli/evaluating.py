@@ -56,13 +56,15 @@ def evaluate(
 
     concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
     asked = {concept.name: _prompts(concept, prompts, model, count) for concept in concepts}
+    named = {Path(method).name: method for method in methods.split(",")}
+    if len(named) != len(methods.split(",")):
+        raise LineaError(f"got methods {methods!r}, of which two have the same name: expected different folder names")
     make_folder(out)
     scorer, pipe = ClipScorer(clip, clip_weights, device=device), open_pipeline(model, device, dtype)
     config, records = TrainingConfig(seed=seed), []
     for concept in concepts:
         fitted = {
-            Path(method).name: _maps(method, pipe, concept, config, out / "maps" / concept.name)
-            for method in methods.split(",")
+            name: _maps(method, pipe, concept, config, out / "maps" / concept.name) for name, method in named.items()
         }
         records += evaluate(
             pipe, fitted, concept.texts, asked[concept.name], strengths=positions, scorer=scorer,
@@ -77,6 +79,7 @@ def evaluate(
 def _maps(
     method: str, pipe: LinEASDiffusionPipeline, concept: Concept, config: TrainingConfig, work: Path
 ) -> SteeringMaps | None:
+    from ..iteration import facts_of
     from ..maps import SteeringMaps
     from ..methods import METHODS, fit
 
@@ -84,10 +87,24 @@ def _maps(
         return SteeringMaps.from_pretrained(method)
     folder = work / method
     if folder.is_dir():
-        return SteeringMaps.from_pretrained(folder)
+        return _as_asked(SteeringMaps.from_pretrained(folder), facts_of(pipe.base, concept, config), folder)
     maps = fit(method, pipe, concept, config)
     if maps is not None:
         maps.save_pretrained(folder)
+    return maps
+
+
+def _as_asked(maps: SteeringMaps, facts: dict[str, Any], folder: Path) -> SteeringMaps:
+    """Maps that an earlier run left, if they are of this model, these prompts and this seed."""
+    made, asked = (
+        [known.get("base_model"), known.get("prompts_sha256"), known.get("training", {}).get("seed")]
+        for known in (maps.metadata, facts)
+    )
+    if made != asked:
+        raise LineaError(
+            f"got maps in {str(folder)!r} of base model, prompts and seed {made}: expected {asked}; remove the folder, "
+            "or choose another --out"
+        )
     return maps
 
 
