@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion.calling import render_prompts
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import content_of, held_out_prompts
 
 RESULTS = Path(__file__).parent / "results"
+SEEDS = range(1000, 1064)
 PAIRS = (("neon", "mosaic"), ("watercolor", "pixel art"), ("blueprint", "mosaic"))
-
-
-def render(pipe: Any, prompts: Sequence[str], **arguments: Any) -> list[Image.Image]:
-    images: list[Image.Image] = []
-    for start in range(0, len(prompts), 32):
-        batch = list(prompts[start : start + 32])
-        noise = [torch.Generator().manual_seed(1000 + start + row) for row in range(len(batch))]
-        images += pipe(batch, generator=noise, **arguments).images
-    return images
 
 
 def composed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts: list[str]) -> list[str]:
@@ -49,7 +40,7 @@ def composed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts:
         rows = [((1, 0), "sum"), ((0, 1), "sum"), ((0.5, 0.5), "sum"), ((1, 1), "sum"), ((1, 1), "chain")]
         for strengths, composition in rows:
             given = dict(zip((first, second), strengths, strict=True))
-            verdict = classifier.judge(render(pipe, prompts, strength=given, composition=composition))
+            verdict = classifier.judge(render_prompts(pipe, prompts, SEEDS, strength=given, composition=composition))
             objects = verdict.is_object([content_of(prompt)[0] for prompt in prompts]).float().mean().item()
             shares = [verdict.style_probability(style).mean().item() for style in (first, second)]
             lines.append(
@@ -87,7 +78,7 @@ def removed(
             pipe.load_steering(chosen)
             for strength in strengths:
                 asked = [f"{prompt}, {style}" for prompt in prompts]
-                verdict = classifier.judge(render(pipe, asked, strength=strength))
+                verdict = classifier.judge(render_prompts(pipe, asked, SEEDS, strength=strength))
                 things, colors = zip(*(content_of(prompt) for prompt in prompts), strict=True)
                 figures = (
                     verdict.style_probability(style), verdict.style_probability("plain"),

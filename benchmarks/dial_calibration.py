@@ -15,9 +15,10 @@ import torch
 
 from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps, calibrate, load_concept
 from linea_diffusion.calibration import clip_measure
+from linea_diffusion.calling import render_prompts
 from linea_diffusion.concepts import StyleTexts
 from linea_diffusion.figures import bootstrap_interval, gap_deviation, spearman, triangle_deficit
-from linea_diffusion.shapeland.truth import held_out_prompts, render_prompts, truth_judge
+from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
 STRENGTHS = tuple(round(0.125 * k, 3) for k in range(9))
 RESULTS = Path(__file__).parent / "results"

@@ -21,7 +21,7 @@ from linea_diffusion.shapeland.objects import COLORS, OBJECTS
 from linea_diffusion.shapeland.pretrain import classifier, clip, unet, vae
 from linea_diffusion.shapeland.pretrain.classifier import shows_color
 from linea_diffusion.shapeland.styles import STYLES
-from linea_diffusion.shapeland.truth import measure_quality, render_prompts
+from linea_diffusion.shapeland.truth import measure_quality
 from linea_diffusion.shapeland.world import Scene, render
 
 FRESH = 2000

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .calling import render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .maps import SteeringMaps
@@ -72,10 +72,12 @@ def calibrate(
     if points < 3 or not prompts:
         raise LineaError(f"got {points} points and {len(prompts)} prompts: expected at least 3 points and some prompts")
     strengths = np.linspace(0, 1, points)
-    means = [
-        _mean_amount(pipe, maps, measure, prompts, strength, seed, batch_size, arguments)
-        for strength in tqdm(strengths.tolist(), desc="calibrate", unit="strength")
-    ]
+    base, seeds = getattr(pipe, "base", pipe), range(seed, seed + len(prompts))
+    given = {**getattr(pipe, "default_arguments", {}), **arguments, "batch_size": batch_size}
+    means = []
+    for strength in tqdm(strengths.tolist(), desc="calibrate", unit="strength"):
+        with maps.apply(base, strength):
+            means.append(float(measure(render_prompts(base, prompts, seeds, **given)).mean()))
     rising = isotonic(np.array(means))
     if not rising[-1] > rising[0]:
         raise LineaError(
@@ -98,24 +100,3 @@ def isotonic(values: np.ndarray) -> np.ndarray:
             mean, count = (before * size + mean * count) / (size + count), size + count
         blocks.append((mean, count))
     return np.concatenate([np.full(count, mean) for mean, count in blocks])
-
-
-def _mean_amount(
-    pipe: Any,
-    maps: SteeringMaps,
-    measure: Measure,
-    prompts: Sequence[str],
-    strength: float,
-    seed: int,
-    batch_size: int,
-    arguments: dict[str, Any],
-) -> float:
-    base = getattr(pipe, "base", pipe)
-    given = {**getattr(pipe, "default_arguments", {}), **arguments}
-    amounts = []
-    for start in range(0, len(prompts), batch_size):
-        batch = list(prompts[start : start + batch_size])
-        noise = [torch.Generator().manual_seed(seed + start + row) for row in range(len(batch))]
-        with maps.apply(base, strength):
-            amounts.append(measure(base(batch, generator=noise, **given).images))
-    return float(np.concatenate(amounts).mean())

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from .errors import LineaError
@@ -36,6 +37,25 @@ def accepts(pipe: Any, argument: str) -> bool:
 def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
     """One generator per picture, so that a picture's noise depends on its own seed alone."""
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+
+def render_prompts(
+    pipe: Any, prompts: Sequence[str], seeds: Sequence[int], *, batch_size: int = 32, **arguments: Any
+) -> list[Image.Image]:
+    """Render prompts in batches, each picture from its own seed.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        prompts: n prompts.
+        seeds: n seeds.
+        batch_size: pictures at once.
+        **arguments: of the pipeline's calls.
+    """
+    images: list[Image.Image] = []
+    for start in range(0, len(prompts), batch_size):
+        rows = slice(start, start + batch_size)
+        images += pipe(list(prompts[rows]), generator=generators(seeds[rows]), **arguments).images
+    return images
 
 
 def denoisers_of(pipe: Any) -> list[nn.Module]:

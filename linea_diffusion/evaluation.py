@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .calling import render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .figures import bootstrap_interval, spearman
@@ -95,45 +95,23 @@ def evaluate(
             f"got {len(prompts)} prompts, {len(methods)} methods and strengths {tuple(strengths)}: expected some of "
             "each, and strengths that ascend from 0 and have 1 among them"
         )
-    rendered = _Renderer(pipe, prompts, seed, batch_size, arguments)
-    score = _Scores(scorer, judge, texts, prompts, rendered(prompts, None, 0.0))
+    given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
+    seeds = range(seed, seed + len(prompts))
+    score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
     records = []
     with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
         for method, maps in methods.items():
             records += score.records(method, 0.0, score.unsteered)
             for strength in strengths[1:]:
                 if maps is not None:
-                    records += score.records(method, strength, rendered(prompts, maps, strength))
+                    with maps.apply(pipe, strength):
+                        images = render_prompts(pipe.base, prompts, seeds, **given)
+                    records += score.records(method, strength, images)
                 elif strength == 1:
                     asked = [f"{prompt}, {texts.name}" for prompt in prompts]
-                    records += score.records(method, 1.0, rendered(asked, None, 0.0))
+                    records += score.records(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
                 bar.update()
     return records
-
-
-@dataclass
-class _Renderer:
-    pipe: Any
-    prompts: Sequence[str]
-    seed: int
-    batch_size: int
-    arguments: Mapping[str, Any]
-
-    def __call__(self, prompts: Sequence[str], maps: SteeringMaps | None, strength: float) -> list[Image.Image]:
-        kept = dict(self.pipe.steering)
-        self.pipe.steering.clear()
-        try:
-            if maps is not None:
-                self.pipe.load_steering(maps)
-            images: list[Image.Image] = []
-            for start in range(0, len(prompts), self.batch_size):
-                batch = list(prompts[start : start + self.batch_size])
-                noise = [torch.Generator().manual_seed(self.seed + start + row) for row in range(len(batch))]
-                images += self.pipe(batch, strength=strength, generator=noise, **self.arguments).images
-            return images
-        finally:
-            self.pipe.steering.clear()
-            self.pipe.steering.update(kept)
 
 
 class _Scores:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..calling import render_prompts
 from ..concepts import list_concepts, load_concept
 from . import load_truth_classifier
 from .captions import HELD_OUT_PAIRS, STYLED_WORDINGS, is_held_out, plain_captions
@@ -17,8 +18,6 @@ from .classifier import TruthClassifier, Verdict
 from .objects import COLORS, OBJECTS
 from .styles import STYLES
 from .world import Scene
-
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -79,16 +78,6 @@ def truth_judge(style: str) -> Callable[[Sequence[Image.Image], Sequence[str]], 
         }
 
     return judge
-
-
-def render_prompts(pipe: Any, prompts: Sequence[str], seeds: Sequence[int], **arguments: Any) -> list[Image.Image]:
-    """Render prompts in batches, each picture from its own seed."""
-    images: list[Image.Image] = []
-    for start in range(0, len(prompts), _BATCH):
-        rows = slice(start, start + _BATCH)
-        noise = [torch.Generator().manual_seed(seed) for seed in seeds[rows]]
-        images += pipe(list(prompts[rows]), generator=noise, **arguments).images
-    return images
 
 
 def measure_dial(
