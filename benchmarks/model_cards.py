@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from linea_diffusion import ClipScorer, LinEASDiffusionPipeline
+from linea_diffusion.calling import render_prompts
 from linea_diffusion.shapeland import WEIGHTS, load_truth_classifier
 from linea_diffusion.shapeland.captions import training_scenes
 from linea_diffusion.shapeland.classifier import COLOR_NAMES, OBJECT_NAMES, STYLE_NAMES

@@ -12,9 +12,10 @@ import torch
 
 from .calling import frozen
 from .concepts import Concept
+from .errors import LineaError
 from .losses import steering_loss
 from .maps import SteeringMaps
-from .modules import find_modules, is_denoiser
+from .modules import find_modules, is_denoiser, is_text_encoder
 from .processes import add_up, gather_rows, join_processes, own_rows, share_of, works_alone
 from .schedule import follow_schedule
 from .training_config import TrainingConfig
@@ -26,11 +27,16 @@ def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
     """Within the context a pipeline is frozen and followed, and batches of prompts can be run through it.
 
     Raises:
-        LineaError: no module matches the config's target_modules.
+        LineaError: no module matches the config's target_modules, or a masked mean without a text encoder's module.
     """
     join_processes()
     pipe = getattr(pipe, "base", pipe)
     modules = find_modules(pipe, config.target_modules)
+    if config.pooling == "masked-mean" and not any(is_text_encoder(name.split(".", maxsplit=1)[0]) for name in modules):
+        raise LineaError(
+            f"got pooling='masked-mean' with target_modules={config.target_modules!r}, none of which is in a text "
+            "encoder: expected some, such as 'text-attention', or pooling='mean'"
+        )
     with frozen(pipe), follow_schedule(pipe) as progress:
         yield Batches(Trajectory(pipe, modules, config, progress), config)
 

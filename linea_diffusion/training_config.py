@@ -86,11 +86,7 @@ class TrainingConfig:
     call_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            optional = name in ("batch_size", "micro_batch_size")
-            if not (value is None and optional) and (type(value) is not int or value < least):
-                raise LineaError(f"got {name}={value!r}: expected a whole number of at least {least}")
+        self._check_counts()
         if self.step_bins > self.num_inference_steps:
             raise LineaError(
                 f"got step_bins={self.step_bins} with num_inference_steps={self.num_inference_steps}: expected at most "
@@ -113,6 +109,18 @@ class TrainingConfig:
         for name in ("scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
             if not isinstance(getattr(self, name), bool):
                 raise LineaError(f"got {name}={getattr(self, name)!r}: expected True or False")
+
+    def _check_counts(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            optional = name in ("batch_size", "micro_batch_size")
+            if not (value is None and optional) and (type(value) is not int or value < least):
+                raise LineaError(f"got {name}={value!r}: expected a whole number of at least {least}")
+        if self.pooling != "tokens" and self.tokens_per_sample != 16:
+            raise LineaError(
+                f"got tokens_per_sample={self.tokens_per_sample} with pooling={self.pooling!r}, which has no use for "
+                "it: expected pooling='tokens'"
+            )
 
 
 def _check_number(name: str, value: Any, expected: str, allowed: Callable[[float], bool]) -> None:

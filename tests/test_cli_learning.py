@@ -23,6 +23,8 @@ def test_every_setting_is_reached(linea, tmp_path):
         "--set",
         "optimizer=sgd",
         "--set",
+        "pooling=tokens",
+        "--set",
         "tokens_per_sample=7",
         "--set",
         "strengths=(1.0, 0.5)",
@@ -142,9 +144,27 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
         assert linea("generate", "a red heart", *options, *flag, "--out", tmp_path / "x.png")[0] == 0
         pictures.append((tmp_path / "x.png").read_bytes())
     assert (pictures[0] == pictures[1]) == (curve["values"][1] == 0.5)
+    grids = []
+    for flag in ((), ("--calibrated",)):
+        grid = ("--strengths", "0,0.5,1", "--steps", 2, *flag, "--out", tmp_path / "grid")
+        assert linea("grid", "a red heart", "--steering", tmp_path / "neon", *grid)[0] == 0
+        grids.append((tmp_path / "grid" / "grid.png").read_bytes())
+    assert (grids[0] == grids[1]) == (curve["values"][1] == 0.5)
+    random_maps.save_pretrained(tmp_path / "unnamed")
+    code, _, err = linea("calibrate", tmp_path / "unnamed")
+    assert code == 2
+    assert "give it with --concept" in err
     code, _, err = linea("calibrate", tmp_path / "nowhere")
     assert code == 2
     assert err.startswith("linea: ")
+
+
+@pytest.mark.parametrize("options", [("--methods", "lineas"), ("--prompts", "asking.txt")])
+def test_evaluate_takes_out_only_what_is_asked_for(linea, options):
+    """Without --prompts nothing asks for it; "prompting" is among the methods unless they are named."""
+    code, _, err = linea("evaluate", "--style", "remove-cats", *options)
+    assert code == 2
+    assert "takes something out" in err
 
 
 def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_maps):

@@ -155,6 +155,7 @@ def test_metadata_tells_how_it_was_made(short_maps):
         {"step_bins": 0},
         {"step_bins": 5, "num_inference_steps": 4},
         {"tokens_per_sample": 1.5},
+        {"tokens_per_sample": 7},
         {"sparsity": 1.0},
         {"l1": -1.0},
         {"group_lasso": float("nan")},
@@ -326,3 +327,9 @@ def test_a_step_too_large_leaves_maps_with_a_finite_loss(pipe):
     with pytest.raises(TrainingDivergedError, match=r"in iteration 1.*lower lr") as caught:
         train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "lr": 1e30}))
     assert bool((_flat(caught.value.maps) == 0).all())
+
+
+def test_masked_means_need_a_text_encoder(pipe):
+    settings = {**vars(SHORT), "pooling": "masked-mean", "target_modules": "norms"}
+    with pytest.raises(LineaError, match="none of which is in a text encoder"):
+        train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**settings))

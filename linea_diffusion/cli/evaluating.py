@@ -55,6 +55,7 @@ def evaluate(
     from ..training_config import TrainingConfig
 
     concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
+    _refuse_removal(concepts, methods, prompts)
     asked = {concept.name: _prompts(concept, prompts, model, count) for concept in concepts}
     named = {Path(method).name: method for method in methods.split(",")}
     if len(named) != len(methods.split(",")):
@@ -74,6 +75,18 @@ def evaluate(
         (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
     typer.echo(markdown(records))
     typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
+
+
+def _refuse_removal(concepts: list[Concept], methods: str, prompts: Path | None) -> None:
+    """Taking something out is seen on prompts that ask for it, and cannot be compared with asking in words."""
+    from ..methods import PROMPTING
+
+    removals = [concept.name for concept in concepts if concept.kind == "object removal"]
+    if removals and (prompts is None or PROMPTING in methods.split(",")):
+        raise LineaError(
+            f"got {removals[0]!r}, which takes something out of pictures: expected --prompts with a file whose prompts "
+            f"ask for it, and methods that learn maps (--methods lineas,lin-act, without {PROMPTING!r})"
+        )
 
 
 def _maps(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import LineaError
 from .options import (
     Clip,
     ClipWeights,
@@ -22,6 +23,10 @@ from .options import (
     training_config,
 )
 from .pictures import print_scores
+
+if TYPE_CHECKING:
+    from ..concepts import Concept
+    from ..maps import SteeringMaps
 
 
 def demo(
@@ -107,6 +112,17 @@ def train(
         raise typer.Exit(130)
 
 
+def _concept_of(maps: SteeringMaps, concept: str | None) -> Concept:
+    from ..concepts import load_concept
+
+    try:
+        return load_concept(concept or maps.metadata.get("concept", ""))
+    except LineaError as error:
+        if concept:
+            raise
+        raise LineaError(f"the maps name no concept that is known here; give it with --concept ({error})") from None
+
+
 def calibrate(
     steering: Annotated[Path, typer.Argument(help="Folder of steering maps; the curve is stored there.")],
     concept: Annotated[
@@ -124,12 +140,11 @@ def calibrate(
 ) -> None:
     """Fit the dial of maps so that equal steps of strength look equal; use it with --calibrated."""
     from ..calibration import calibrate, clip_measure
-    from ..concepts import load_concept
     from ..maps import SteeringMaps
     from ..scoring import ClipScorer
 
     maps = SteeringMaps.from_pretrained(steering)
-    learned = load_concept(concept or maps.metadata.get("concept", ""))
+    learned = _concept_of(maps, concept)
     measure = clip_measure(ClipScorer(clip, clip_weights, device=device), learned.texts)
     pipe = open_pipeline(model, device, dtype)
     curve = calibrate(
