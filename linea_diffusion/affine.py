@@ -48,6 +48,10 @@ class AffineMap(nn.Module):
         """Whether every number of the map is exactly zero."""
         return not (self.scale_offset.any() or self.shift.any())
 
+    def bin_at(self, fraction: float) -> int:
+        """The step bin in force when `fraction` of the denoising schedule, [0, 1), is done."""
+        return min(int(fraction * self.bins + 1e-9), self.bins - 1)
+
     def at(self, strength: float | torch.Tensor = 1.0, *, fraction: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale_offset, shift) of the map at a strength, in one step bin.
 
@@ -58,7 +62,7 @@ class AffineMap(nn.Module):
         Returns:
             s*(w-1) and s*b, (1, d) or (n, d) each.
         """
-        row = min(int(fraction * self.bins + 1e-9), self.bins - 1)
+        row = self.bin_at(fraction)
         factor = torch.as_tensor(strength, device=self.shift.device).reshape(-1, 1)
         numbers = (self.scale_offset.reshape(-1, self.features)[row], self.shift.reshape(-1, self.features)[row])
         return factor * numbers[0], factor * numbers[1]
@@ -74,7 +78,8 @@ class AffineMap(nn.Module):
             axis: where the d features are.
             fraction: how much of the denoising schedule is done, [0, 1).
         """
-        return move(z, *self.at(strength, fraction=fraction), axis=axis)
+        scale_offset, shift = self.at(strength, fraction=fraction)
+        return transform(z, 1 + scale_offset, shift, axis=axis)
 
     def inverse(self) -> AffineMap:
         """The map that undoes this one at strength 1: scale 1/w, shift -b/w.
@@ -115,18 +120,18 @@ def affine_map(scale_offset: torch.Tensor, shift: torch.Tensor) -> AffineMap:
     return affine.requires_grad_(False)
 
 
-def move(z: torch.Tensor, scale_offset: torch.Tensor, shift: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
-    """z + scale_offset*z + shift, worked out in float32 in one pass over z; the dtype is kept.
+def transform(z: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
+    """factor*z + shift, worked out in float32 in one pass over z; the dtype is kept.
 
     Args:
         z: activations (n, ...) with d features at `axis`.
-        scale_offset: (1, d) or (n, d).
+        factor: (1, d) or (n, d).
         shift: of the same shape.
         axis: where the features are.
     """
     shape = [len(shift), *(1,) * (z.ndim - 1)]
     shape[axis] = shift.shape[1]
-    return torch.addcmul(shift.reshape(shape), z.float(), (1 + scale_offset).reshape(shape)).to(z.dtype)
+    return torch.addcmul(shift.reshape(shape), z.float(), factor.reshape(shape)).to(z.dtype)
 
 
 def _aligned(first: AffineMap, second: AffineMap) -> list[tuple[torch.Tensor, torch.Tensor]]:

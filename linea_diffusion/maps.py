@@ -98,7 +98,7 @@ class SteeringMaps:
         *,
         num_images_per_prompt: int = 1,
         calibrated: bool = False,
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[Any]:
         """Within the context every call of `pipe` is steered.
 
         Args:

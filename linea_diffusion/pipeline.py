@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from .adapters import Adapters, StrengthArgument
 from .calling import accepts
+from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
+from .guidance import STEERING_GUIDANCE, SteeringGuidance
 from .maps import SteeringMaps
-from .modules import nearest_name
+from .overflow import generator_states, look_out, refuse_overflow
+from .rows import count_prompts, spread
 from .shapeland import DEFAULT_ARGUMENTS, MODELS
-from .steering import Composition, steer
-from .strengths import check_strength
-
-StrengthArgument = float | torch.Tensor | Sequence[float]
+from .sites import Composition
+from .steering import steer
 
 
 class LinEASDiffusionPipeline:
@@ -32,13 +34,13 @@ class LinEASDiffusionPipeline:
 
     Attributes:
         base: the wrapped pipeline.
-        steering: adapter name -> `SteeringMaps`, in the order in which they act.
+        steering: adapter name -> `SteeringMaps`, in the order of loading.
         default_arguments: what a call passes to the base pipeline unless told otherwise; filled for embedded
             models (their steps and guidance), empty for others, and yours to fill.
     """
 
     base: Any
-    steering: dict[str, SteeringMaps]
+    steering: Adapters
     default_arguments: dict[str, Any]
 
     def __init__(self, base: Any) -> None:
@@ -48,8 +50,9 @@ class LinEASDiffusionPipeline:
                 "LinEASDiffusionPipeline.from_pretrained"
             )
         object.__setattr__(self, "base", base)
-        object.__setattr__(self, "steering", {})
+        object.__setattr__(self, "steering", Adapters())
         object.__setattr__(self, "default_arguments", {})
+        guard_hooks()
 
     @classmethod
     def from_pretrained(
@@ -116,15 +119,39 @@ class LinEASDiffusionPipeline:
         maps.modules_in(self.base)
         self.steering[adapter_name] = maps.to(self.base.device)
 
-    def unload_steering(self, adapter_name: str | None = None) -> None:
-        """Remove one set of maps, or all of them."""
-        for name in [adapter_name] if adapter_name is not None else list(self.steering):
-            self._known(name)
-            del self.steering[name]
+    def set_steering(
+        self, adapter_names: str | Sequence[str], strengths: float | Sequence[StrengthArgument] = 1.0
+    ) -> None:
+        """Let these adapters act in calls that give no ``strength``; the others rest. As diffusers' ``set_adapters``.
+
+        Args:
+            adapter_names: one or several loaded adapters.
+            strengths: one number for all of them, or one entry each, a number or a list with one per prompt.
+
+        Raises:
+            LineaError: an adapter that is not loaded, or not one strength for each.
+        """
+        self.steering.choose(adapter_names, strengths)
 
     def get_list_steering(self) -> list[str]:
-        """Names of the loaded maps, in the order in which they act."""
+        """Names of the loaded adapters, in the order of loading."""
         return list(self.steering)
+
+    def get_active_steering(self) -> dict[str, float | list[float]]:
+        """Adapter name -> strength, of those that act in a call without ``strength``."""
+        return self.steering.active()
+
+    def disable_steering(self) -> None:
+        """Calls without ``strength`` are the base model's until `enable_steering`; the adapters stay loaded."""
+        self.steering.enabled = False
+
+    def enable_steering(self) -> None:
+        """Undo `disable_steering`."""
+        self.steering.enabled = True
+
+    def unload_steering(self, adapter_name: str | None = None) -> None:
+        """Remove one adapter, or all of them."""
+        self.steering.remove(adapter_name)
 
     def __call__(
         self,
@@ -133,6 +160,9 @@ class LinEASDiffusionPipeline:
         strength: StrengthArgument | Mapping[str, StrengthArgument] | None = None,
         composition: Composition = "sum",
         calibrated: bool = False,
+        steering_guidance: SteeringGuidance = "both",
+        steering_start: float = 0.0,
+        steering_end: float = 1.0,
         denoising_strength: float | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -146,6 +176,12 @@ class LinEASDiffusionPipeline:
             composition: how several adapters act together: ``"sum"`` adds their moves up, in any order; ``"chain"``
                 lets one act after the other, in the order of loading.
             calibrated: read strengths on the dial that `calibrate` fitted, where equal steps look equal.
+            steering_guidance: with classifier-free guidance, steer what runs with the prompt and what runs with the
+                negative one (``"both"``, as in training), or only the first (``"cond"``), which guidance then
+                exaggerates.
+            steering_start: share of the denoising schedule, [0, 1), that is done when steering begins. Text encoders
+                run before it all and are steered only from 0 on.
+            steering_end: share that is done when steering ends, (0, 1].
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.
 
@@ -154,81 +190,50 @@ class LinEASDiffusionPipeline:
 
         Raises:
             LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
-                maps that never were.
+                maps that never were; a steered activation that overflows its dtype.
         """
-        if denoising_strength is not None:
-            if not accepts(self.base, "strength"):
-                raise LineaError(
-                    f"got denoising_strength, which {type(self.base).__name__} has no use for: leave it out"
-                )
-            kwargs["strength"] = denoising_strength
-        kwargs = {**self.default_arguments, **kwargs}
-        strengths = self._strengths(strength)
-        rows = {len(values) for values in strengths.values() if values.ndim}
-        if len(rows) > 1:
-            raise LineaError(f"got strength lists of lengths {sorted(rows)}: expected equal lengths")
-        if rows:
-            prompt, kwargs = self._spread(prompt, rows.pop(), kwargs)
+        _check_dial(steering_guidance, steering_start, steering_end)
+        kwargs = {**self.default_arguments, **self._own_strength(denoising_strength), **kwargs}
+        strengths = self.steering.strengths(strength)
+        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base.device)
         if calibrated:
             strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
-        adapters = [(maps, strengths[name]) for name, maps in self.steering.items()]
-        images = kwargs.get("num_images_per_prompt") or 1
-        with steer(self.base, adapters, composition=composition, num_images_per_prompt=images):
-            return self.base(prompt, *args, **kwargs)
+        adapters = [(maps, strengths[name]) for name, maps in self.steering.items() if name in strengths]
+        restore = generator_states(kwargs.get("generator"))
 
-    def _strengths(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
-        if isinstance(strength, Mapping):
-            for name in strength:
-                self._known(name)
-            return {name: check_strength(strength.get(name, 0.0)) for name in self.steering}
-        value = check_strength(1.0 if strength is None else strength)
-        if not self.steering and strength is not None and bool(torch.any(value != 0)):
-            raise LineaError(f"got strength {strength!r} and no maps: call load_steering first")
-        return dict.fromkeys(self.steering, value) or {"": value}
+        def run() -> Any:
+            return self.base(prompt, *args, **kwargs) if args else self.base(prompt=prompt, **kwargs)
 
-    def _known(self, name: str) -> None:
-        if name not in self.steering:
-            near = nearest_name(name, self.steering) if self.steering else "none are loaded"
-            raise LineaError(f"got adapter {name!r}: expected one of {list(self.steering)}; nearest: {near}")
+        with (
+            steer(
+                self.base, adapters, composition=composition, guidance=steering_guidance,
+                window=(steering_start, steering_end), prompts=count_prompts(prompt, kwargs),
+                num_images_per_prompt=kwargs.get("num_images_per_prompt") or 1,
+            ) as sites,
+            look_out(self.base) as outlook,
+        ):  # fmt: skip
+            result = run()
+            refuse_stale_code(self.base, sites)
+            if sites and outlook.broken:
+                refuse_overflow(sites, run, restore)
+        return result
 
-    def _spread(self, prompt: Any, rows: int, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """One prompt for `rows` strengths: repeat it, and give every row the same noise."""
-        if isinstance(prompt, str):
-            prompt = [prompt]
-        if prompt is None or len(prompt) not in (1, rows):
-            raise LineaError(
-                f"got {rows} strengths and {'no' if prompt is None else len(prompt)} prompts: expected one prompt, or "
-                "one for each strength"
-            )
-        if len(prompt) == rows and rows > 1:
-            return list(prompt), kwargs
-        kwargs = dict(kwargs)
-        images = kwargs.get("num_images_per_prompt") or 1
-        if kwargs.get("latents") is not None:
-            kwargs["latents"] = kwargs["latents"].repeat(rows, *(1,) * (kwargs["latents"].ndim - 1))
-        kwargs["generator"] = _same_noise(kwargs.get("generator"), images, rows, self.base.device)
-        return list(prompt) * rows, kwargs
+    def _own_strength(self, denoising_strength: float | None) -> dict[str, float]:
+        if denoising_strength is None:
+            return {}
+        if not accepts(self.base, "strength"):
+            raise LineaError(f"got denoising_strength, which {type(self.base).__name__} has no use for: leave it out")
+        return {"strength": denoising_strength}
 
 
-def _same_noise(generator: Any, images: int, rows: int, device: torch.device) -> list[torch.Generator]:
-    """Generators for `rows` times the same `images` noises.
-
-    One generator for one picture is copied, so that the row begins with exactly the noise which the base
-    pipeline would draw from it; for several pictures it seeds one generator each.
-    """
-    first = generator
-    if generator is None:
-        first = torch.Generator(device).manual_seed(int(torch.randint(2**62, ())))
-    if isinstance(first, torch.Generator):
-        if images == 1:
-            first = [first]
-        else:
-            seeds = torch.randint(2**62, (images,), generator=first, device=first.device).tolist()
-            first = [torch.Generator(first.device).manual_seed(seed) for seed in seeds]
-    if len(first) != images:
-        raise LineaError(f"got {len(first)} generators: expected one, or one for each of {images} images per prompt")
-    copies = [[torch.Generator(one.device).set_state(one.get_state()) for one in first] for _ in range(rows - 1)]
-    return [*first, *(one for row in copies for one in row)]
+def _check_dial(guidance: str, start: float, end: float) -> None:
+    if guidance not in STEERING_GUIDANCE:
+        raise LineaError(f"got steering_guidance {guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}")
+    if not 0 <= start < end <= 1:
+        raise LineaError(
+            f"got steering_start={start!r} and steering_end={end!r}: expected 0 <= start < end <= 1, shares of the "
+            "denoising schedule"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
+
+Listener = Callable[[tuple[Any, ...]], object]
 
 
 @dataclass
@@ -21,11 +23,27 @@ class Progress:
 
     index: int = 0
     total: int = 1
+    _listeners: list[Callable[[], object]] = field(default_factory=list, repr=False)
 
     @property
     def fraction(self) -> float:
         """Share of the schedule that is done: 0 at the first step, below 1 at the last."""
         return min(self.index, self.total - 1) / self.total
+
+    def move_to(self, index: int, total: int | None = None) -> None:
+        """Note where the schedule is now, and tell those who want to know."""
+        self.index, self.total = index, total or self.total
+        for listener in self._listeners:
+            listener()
+
+    @contextmanager
+    def told(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Within the context `listener` is called whenever the schedule has moved."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     @contextmanager
     def at(self, index: int) -> Iterator[None]:
@@ -43,33 +61,37 @@ def follow_schedule(pipe: Any) -> Iterator[Progress]:
 
     It watches the scheduler's own methods, which every pipeline calls, rather than the denoiser's timestep
     argument, which each class passes in its own way: `set_timesteps` begins a schedule, `step` ends a step, and
-    `set_begin_index` says where image-to-image pipelines enter.
+    `set_begin_index` says where image-to-image pipelines enter. A pipeline of several stages has several schedulers,
+    and each stage is a schedule of its own.
     """
     progress = Progress()
-    scheduler = getattr(pipe, "scheduler", None)
-    if scheduler is None:
+    with ExitStack() as stack:
+        for scheduler in stepping_schedulers(pipe):
+            stack.enter_context(watched(scheduler, _moves(scheduler, progress)))
         yield progress
-        return
 
-    def begin() -> None:
-        progress.index, progress.total = 0, max(len(scheduler.timesteps), 1)
 
-    def enter(begin_index: int = 0) -> None:
-        progress.index = begin_index
+def stepping_schedulers(pipe: Any) -> list[Any]:
+    """The schedulers of a pipeline, those of its stages included."""
+    return [part for part in pipe.components.values() if hasattr(part, "set_timesteps") and hasattr(part, "step")]
 
-    def advance() -> None:
-        progress.index += 1
 
-    watched = {
-        "set_timesteps": lambda arguments: begin(),
-        "set_begin_index": lambda arguments: enter(*arguments[:1]),
-        "step": lambda arguments: advance(),
+def _moves(scheduler: Any, progress: Progress) -> dict[str, Listener]:
+    return {
+        "set_timesteps": lambda arguments: progress.move_to(0, max(len(scheduler.timesteps), 1)),
+        "set_begin_index": lambda arguments: progress.move_to(arguments[0] if arguments else 0),
+        "step": lambda arguments: progress.move_to(progress.index + 1),
     }
-    inner = {name: vars(scheduler).get(name) for name in watched if hasattr(scheduler, name)}
+
+
+@contextmanager
+def watched(scheduler: Any, listeners: Mapping[str, Listener]) -> Iterator[None]:
+    """Within the context a scheduler's methods, when done, tell their arguments to the listener of their name."""
+    inner = {name: vars(scheduler).get(name) for name in listeners if hasattr(scheduler, name)}
     try:
         for name in inner:
-            setattr(scheduler, name, _then(scheduler, name, watched[name]))
-        yield progress
+            setattr(scheduler, name, _then(scheduler, name, listeners[name]))
+        yield
     finally:
         for name, method in inner.items():
             if method is None:
@@ -78,7 +100,7 @@ def follow_schedule(pipe: Any) -> Iterator[Progress]:
                 setattr(scheduler, name, method)
 
 
-def _then(scheduler: Any, name: str, after: Callable[[tuple[Any, ...]], None]) -> Callable[..., Any]:
+def _then(scheduler: Any, name: str, after: Listener) -> Callable[..., Any]:
     """A scheduler's method that tells `after` its arguments when it is done.
 
     The signature is kept: pipelines look at it to see what a scheduler accepts. It is bound to its scheduler, so that

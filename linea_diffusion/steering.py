@@ -1,27 +1,30 @@
-"""Maps at work: within a context, every call of a pipeline is steered by one or several sets of maps."""
+"""Maps at work: within a context, every call of a pipeline in this thread is steered by one or several sets of maps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from .activations import Edit, edit_activations, feature_axis
-from .affine import AffineMap, move
+from .activations import edit_activations
 from .errors import LineaError
+from .guidance import Guidance, SteeringGuidance, follow_guidance
+from .modules import is_denoiser
 from .schedule import Progress, follow_schedule
-from .strengths import strengths_of_rows
+from .sites import Composition, Part, Site, TrainedSite
 
 if TYPE_CHECKING:
     from .maps import SteeringMaps
 
-Composition = Literal["sum", "chain"]
 COMPOSITIONS = ("sum", "chain")
-Part = tuple[AffineMap, torch.Tensor]
-Move = tuple[torch.Tensor, torch.Tensor]
+Window = tuple[float, float]
+WHOLE: Window = (0.0, 1.0)
+_ACTIVE: ContextVar[tuple[object, ...]] = ContextVar("linea_diffusion_steering", default=())
+"""The contexts that this thread is in: modules may be shared with pipelines that another thread runs."""
 
 
 @contextmanager
@@ -31,8 +34,11 @@ def steer(
     *,
     composition: Composition = "sum",
     num_images_per_prompt: int = 1,
+    prompts: int | None = None,
+    guidance: SteeringGuidance = "both",
+    window: Window = WHOLE,
     progress: Progress | None = None,
-) -> Iterator[None]:
+) -> Iterator[list[Site]]:
     """Within the context every call of `pipe` is steered.
 
     Args:
@@ -42,13 +48,50 @@ def steer(
             and the moves add up, z + sum_i s_i*((w_i-1)*z + b_i), so that the order does not matter. ``"chain"``: one
             after the other in the order given; affine maps do not commute.
         num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
+        prompts: how many there are; needed for ``guidance="cond"``.
+        guidance: ``"both"`` steers what classifier-free guidance runs with and without the prompt, ``"cond"`` only what
+            it runs with the prompt.
+        window: the part [start, end) of the denoising schedule in which denoisers are steered. Text encoders run before
+            the first step and are steered if start is 0.
         progress: where in the schedule the calls are, if somebody follows it already.
+
+    Yields:
+        The sites that are steered.
 
     Raises:
         LineaError: maps of another model, or (during the call) a batch that the strengths do not fit.
     """
     if composition not in COMPOSITIONS:
         raise LineaError(f"got composition {composition!r}: expected one of {', '.join(COMPOSITIONS)}")
+    modules, parts = _parts_of(pipe, adapters)
+    trained = any(affine.shift.requires_grad for group in parts.values() for affine, _ in group)
+    binned = any(affine.bins > 1 for group in parts.values() for affine, _ in group)
+    with ExitStack() as stack:
+        if (binned or window != WHOLE) and progress is None:
+            progress = stack.enter_context(follow_schedule(pipe))
+        roles = Guidance()
+        if guidance == "cond" and parts:
+            roles = stack.enter_context(follow_guidance(pipe, prompts or 1, num_images_per_prompt))
+        make = TrainedSite if trained else Site
+        sites = [
+            make(name, modules[name], group, composition, num_images_per_prompt, progress or Progress(), roles, window)
+            for name, group in parts.items()
+        ]
+        if progress is not None and not trained:
+            stack.enter_context(progress.told(lambda: _prepare(sites)))
+        owner = object()
+        if not trained:
+            _ACTIVE.set((*_ACTIVE.get(), owner))
+            stack.callback(lambda: _ACTIVE.set(tuple(one for one in _ACTIVE.get() if one is not owner)))
+        edits = {site.name: site.edit if trained else _only_within(owner, site) for site in sites}
+        stack.enter_context(edit_activations(modules, edits))
+        yield sites
+
+
+def _parts_of(
+    pipe: Any, adapters: Sequence[tuple[SteeringMaps, torch.Tensor]]
+) -> tuple[dict[str, nn.Module], dict[str, list[Part]]]:
+    """Modules and (map, strengths) by activation name, of the maps that act."""
     modules: dict[str, nn.Module] = {}
     parts: dict[str, list[Part]] = {}
     for maps, strengths in adapters:
@@ -57,45 +100,24 @@ def steer(
             for name, affine in maps.acting():
                 modules[name] = present[name]
                 parts.setdefault(name, []).append((affine, strengths))
-    with ExitStack() as stack:
-        binned = any(affine.bins > 1 for group in parts.values() for affine, _ in group)
-        if binned and progress is None:
-            progress = stack.enter_context(follow_schedule(pipe))
-        edits = {
-            name: _edit(name, group, modules[name], num_images_per_prompt, progress or Progress(), composition)
-            for name, group in parts.items()
-        }
-        stack.enter_context(edit_activations(modules, edits))
-        yield
+    return modules, parts
 
 
-def _edit(
-    name: str, parts: list[Part], module: nn.Module, images: int, progress: Progress, composition: Composition
-) -> Edit:
-    features = parts[0][0].features
+def _prepare(sites: Sequence[Site]) -> None:
+    """The schedule has moved; text encoders do not depend on it."""
+    for site in sites:
+        if is_denoiser(site.component):
+            site.prepare()
+
+
+def _only_within(owner: object, site: Site) -> Any:
+    """The site's edit, for the thread that is in the context; other threads see their activation unchanged.
+
+    Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
+    autograd's own.
+    """
 
     def edit(z: torch.Tensor) -> torch.Tensor:
-        axis = feature_axis(module, z)
-        if z.shape[axis] != features:
-            raise LineaError(
-                f"got maps with {features} features for {name!r} whose activation has {z.shape[axis]}: "
-                "load maps that were trained on this base model"
-            )
-        moves = [
-            affine.at(strengths_of_rows(strengths, len(z), images, name), fraction=progress.fraction)
-            for affine, strengths in parts
-        ]
-        return move(z, *_composed(moves, composition), axis=axis)
+        return site.edit(z) if owner in _ACTIVE.get() else z
 
     return edit
-
-
-def _composed(moves: list[Move], composition: Composition) -> Move:
-    """One (scale_offset, shift) for several, (1, d) or (n, d) each."""
-    scale, shift = moves[0]
-    for scale_next, shift_next in moves[1:]:
-        if composition == "chain":
-            shift = shift + scale_next * shift
-            scale = scale + scale_next * scale
-        scale, shift = scale + scale_next, shift + shift_next
-    return scale, shift

@@ -27,28 +27,3 @@ def check_strength(strength: Strength | Sequence[float]) -> torch.Tensor:
             "such numbers"
         )
     return values
-
-
-def strengths_of_rows(strengths: torch.Tensor, batch: int, images: int, name: str) -> torch.Tensor:
-    """Strengths for the rows of a batch.
-
-    Text encoders see the prompts; the denoiser sees each prompt's images side by side, and with
-    classifier-free guidance that whole block twice: [uncond, cond].
-
-    Args:
-        strengths: () or (prompts,).
-        batch: rows of the activation.
-        images: images per prompt.
-        name: of the activation, for the error.
-
-    Raises:
-        LineaError: the batch holds no whole number of such blocks.
-    """
-    if strengths.ndim == 0 or batch == len(strengths):
-        return strengths
-    rows = strengths.repeat_interleave(images)
-    if batch % len(rows):
-        raise LineaError(
-            f"got {len(strengths)} strengths and a batch of {batch} at {name!r}: expected one strength per prompt"
-        )
-    return rows.repeat(batch // len(rows))

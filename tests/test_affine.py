@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linea_diffusion import AffineMap, LineaError
-from linea_diffusion.affine import affine_map, move
+from linea_diffusion.affine import affine_map, transform
 
 
 def _random_map(features: int = 5, bins: int = 1, *, seed: int = 0) -> AffineMap:
@@ -94,11 +94,11 @@ def test_small_scales_and_shifts_survive_half_precision(dtype):
     assert (1 + affine.scale_offset.to(dtype)).item() == 1
 
 
-def test_move_is_what_a_map_does():
+def test_transform_is_what_a_map_does():
     z, scale, shift = _z(2, 3, 5), _z(2, 5), _z(2, 5) + 1
     expected = z + scale[:, None] * z + shift[:, None]
-    torch.testing.assert_close(move(z, scale, shift), expected)
-    torch.testing.assert_close(move(z.movedim(-1, 1), scale, shift, axis=1), expected.movedim(-1, 1))
+    torch.testing.assert_close(transform(z, 1 + scale, shift), expected)
+    torch.testing.assert_close(transform(z.movedim(-1, 1), 1 + scale, shift, axis=1), expected.movedim(-1, 1))
 
 
 @given(scales=st.lists(st.floats(0.05, 4), min_size=1, max_size=5), sign=st.sampled_from([-1.0, 1.0]))

@@ -1,6 +1,6 @@
 """``python -m linea_diffusion.shapeland.pretrain WHAT --work DIR --out DIR``: make the embedded models anew.
 
-WHAT is vae, clip, unet, classifier, concepts, or all (the first four in order). A training that was stopped goes
+WHAT is vae, clip, unet, dit, classifier, concepts, or all (the first five in order). A training that was stopped goes
 on from its last checkpoint in the work folder when it is called again with the same arguments.
 """
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from . import classifier, clip, concepts, unet, vae
+from . import classifier, clip, concepts, dit, unet, vae
 from .loop import Recipe
 
-STAGES = {"vae": vae, "clip": clip, "unet": unet, "classifier": classifier}
+STAGES = {"vae": vae, "clip": clip, "unet": unet, "dit": dit, "classifier": classifier}
 
 
 def main() -> None:

@@ -1,0 +1,93 @@
+"""The maps that a pipeline has loaded, and how strong each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from .errors import LineaError
+from .maps import SteeringMaps
+from .modules import nearest_name
+from .strengths import check_strength
+
+StrengthArgument = float | torch.Tensor | Sequence[float]
+
+
+class Adapters(dict[str, SteeringMaps]):
+    """Adapter name -> maps, in the order of loading, with what `set_steering` chose.
+
+    Attributes:
+        enabled: False between ``disable_steering`` and ``enable_steering``.
+        chosen: adapter name -> strength of the calls that give none; None before the first choice, when all loaded
+            adapters act at 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enabled = True
+        self.chosen: dict[str, torch.Tensor] | None = None
+
+    def choose(self, names: str | Sequence[str], strengths: StrengthArgument | Sequence[StrengthArgument]) -> None:
+        """Let these adapters act, at these strengths, in calls that give no strength; the others rest.
+
+        Raises:
+            LineaError: an adapter that is not loaded, or lists of different lengths.
+        """
+        names = [names] if isinstance(names, str) else list(names)
+        given = [strengths] * len(names) if isinstance(strengths, int | float) else list(strengths)
+        if len(given) != len(names) or len(set(names)) != len(names):
+            raise LineaError(f"got adapters {names} and {len(given)} strengths: expected one strength for each of them")
+        self.known(names)
+        self.chosen = {name: check_strength(value) for name, value in zip(names, given, strict=True)}
+
+    def remove(self, name: str | None = None) -> None:
+        """Forget one set of maps, or all of them and the choice."""
+        if name is not None:
+            self.known([name])
+            del self[name]
+            if self.chosen is not None:
+                self.chosen.pop(name, None)
+            return
+        self.clear()
+        self.chosen, self.enabled = None, True
+
+    def strengths(self, given: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
+        """The strength of every loaded adapter for a call, () or (n,) each.
+
+        Raises:
+            LineaError: a strength for maps that are not loaded or not enabled, or that is not finite.
+        """
+        if given is None:
+            if not self.enabled:
+                return {}
+            chosen = dict.fromkeys(self, torch.tensor(1.0)) if self.chosen is None else self.chosen
+            return {name: chosen.get(name, torch.tensor(0.0)) for name in self}
+        if isinstance(given, Mapping):
+            self.known(given)
+            values = {name: check_strength(given.get(name, 0.0)) for name in self}
+        else:
+            value = check_strength(given)
+            values = dict.fromkeys(self, value) or {"": value}
+        acts = any(bool(torch.any(value != 0)) for value in values.values())
+        if acts and not self:
+            raise LineaError(f"got strength {given!r} and no maps: call load_steering first")
+        if acts and not self.enabled:
+            raise LineaError(f"got strength {given!r} while steering is disabled: call enable_steering first")
+        return values
+
+    def active(self) -> dict[str, float | list[float]]:
+        """Adapter name -> strength, of those that act in a call without strength."""
+        values = {name: strength.tolist() for name, strength in self.strengths(None).items()}
+        return {name: value for name, value in values.items() if value not in (0.0, [0.0])}
+
+    def known(self, names: Sequence[str] | Mapping[str, object] | Iterator[str]) -> None:
+        """Check that adapters are loaded.
+
+        Raises:
+            LineaError: one is not; the error names the nearest.
+        """
+        for name in names:
+            if name not in self:
+                near = nearest_name(name, self) if self else "none are loaded"
+                raise LineaError(f"got adapter {name!r}: expected one of {list(self)}; nearest: {near}")
