@@ -45,7 +45,7 @@ def feature_axis(module: nn.Module, activation: torch.Tensor) -> int:
     return activation.ndim - 1
 
 
-def _entry(name: str, output: Any) -> torch.Tensor:
+def entry_of(name: str, output: Any) -> torch.Tensor:
     """The activation that a name addresses in a module's output.
 
     Raises:
@@ -86,7 +86,7 @@ def edit_activations(modules: Mapping[str, nn.Module], edits: Mapping[str, Edit]
 
     def hook_of(name: str, edit: Edit) -> Callable[..., Any]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            return _with_entry(name, output, edit(_entry(name, output)))
+            return _with_entry(name, output, edit(entry_of(name, output)))
 
         return hook
 
@@ -127,7 +127,7 @@ def record_activations(modules: Mapping[str, nn.Module], *, pool: Pool | None = 
 
     def hook_of(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            activation = _entry(name, output)
+            activation = entry_of(name, output)
             # Pooled also while paused: a recomputation must run the operations of the first run.
             pooled = activation if pool is None else pool(name, module, activation)
             if not recording.paused:

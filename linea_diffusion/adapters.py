@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from .errors import LineaError
+from .fusing import Fusion
 from .maps import SteeringMaps
 from .modules import nearest_name
 from .strengths import check_strength
@@ -21,12 +22,14 @@ class Adapters(dict[str, SteeringMaps]):
         enabled: False between ``disable_steering`` and ``enable_steering``.
         chosen: adapter name -> strength of the calls that give none; None before the first choice, when all loaded
             adapters act at 1.
+        fusion: what `fuse_steering` did to the weights, if it did.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.enabled = True
         self.chosen: dict[str, torch.Tensor] | None = None
+        self.fusion: Fusion | None = None
 
     def choose(self, names: str | Sequence[str], strengths: StrengthArgument | Sequence[StrengthArgument]) -> None:
         """Let these adapters act, at these strengths, in calls that give no strength; the others rest.
@@ -51,6 +54,9 @@ class Adapters(dict[str, SteeringMaps]):
             return
         self.clear()
         self.chosen, self.enabled = None, True
+        if self.fusion is not None:
+            self.fusion.undo()
+            self.fusion = None
 
     def strengths(self, given: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
         """The strength of every loaded adapter for a call, () or (n,) each.
@@ -59,10 +65,12 @@ class Adapters(dict[str, SteeringMaps]):
             LineaError: a strength for maps that are not loaded or not enabled, or that is not finite.
         """
         if given is None:
-            if not self.enabled:
+            if not self.enabled or self.fusion is not None:
                 return {}
             chosen = dict.fromkeys(self, torch.tensor(1.0)) if self.chosen is None else self.chosen
             return {name: chosen.get(name, torch.tensor(0.0)) for name in self}
+        if self.fusion is not None:
+            raise LineaError(f"got strength {given!r} while steering is fused: call unfuse_steering first")
         if isinstance(given, Mapping):
             self.known(given)
             values = {name: check_strength(given.get(name, 0.0)) for name in self}

@@ -4,29 +4,73 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import nn
 
 from .errors import LineaError
-from .modules import is_denoiser
+from .modules import is_denoiser, is_text_encoder
+
+
+_CONTEXTS = inspect.getfile(torch.utils._contextlib)
+"""Where ``torch.no_grad()`` makes the functions that it puts around others."""
 
 
 def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
     """What ``pipe(**arguments)`` computes, outside the no_grad that diffusers puts around ``__call__``.
 
+    The same goes for the stages of a pipeline of pipelines, for other methods that are decorated so, and for text
+    encoders that are run under no_grad.
+
     Raises:
         LineaError: a pipeline class whose ``__call__`` is not decorated that way.
     """
-    call = getattr(type(pipe).__call__, "__wrapped__", None)
-    if call is None:
+    if not hasattr(type(pipe).__call__, "__wrapped__"):
         raise LineaError(
             f"got a {type(pipe).__name__} whose __call__ has no undecorated form: expected a diffusers pipeline"
         )
-    return call(pipe, **arguments)
+    with ExitStack() as stack:
+        for part in [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]:
+            stack.enter_context(_undecorated(part))
+        for name, model in pipe.components.items():
+            if isinstance(model, nn.Module) and is_text_encoder(name) and torch.is_grad_enabled():
+                stack.enter_context(_with_gradients(model))
+        return pipe(**arguments)
+
+
+@contextmanager
+def _undecorated(pipe: Any) -> Iterator[None]:
+    """Within the context no method of a pipeline turns gradients off."""
+    own = type(pipe)
+    found = {name: inspect.getattr_static(own, name) for name in dir(own)}
+    methods = {
+        name: method.__wrapped__
+        for name, method in found.items()
+        if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
+    }
+    pipe.__class__ = type(own.__name__, (own,), {**methods, "__module__": own.__module__})
+    try:
+        yield
+    finally:
+        pipe.__class__ = own
+
+
+@contextmanager
+def _with_gradients(model: nn.Module) -> Iterator[None]:
+    """Within the context a model's forward runs with gradients, wherever it is called."""
+    inner, forward = vars(model).get("forward"), model.forward
+    model.forward = torch.enable_grad()(forward)
+    try:
+        yield
+    finally:
+        if inner is None:
+            del model.forward
+        else:
+            model.forward = inner
 
 
 def accepts(pipe: Any, argument: str) -> bool:

@@ -25,13 +25,18 @@ def canonical_name(name: str) -> str:
 
 
 def is_text_encoder(component: str) -> bool:
-    """Whether a pipeline component is a text encoder, by its name: text_encoder, text_encoder_2, ..."""
-    return component.startswith("text_encoder")
+    """Whether a pipeline component reads the prompt, by its name: text_encoder_2, prior_text_encoder, ..."""
+    return "text_encoder" in component or "language" in component
 
 
 def is_denoiser(component: str) -> bool:
-    """Whether a pipeline component predicts noise or velocity, by its name: unet, transformer, transformer_2, prior."""
-    return component.split("_", maxsplit=1)[0] in {"unet", "transformer", "prior"}
+    """Whether a pipeline component predicts noise or velocity, by its name.
+
+    unet, transformer, transformer_2, unconditional_transformer; the prior_prior and decoder of two-stage pipelines.
+    """
+    words = component.split("_")
+    others = is_text_encoder(component) or "encoder" in words
+    return not others and not {"unet", "transformer", "prior", "decoder"}.isdisjoint(words)
 
 
 def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:

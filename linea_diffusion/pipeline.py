@@ -13,6 +13,7 @@ from .adapters import Adapters, StrengthArgument
 from .calling import accepts
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
+from .fusing import Fusion, fuse
 from .guidance import STEERING_GUIDANCE, SteeringGuidance
 from .maps import SteeringMaps
 from .overflow import generator_states, look_out, refuse_overflow
@@ -152,6 +153,52 @@ class LinEASDiffusionPipeline:
     def unload_steering(self, adapter_name: str | None = None) -> None:
         """Remove one adapter, or all of them."""
         self.steering.remove(adapter_name)
+
+    def fuse_steering(
+        self,
+        strength: float | Mapping[str, float] | None = None,
+        *,
+        composition: Composition = "sum",
+        calibrated: bool = False,
+        **kwargs: Any,
+    ) -> Fusion:
+        """Fold the loaded maps into the weights: calls cost what the base model's cost, until `unfuse_steering`.
+
+        Unless all maps are on single layers (such as the norms), the pipeline is run once to see which layers make the
+        activations. What no layer makes alone stays a hook; other pipelines that share the model are steered too.
+
+        Args:
+            strength: as for a call, one number for each adapter.
+            composition: as for a call.
+            calibrated: as for a call.
+            **kwargs: of that run, for pipelines that need more than a prompt; one step unless told otherwise.
+
+        Returns:
+            Which activations were ``folded`` into layers, and which stay ``hooked``.
+
+        Raises:
+            LineaError: fused already, nothing to fuse, a strength per picture, or maps per part of the schedule.
+        """
+        strengths = self.steering.strengths(strength)
+        if not any(bool(torch.any(value != 0)) for value in strengths.values()):
+            raise LineaError("got nothing to fuse: expected loaded maps and a strength other than 0, not fused already")
+        if calibrated:
+            strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
+        given = {"prompt": "a picture", **self.default_arguments, "num_inference_steps": 1, **kwargs}
+        adapters = [(self.steering[name], value) for name, value in strengths.items()]
+        self.steering.fusion = fuse(self.base, adapters, lambda: self.base(**given), composition=composition)
+        return self.steering.fusion
+
+    def unfuse_steering(self) -> None:
+        """Give the layers their own weights back, bit for bit.
+
+        Raises:
+            LineaError: nothing is fused.
+        """
+        if self.steering.fusion is None:
+            raise LineaError("got nothing to unfuse: call fuse_steering first")
+        self.steering.fusion.undo()
+        self.steering.fusion = None
 
     def __call__(
         self,

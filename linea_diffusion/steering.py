@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .activations import edit_activations
+from .activations import Edit, edit_activations
 from .errors import LineaError
 from .guidance import Guidance, SteeringGuidance, follow_guidance
 from .modules import is_denoiser
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .maps import SteeringMaps
 
 COMPOSITIONS = ("sum", "chain")
+Adapter = tuple["SteeringMaps", torch.Tensor]
 Window = tuple[float, float]
 WHOLE: Window = (0.0, 1.0)
 _ACTIVE: ContextVar[tuple[object, ...]] = ContextVar("linea_diffusion_steering", default=())
@@ -30,7 +31,7 @@ _ACTIVE: ContextVar[tuple[object, ...]] = ContextVar("linea_diffusion_steering",
 @contextmanager
 def steer(
     pipe: Any,
-    adapters: Sequence[tuple[SteeringMaps, torch.Tensor]],
+    adapters: Sequence[Adapter],
     *,
     composition: Composition = "sum",
     num_images_per_prompt: int = 1,
@@ -61,36 +62,56 @@ def steer(
     Raises:
         LineaError: maps of another model, or (during the call) a batch that the strengths do not fit.
     """
+    with ExitStack() as stack:
+        if progress is None and (window != WHOLE or _binned(adapters)):
+            progress = stack.enter_context(follow_schedule(pipe))
+        roles = Guidance()
+        if guidance == "cond" and adapters:
+            roles = stack.enter_context(follow_guidance(pipe, prompts or 1, num_images_per_prompt))
+        sites = make_sites(
+            pipe, adapters,
+            composition=composition, images=num_images_per_prompt, progress=progress, roles=roles, window=window,
+        )  # fmt: skip
+        edits: dict[str, Edit] = {site.name: site.edit for site in sites}
+        if not any(isinstance(site, TrainedSite) for site in sites):
+            if progress is not None:
+                stack.enter_context(progress.told(lambda: _prepare(sites)))
+            edits = _of_this_thread(sites, stack)
+        stack.enter_context(edit_activations({site.name: site.module for site in sites}, edits))
+        yield sites
+
+
+def make_sites(
+    pipe: Any,
+    adapters: Sequence[Adapter],
+    *,
+    composition: Composition = "sum",
+    images: int = 1,
+    progress: Progress | None = None,
+    roles: Guidance | None = None,
+    window: Window = WHOLE,
+) -> list[Site]:
+    """The activations that maps steer, with what is done to them; the arguments are those of `steer`.
+
+    Raises:
+        LineaError: an unknown composition, or maps of another model.
+    """
     if composition not in COMPOSITIONS:
         raise LineaError(f"got composition {composition!r}: expected one of {', '.join(COMPOSITIONS)}")
     modules, parts = _parts_of(pipe, adapters)
     trained = any(affine.shift.requires_grad for group in parts.values() for affine, _ in group)
-    binned = any(affine.bins > 1 for group in parts.values() for affine, _ in group)
-    with ExitStack() as stack:
-        if (binned or window != WHOLE) and progress is None:
-            progress = stack.enter_context(follow_schedule(pipe))
-        roles = Guidance()
-        if guidance == "cond" and parts:
-            roles = stack.enter_context(follow_guidance(pipe, prompts or 1, num_images_per_prompt))
-        make = TrainedSite if trained else Site
-        sites = [
-            make(name, modules[name], group, composition, num_images_per_prompt, progress or Progress(), roles, window)
-            for name, group in parts.items()
-        ]
-        if progress is not None and not trained:
-            stack.enter_context(progress.told(lambda: _prepare(sites)))
-        owner = object()
-        if not trained:
-            _ACTIVE.set((*_ACTIVE.get(), owner))
-            stack.callback(lambda: _ACTIVE.set(tuple(one for one in _ACTIVE.get() if one is not owner)))
-        edits = {site.name: site.edit if trained else _only_within(owner, site) for site in sites}
-        stack.enter_context(edit_activations(modules, edits))
-        yield sites
+    make = TrainedSite if trained else Site
+    return [
+        make(name, modules[name], group, composition, images, progress or Progress(), roles or Guidance(), window)
+        for name, group in parts.items()
+    ]
 
 
-def _parts_of(
-    pipe: Any, adapters: Sequence[tuple[SteeringMaps, torch.Tensor]]
-) -> tuple[dict[str, nn.Module], dict[str, list[Part]]]:
+def _binned(adapters: Sequence[Adapter]) -> bool:
+    return any(affine.bins > 1 for maps, _ in adapters for _, affine in maps.acting())
+
+
+def _parts_of(pipe: Any, adapters: Sequence[Adapter]) -> tuple[dict[str, nn.Module], dict[str, list[Part]]]:
     """Modules and (map, strengths) by activation name, of the maps that act."""
     modules: dict[str, nn.Module] = {}
     parts: dict[str, list[Part]] = {}
@@ -110,14 +131,17 @@ def _prepare(sites: Sequence[Site]) -> None:
             site.prepare()
 
 
-def _only_within(owner: object, site: Site) -> Any:
-    """The site's edit, for the thread that is in the context; other threads see their activation unchanged.
+def _of_this_thread(sites: Sequence[Site], stack: ExitStack) -> dict[str, Edit]:
+    """The sites' edits for the thread that is in the context; other threads see their activations unchanged.
 
     Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
     autograd's own.
     """
+    owner = object()
+    _ACTIVE.set((*_ACTIVE.get(), owner))
+    stack.callback(lambda: _ACTIVE.set(tuple(one for one in _ACTIVE.get() if one is not owner)))
 
-    def edit(z: torch.Tensor) -> torch.Tensor:
-        return site.edit(z) if owner in _ACTIVE.get() else z
+    def edit_of(site: Site) -> Edit:
+        return lambda z: site.edit(z) if owner in _ACTIVE.get() else z
 
-    return edit
+    return {site.name: edit_of(site) for site in sites}

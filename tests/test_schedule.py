@@ -167,7 +167,7 @@ def test_signatures_are_the_schedulers_own(kind):
     scheduler = kind()
     present = [name for name in WATCHED if hasattr(scheduler, name)]
     before = {name: inspect.signature(getattr(scheduler, name)) for name in present}
-    with follow_schedule(SimpleNamespace(scheduler=scheduler)):
+    with follow_schedule(SimpleNamespace(scheduler=scheduler, components={"scheduler": scheduler})):
         assert {name: inspect.signature(getattr(scheduler, name)) for name in present} == before
     assert not set(WATCHED) & set(vars(scheduler))
 
@@ -193,7 +193,7 @@ def test_a_copy_of_a_followed_scheduler_steps_for_itself():
     # LTX-2 makes a deep copy for its second stream within a call, and steps both in turn.
     scheduler = FlowMatchEulerDiscreteScheduler()
     sample = torch.ones(1, 1, 2, 2)
-    with follow_schedule(SimpleNamespace(scheduler=scheduler)) as progress:
+    with follow_schedule(SimpleNamespace(scheduler=scheduler, components={"scheduler": scheduler})) as progress:
         scheduler.set_timesteps(3)
         twin = copy.deepcopy(scheduler)
         for index, timestep in enumerate(scheduler.timesteps):
@@ -206,7 +206,7 @@ def test_a_copy_of_a_followed_scheduler_steps_for_itself():
 
 def test_begin_index_by_position_and_by_name():
     scheduler = EulerDiscreteScheduler()
-    with follow_schedule(SimpleNamespace(scheduler=scheduler)) as progress:
+    with follow_schedule(SimpleNamespace(scheduler=scheduler, components={"scheduler": scheduler})) as progress:
         scheduler.set_timesteps(num_inference_steps=4)
         scheduler.set_begin_index(1)
         assert progress.fraction == 0.25

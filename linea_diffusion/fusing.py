@@ -1,0 +1,240 @@
+"""Maps folded into the weights: steering that costs nothing, and comes out again bit for bit.
+
+An affine map of a layer's output is another layer of the same kind: for weight W and bias c, T(Wx + c) has the weight
+w*W and the bias w*c + b, row by row; the same holds for a normalisation's own weight and bias. Which layer makes an
+activation is seen by running the pipeline once: the one whose output is the activation, number by number. Where none is
+(a sum of two branches, a layer without a bias, a quantised weight), the map stays a hook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import nn
+
+from .activations import edit_activations, entry_of
+from .errors import LineaError
+from .sites import Composition, Site
+from .steering import Adapter, make_sites
+
+_FUSED: WeakSet[nn.Module] = WeakSet()
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+Kept = list[tuple[nn.Module, str, nn.Parameter | None]]
+
+
+class Fusion:
+    """Maps that were folded into the weights of a pipeline.
+
+    Attributes:
+        folded: activation name -> the layer that its map was folded into.
+        hooked: activations whose maps stay hooks.
+    """
+
+    def __init__(self) -> None:
+        self.folded: dict[str, nn.Module] = {}
+        self.hooked: list[str] = []
+        self.rest = ExitStack()
+        self._kept: Kept = []
+
+    def fold(self, site: Site, layer: nn.Module | None, like: torch.Tensor) -> bool:
+        """Fold one site's map into a layer, if that can be done exactly."""
+        if layer is None or layer in self.folded.values():
+            return False
+        kept = fold_into(layer, site.factor[0], site.shift[0], like)
+        if not kept:
+            return False
+        self._kept += kept
+        self.folded[site.name] = layer
+        _FUSED.add(layer)
+        return True
+
+    def undo(self) -> None:
+        """Give every layer its own parameters back, and take the hooks off."""
+        for layer, name, parameter in reversed(self._kept):
+            setattr(layer, name, parameter)
+            _FUSED.discard(layer)
+        self._kept.clear()
+        self.rest.close()
+
+
+def fuse(
+    pipe: Any, adapters: Sequence[Adapter], run: Callable[[], object], *, composition: Composition = "sum"
+) -> Fusion:
+    """Fold maps at one strength each into the weights of a pipeline.
+
+    Args:
+        pipe: a diffusers pipeline.
+        adapters: maps with their strengths, () each.
+        run: calls the pipeline once, with any prompt and as few steps as it takes.
+        composition: how several maps of one activation act together, see `steer`.
+
+    Raises:
+        LineaError: a strength per picture, a map per step bin, or a model that is fused already.
+    """
+    for maps, strength in adapters:
+        if strength.ndim or any(affine.bins > 1 for _, affine in maps.acting()):
+            raise LineaError(
+                "got a strength for each picture, or maps for parts of the schedule: expected one strength, and maps "
+                "that all steps share; weights are the same for all of them"
+            )
+    sites = make_sites(pipe, adapters, composition=composition)
+    refuse_fused(sites)
+    makers, fusion = makers_of(sites, run), Fusion()
+    for site in sites:
+        like = next(p for p in pipe.components[site.component].parameters() if p.is_floating_point())
+        if not fusion.fold(site, makers[site.name], like):
+            fusion.hooked.append(site.name)
+            _FUSED.add(site.module)
+            fusion.rest.callback(_FUSED.discard, site.module)
+    hooked = [site for site in sites if site.name in fusion.hooked]
+    fusion.rest.enter_context(edit_activations({s.name: s.module for s in hooked}, {s.name: s.edit for s in hooked}))
+    return fusion
+
+
+def refuse_fused(sites: list[Site]) -> None:
+    """Raise if some layer within the sites is fused already.
+
+    Raises:
+        LineaError: it is, by this pipeline or by another that shares the model.
+    """
+    for site in sites:
+        if any(layer in _FUSED for layer in site.module.modules()):
+            raise LineaError(
+                f"got {site.name!r}, whose model has maps fused into it already (perhaps by another pipeline that "
+                "shares it): call unfuse_steering there first"
+            )
+
+
+def makers_of(sites: list[Site], run: Callable[[], object]) -> dict[str, nn.Module | None]:
+    """The layer whose output each site's activation is, or None.
+
+    Args:
+        sites: with modules that are layers themselves, or contain them.
+        run: calls the pipeline once; needed only if some module is no single layer.
+    """
+    makers: dict[str, nn.Module | None] = {s.name: s.module for s in sites if not list(s.module.children())}
+    others = [site for site in sites if site.name not in makers]
+    if not others:
+        return makers
+    seen: dict[str, set[nn.Module | None]] = {site.name: set() for site in others}
+    with ExitStack() as stack:
+        for site in others:
+            outputs: dict[nn.Module, torch.Tensor] = {}
+            for layer in site.module.modules():
+                if not list(layer.children()):
+                    stack.enter_context(layer.register_forward_hook(_keep(outputs)))
+            stack.enter_context(site.module.register_forward_hook(_find(site.name, outputs, seen[site.name])))
+        run()
+    return {**makers, **{name: found.pop() if len(found) == 1 else None for name, found in seen.items()}}
+
+
+def _keep(outputs: dict[nn.Module, torch.Tensor]) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            outputs[module] = output.clone()  # what is changed in place afterwards is not the activation
+
+    return hook
+
+
+def _find(name: str, outputs: dict[nn.Module, torch.Tensor], found: set[nn.Module | None]) -> Callable[..., None]:
+    """Look which kept output is the activation, perhaps in another shape."""
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        activation = entry_of(name, output)
+        same = [
+            layer
+            for layer, made in outputs.items()
+            if _has_weight(layer) and made.shape[-1] == activation.shape[-1] and made.numel() == activation.numel()
+            if torch.equal(made.reshape(activation.shape), activation) and bool(activation.any())
+        ]
+        found.add(same[0] if len(same) == 1 else None)
+        outputs.clear()
+
+    return hook
+
+
+def _has_weight(layer: nn.Module) -> bool:
+    return isinstance(layer, _LAYERS) or "Norm" in type(layer).__name__
+
+
+def fold_into(layer: nn.Module, factor: torch.Tensor, shift: torch.Tensor, like: torch.Tensor) -> Kept:
+    """Give a layer the parameters with which its output is factor * output + shift.
+
+    Args:
+        layer: a Linear, a convolution or a normalisation.
+        factor: (d,).
+        shift: (d,).
+        like: a tensor of the dtype and device that a layer without parameters works in.
+
+    Returns:
+        The parameters that it had, to be set again; nothing if it cannot be done and the layer is as before.
+    """
+    known = type(layer) in _LAYERS or "Norm" in type(layer).__name__
+    kept: Kept = [(layer, name, getattr(layer, name)) for name in ("weight", "bias") if hasattr(layer, name)]
+    unused = len(kept) < 1 + bool(shift.any())  # no place for a shift
+    if not known or unused or not _is_plain(layer):
+        return []
+    like = next((parameter for _, _, parameter in kept if parameter is not None), like)
+    factor, shift = factor.to(like.device), shift.to(like.device)
+    probe = _probe(layer, len(factor)).to(like)
+    with torch.no_grad():
+        before = _output(layer, probe)
+        for _, name, parameter in kept:
+            setattr(layer, name, nn.Parameter(_folded(name, parameter, factor, shift).to(like.dtype), False))
+        after = _output(layer, probe)
+    if before is None or after is None or not _agree(after, before, factor, shift):
+        for _, name, parameter in kept:
+            setattr(layer, name, parameter)
+        return []
+    return kept
+
+
+def _folded(name: str, present: nn.Parameter | None, factor: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """A new weight or bias for the present one, float32."""
+    if name == "bias":
+        return shift if present is None else factor * present.float() + shift
+    return factor if present is None else factor.reshape(-1, *(1,) * (present.ndim - 1)) * present.float()
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer's parameters are its own plain numbers: not quantised, not cast or loaded layer by layer."""
+    managed = hasattr(layer, "_hf_hook") or hasattr(layer, "_diffusers_hook")
+    plain = all(
+        type(p) is nn.Parameter and type(p.data) is torch.Tensor and p.dtype in _DTYPES and p.device.type != "meta"
+        for p in layer.parameters(recurse=False)
+    )
+    return plain and not managed
+
+
+def _probe(layer: nn.Module, features: int) -> torch.Tensor:
+    """An input for a layer, from a generator of its own."""
+    shape: tuple[int, ...] = (3, features)
+    if isinstance(layer, nn.Linear):
+        shape = (3, layer.in_features)
+    elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+        shape = (1, layer.in_channels, *(5,) * (layer.weight.ndim - 2))
+    elif isinstance(layer, nn.GroupNorm):
+        shape = (2, features, 3, 3)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _output(layer: nn.Module, probe: torch.Tensor) -> torch.Tensor | None:
+    """What a layer makes of the probe; None if it wants other inputs."""
+    try:
+        output = layer.forward(probe)
+    except (TypeError, RuntimeError, ValueError, AttributeError, IndexError):
+        return None
+    return output if isinstance(output, torch.Tensor) else None
+
+
+def _agree(after: torch.Tensor, before: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor) -> bool:
+    """Whether one output is factor * the other + shift, to rounding."""
+    shape = (-1, *(1,) * (before.ndim - 2)) if before.ndim > 2 else (-1,)
+    expected = before.float() * factor.reshape(shape) + shift.reshape(shape)
+    tolerance = 8 * torch.finfo(after.dtype).eps * float(expected.abs().max())
+    return float((after.float() - expected).abs().max()) <= tolerance
