@@ -15,7 +15,6 @@ from torch import nn
 from .errors import LineaError
 from .modules import is_denoiser, is_text_encoder
 
-
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
 """Where ``torch.no_grad()`` makes the functions that it puts around others."""
 
@@ -39,6 +38,9 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
         for name, model in pipe.components.items():
             if isinstance(model, nn.Module) and is_text_encoder(name) and torch.is_grad_enabled():
                 stack.enter_context(_with_gradients(model))
+            elif isinstance(model, nn.Module) and not hasattr(model, "gradient_checkpointing"):
+                model.gradient_checkpointing = False  # type: ignore[assignment]  # some forwards read it all the same
+                stack.callback(delattr, model, "gradient_checkpointing")
         return pipe(**arguments)
 
 
@@ -48,7 +50,7 @@ def _undecorated(pipe: Any) -> Iterator[None]:
     own = type(pipe)
     found = {name: inspect.getattr_static(own, name) for name in dir(own)}
     methods = {
-        name: method.__wrapped__
+        name: inspect.unwrap(method)
         for name, method in found.items()
         if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
     }

@@ -10,11 +10,11 @@ import torch
 from diffusers import DiffusionPipeline
 
 from .adapters import Adapters, StrengthArgument
+from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
 from .calling import accepts
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
 from .fusing import Fusion, fuse
-from .guidance import STEERING_GUIDANCE, SteeringGuidance
 from .maps import SteeringMaps
 from .overflow import generator_states, look_out, refuse_overflow
 from .rows import count_prompts, spread
@@ -184,7 +184,10 @@ class LinEASDiffusionPipeline:
             raise LineaError("got nothing to fuse: expected loaded maps and a strength other than 0, not fused already")
         if calibrated:
             strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
-        given = {"prompt": "a picture", **self.default_arguments, "num_inference_steps": 1, **kwargs}
+        given = {"prompt": "a picture", **self.default_arguments}
+        if accepts(self.base, "num_inference_steps"):
+            given["num_inference_steps"] = 1
+        given.update(kwargs)
         adapters = [(self.steering[name], value) for name, value in strengths.items()]
         self.steering.fusion = fuse(self.base, adapters, lambda: self.base(**given), composition=composition)
         return self.steering.fusion

@@ -9,8 +9,8 @@ from torch import nn
 
 from .activations import feature_axis
 from .affine import AffineMap, transform
+from .batch_rows import BatchRows
 from .errors import LineaError
-from .guidance import Guidance
 from .modules import is_text_encoder
 from .schedule import Progress
 
@@ -40,16 +40,17 @@ class Site:
         module: nn.Module,
         parts: list[Part],
         composition: Composition,
-        images: int,
         progress: Progress,
-        roles: Guidance,
+        rows: BatchRows,
         window: tuple[float, float],
     ) -> None:
         self.name, self.component = name, name.split(".", maxsplit=1)[0]
-        self.module, self.parts, self.composition, self.images = module, parts, composition, images
-        self.progress, self.roles, self.window = progress, roles, window
+        self.module, self.parts, self.composition = module, parts, composition
+        self.progress, self.rows, self.window = progress, rows, window
         self.features = parts[0][0].features
         self.acted = self.suspicious = False
+        self.counts_turns, self._turn = is_text_encoder(self.component), 0
+        self._dealt: dict[tuple[object, ...], Move] = {}
         self._made: dict[tuple[int, ...] | None, Move] = {}
         self.prepare()
 
@@ -59,6 +60,7 @@ class Site:
         fraction = self.progress.fraction
         on = start == 0 if is_text_encoder(self.component) else start <= fraction + 1e-9 < end
         key = tuple(affine.bin_at(fraction) for affine, _ in self.parts) if on else None
+        self._key = key
         if key not in self._made:
             self._made[key] = self._folded(fraction) if on else self._identity()
         self.factor, self.shift = self._made[key]
@@ -69,10 +71,9 @@ class Site:
         axis = self.axis_of(z)
         if self.shift.device != z.device:
             self.factor, self.shift = self.factor.to(z.device), self.shift.to(z.device)
-        factor, shift = self.of_batch(self.factor, len(z)), self.of_batch(self.shift, len(z))
-        if self.roles.on:
-            keep = self.roles.conditional(self.component, len(z), z.device)
-            factor, shift = torch.where(keep, factor, 1.0), torch.where(keep, shift, 0.0)
+        factor, shift = self._for_rows(len(z), z.device)
+        if self.counts_turns:
+            self._turn += 1
         moved = transform(z, factor, shift, axis=axis)
         if self.suspicious:
             self._refuse_overflow(z, "before")
@@ -101,23 +102,22 @@ class Site:
             )
         return axis
 
-    def of_batch(self, numbers: torch.Tensor, batch: int) -> torch.Tensor:
-        """Numbers of prompts, (1, d) or (prompts, d), for the rows of a batch.
+    def _for_rows(self, batch: int, device: torch.device) -> Move:
+        """Factor and shift for the rows of a batch, kept for the next time."""
+        prompts = len(self.factor)
+        owners = None if prompts == 1 else tuple(self._owners(batch, prompts))
+        kept = self.rows.conditional(self.name, self.component, batch) if self.rows.only_conditional else []
+        if owners is None and all(kept):
+            return self.factor, self.shift
+        key = (self._key, owners, tuple(kept))
+        if key not in self._dealt:
+            factor, shift = (one if owners is None else one[list(owners)] for one in (self.factor, self.shift))
+            keep = torch.tensor(kept or [True], device=device).reshape(-1, 1)
+            self._dealt[key] = torch.where(keep, factor, 1.0), torch.where(keep, shift, 0.0)
+        return self._dealt[key]
 
-        Text encoders see the prompts; the denoiser sees each prompt's images side by side, and with classifier-free
-        guidance that whole block twice.
-
-        Raises:
-            LineaError: the batch holds no whole number of such blocks.
-        """
-        prompts = len(numbers)
-        if prompts in (1, batch):
-            return numbers
-        if batch % (prompts * self.images):
-            raise LineaError(
-                f"got {prompts} strengths and a batch of {batch} at {self.name!r}: expected one strength per prompt"
-            )
-        return numbers.repeat_interleave(self.images, dim=0).repeat(batch // (prompts * self.images), 1)
+    def _owners(self, batch: int, prompts: int) -> list[int]:
+        return self.rows.owners(self.name, self.component, batch, self._turn, prompts)
 
     def _folded(self, fraction: float) -> Move:
         scale, shift = _composed([affine.at(s, fraction=fraction) for affine, s in self.parts], self.composition)
@@ -137,7 +137,10 @@ class TrainedSite(Site):
     def edit(self, z: torch.Tensor) -> torch.Tensor:
         """The steered activation, with gradients."""
         factor, shift = self._with_gradients()
-        return transform(z, self.of_batch(factor, len(z)), self.of_batch(shift, len(z)), axis=self.axis_of(z))
+        if len(shift) > 1:
+            owners = self._owners(len(z), len(shift))
+            factor, shift = factor.expand(len(shift), -1)[owners], shift[owners]
+        return transform(z, factor, shift, axis=self.axis_of(z))
 
     def _with_gradients(self) -> Move:
         moves = [affine.at(s, fraction=self.progress.fraction) for affine, s in self.parts]

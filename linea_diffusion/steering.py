@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from .activations import Edit, edit_activations
+from .batch_rows import BatchRows, SteeringGuidance, follow_rows
 from .errors import LineaError
-from .guidance import Guidance, SteeringGuidance, follow_guidance
 from .modules import is_denoiser
 from .schedule import Progress, follow_schedule
 from .sites import Composition, Part, Site, TrainedSite
@@ -65,12 +65,13 @@ def steer(
     with ExitStack() as stack:
         if progress is None and (window != WHOLE or _binned(adapters)):
             progress = stack.enter_context(follow_schedule(pipe))
-        roles = Guidance()
-        if guidance == "cond" and adapters:
-            roles = stack.enter_context(follow_guidance(pipe, prompts or 1, num_images_per_prompt))
+        count = max([prompts or 1, *(len(strengths) for _, strengths in adapters if strengths.ndim)])
+        rows = BatchRows(count, num_images_per_prompt, only_conditional=guidance == "cond")
+        if adapters and (count > 1 or rows.only_conditional):
+            stack.enter_context(follow_rows(pipe, rows))
         sites = make_sites(
             pipe, adapters,
-            composition=composition, images=num_images_per_prompt, progress=progress, roles=roles, window=window,
+            composition=composition, progress=progress, rows=rows, window=window,
         )  # fmt: skip
         edits: dict[str, Edit] = {site.name: site.edit for site in sites}
         if not any(isinstance(site, TrainedSite) for site in sites):
@@ -86,9 +87,8 @@ def make_sites(
     adapters: Sequence[Adapter],
     *,
     composition: Composition = "sum",
-    images: int = 1,
     progress: Progress | None = None,
-    roles: Guidance | None = None,
+    rows: BatchRows | None = None,
     window: Window = WHOLE,
 ) -> list[Site]:
     """The activations that maps steer, with what is done to them; the arguments are those of `steer`.
@@ -102,7 +102,7 @@ def make_sites(
     trained = any(affine.shift.requires_grad for group in parts.values() for affine, _ in group)
     make = TrainedSite if trained else Site
     return [
-        make(name, modules[name], group, composition, images, progress or Progress(), roles or Guidance(), window)
+        make(name, modules[name], group, composition, progress or Progress(), rows or BatchRows(), window)
         for name, group in parts.items()
     ]
 

@@ -6,6 +6,7 @@ denoiser), the block is one half of a batch that classifier-free guidance has do
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -39,8 +40,9 @@ class Trajectory:
 
     def __init__(self, pipe: Any, modules: Mapping[str, nn.Module], config: TrainingConfig, progress: Progress) -> None:
         self.pipe, self.modules, self.config, self.progress = pipe, modules, config, progress
-        arguments: dict[str, Any] = dict(config.call_arguments)
-        arguments["num_inference_steps"] = config.num_inference_steps
+        arguments: dict[str, Any] = {"output_type": _cheapest_output(pipe), **config.call_arguments}
+        if accepts(pipe, "num_inference_steps"):
+            arguments["num_inference_steps"] = config.num_inference_steps
         if config.guidance_scale is not None and accepts(pipe, "guidance_scale"):
             arguments["guidance_scale"] = config.guidance_scale
         self.arguments = arguments
@@ -83,7 +85,7 @@ class Trajectory:
 
     def _call(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
         noise = generators(seeds)
-        call_with_gradients(self.pipe, prompt=list(prompts), output_type="latent", generator=noise, **self.arguments)
+        call_with_gradients(self.pipe, prompt=list(prompts), generator=noise, **self.arguments)
 
     @contextmanager
     def _recording(self) -> Iterator[Recording]:
@@ -93,6 +95,11 @@ class Trajectory:
             record_activations(self.modules, pool=pool) as recording,
         ):
             yield recording
+
+
+def _cheapest_output(pipe: Any) -> str:
+    """The output type that leaves the autoencoder out, if the pipeline's code has it, else one that takes gradients."""
+    return "latent" if '"latent"' in inspect.getsource(inspect.unwrap(type(pipe).__call__)) else "pt"
 
 
 def _places(recording: Recording, batch: int) -> Places:

@@ -33,3 +33,17 @@ _FAMILIES = (
 )  # fmt: skip
 CASES: dict[str, Case] = {case.key: case for family in _FAMILIES for case in family.CASES}
 """Key -> case, those that take lists of prompts."""
+REMARKS = {
+    "stable-diffusion-3-controlnet": "the class draws from torch's own generator too",
+    "cogview4-control": "the class draws from torch's own generator too",
+    "glm_image": "its token generation runs without gradients; its text encoder only reads quoted words",
+    "wuerstchen": "the class repeats its decoder's texts too often for lists of prompts: tested with a decoder "
+    "that does not attend to them",
+    "cascade": "the class never calls its `text_encoder`; the prior's is steered",
+    "prx": "guidance with lists of prompts fails in the class: tested without guidance",
+    "helios": "a video class: `.frames`",
+    "helios-pyramid": "a video class: `.frames`",
+    "qwenimage21": "its cache processes the text in the first step only",
+    "cogview4": "no attention masks: prompts of other lengths change each other's pictures in the base model too",
+}
+"""What a user should know of a class, found while it was tested."""
