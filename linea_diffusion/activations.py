@@ -31,8 +31,8 @@ def join_address(module_name: str, index: int) -> str:
     return f"{module_name}:{index}" if index else module_name
 
 
-def feature_axis(module: nn.Module, activation: torch.Tensor) -> int:
-    """The axis of an activation that holds features: 1 for images (n, d, h, w) and GroupNorm, else the last.
+def features_at(module: nn.Module) -> int | None:
+    """The axis of features in a module's activations, if its class tells: 1 for GroupNorm, -1 for other norms, Linear.
 
     LayerNorm, RMSNorm and Linear work on the last axis whatever the number of axes (query and key norms see
     (n, heads, tokens, d); some transformers keep images as (n, h, w, d)).
@@ -40,18 +40,32 @@ def feature_axis(module: nn.Module, activation: torch.Tensor) -> int:
     if isinstance(module, nn.GroupNorm):
         return 1
     last = isinstance(module, nn.Linear) or any(part in type(module).__name__ for part in ("LayerNorm", "RMSNorm"))
-    if activation.ndim == 4 and not last:
-        return 1
-    return activation.ndim - 1
+    return -1 if last else None
+
+
+def feature_axis(module: nn.Module, activation: torch.Tensor) -> int:
+    """The axis of an activation that holds features: 1 for images (n, d, h, w) and GroupNorm, else the last."""
+    return axis_of(features_at(module), activation)
+
+
+def axis_of(known: int | None, activation: torch.Tensor) -> int:
+    """As `feature_axis`, from what `features_at` says of the module."""
+    if known is None:
+        known = 1 if activation.ndim == 4 else -1
+    return known % activation.ndim
 
 
 def entry_of(name: str, output: Any) -> torch.Tensor:
-    """The activation that a name addresses in a module's output.
+    """The activation that a name addresses in a module's output."""
+    return _entry(split_address(name)[1], name, output)
+
+
+def _entry(index: int, name: str, output: Any) -> torch.Tensor:
+    """Entry number `index` of a module's output.
 
     Raises:
         LineaError: the output has no such entry, or it is no tensor.
     """
-    index = split_address(name)[1]
     if isinstance(output, tuple):
         activation = output[index] if index < len(output) else None
     else:
@@ -65,10 +79,9 @@ def entry_of(name: str, output: Any) -> torch.Tensor:
     return activation
 
 
-def _with_entry(name: str, output: Any, activation: torch.Tensor) -> Any:
+def _with_entry(index: int, output: Any, activation: torch.Tensor) -> Any:
     if not isinstance(output, tuple):
         return activation
-    index = split_address(name)[1]
     return (*output[:index], activation, *output[index + 1 :])
 
 
@@ -85,8 +98,10 @@ def edit_activations(modules: Mapping[str, nn.Module], edits: Mapping[str, Edit]
     """
 
     def hook_of(name: str, edit: Edit) -> Callable[..., Any]:
+        index = split_address(name)[1]
+
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            return _with_entry(name, output, edit(entry_of(name, output)))
+            return _with_entry(index, output, edit(_entry(index, name, output)))
 
         return hook
 

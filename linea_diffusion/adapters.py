@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -89,6 +91,23 @@ class Adapters(dict[str, SteeringMaps]):
         values = {name: strength.tolist() for name, strength in self.strengths(None).items()}
         return {name: value for name, value in values.items() if value not in (0.0, [0.0])}
 
+    def refuse_fusion(self, what: str) -> None:
+        """Raise if steering is fused.
+
+        Raises:
+            LineaError: it is.
+        """
+        if self.fusion is not None:
+            raise LineaError(f"got {what} while steering is fused into the weights: call unfuse_steering first")
+
+    def save(self, folder: Path) -> None:
+        """Write the adapters below a pipeline's folder, in their order."""
+        if not self:
+            return
+        for number, maps in enumerate(self.values()):
+            maps.save_pretrained(folder / _FOLDER / str(number))
+        (folder / _FOLDER / "adapters.json").write_text(json.dumps(list(self)) + "\n", encoding="utf-8")
+
     def known(self, names: Sequence[str] | Mapping[str, object] | Iterator[str]) -> None:
         """Check that adapters are loaded.
 
@@ -99,3 +118,14 @@ class Adapters(dict[str, SteeringMaps]):
             if name not in self:
                 near = nearest_name(name, self) if self else "none are loaded"
                 raise LineaError(f"got adapter {name!r}: expected one of {list(self)}; nearest: {near}")
+
+
+_FOLDER = "steering"
+
+
+def saved_adapters(folder: Path) -> Iterator[tuple[str, SteeringMaps]]:
+    """What `Adapters.save` wrote below a pipeline's folder: (adapter name, maps), nothing if it wrote nothing."""
+    file = folder / _FOLDER / "adapters.json"
+    if file.is_file():
+        for number, name in enumerate(json.loads(file.read_text(encoding="utf-8"))):
+            yield name, SteeringMaps.from_pretrained(folder / _FOLDER / str(number))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import nn
 
+from .activations import feature_axis, record_activations
 from .errors import LineaError
 from .modules import is_denoiser, is_text_encoder
 
@@ -102,6 +103,20 @@ def render_prompts(
         rows = slice(start, start + batch_size)
         images += pipe(list(prompts[rows]), generator=generators(seeds[rows]), **arguments).images
     return images
+
+
+def measure_activations(pipe: Any, modules: Mapping[str, nn.Module]) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Shape and number of features of activations, seen in one step of one call; what does not run is left out.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        modules: activation name -> module, as from `find_modules`.
+    """
+    given = {"num_inference_steps": 1} if accepts(getattr(pipe, "base", pipe), "num_inference_steps") else {}
+    with record_activations(modules) as recorded:
+        pipe("a picture", output_type="latent", **given)
+    seen = {name: calls[0] for name, calls in recorded.items() if calls}
+    return {name: (tuple(z.shape), z.shape[feature_axis(modules[name], z)]) for name, z in seen.items()}
 
 
 def denoisers_of(pipe: Any) -> list[nn.Module]:

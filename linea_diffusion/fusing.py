@@ -3,7 +3,8 @@
 An affine map of a layer's output is another layer of the same kind: for weight W and bias c, T(Wx + c) has the weight
 w*W and the bias w*c + b, row by row; the same holds for a normalisation's own weight and bias. Which layer makes an
 activation is seen by running the pipeline once: the one whose output is the activation, number by number. Where none is
-(a sum of two branches, a layer without a bias, a quantised weight), the map stays a hook.
+(a sum of two branches, a layer without a bias, a quantised weight, a layer that LoRA adds to, a model whose weights are
+offloaded in pieces), the map stays a hook.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import nn
 
 from .activations import edit_activations, entry_of
 from .errors import LineaError
+from .modules import named_modules
 from .sites import Composition, Site
 from .steering import Adapter, make_sites
 
@@ -40,6 +42,7 @@ class Fusion:
         self.hooked: list[str] = []
         self.rest = ExitStack()
         self._kept: Kept = []
+        self._moves: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def fold(self, site: Site, layer: nn.Module | None, like: torch.Tensor) -> bool:
         """Fold one site's map into a layer, if that can be done exactly."""
@@ -49,16 +52,26 @@ class Fusion:
         if not kept:
             return False
         self._kept += kept
+        self._moves[layer] = site.factor[0], site.shift[0]
         self.folded[site.name] = layer
         _FUSED.add(layer)
         return True
 
     def undo(self) -> None:
-        """Give every layer its own parameters back, and take the hooks off."""
-        for layer, name, parameter in reversed(self._kept):
+        """Give every layer its own parameters back, in the dtype and on the device of today, and take the hooks off.
+
+        Raises:
+            LineaError: the weights were changed since; nothing is undone.
+        """
+        for layer, name, parameter in self._kept:
+            _refuse_changed(layer, name, parameter, *self._moves[layer])
+        for layer, name, parameter in self._kept:
+            if parameter is not None:
+                parameter.data = parameter.data.to(getattr(layer, name))
             setattr(layer, name, parameter)
             _FUSED.discard(layer)
         self._kept.clear()
+        self._moves.clear()
         self.rest.close()
 
 
@@ -84,10 +97,11 @@ def fuse(
             )
     sites = make_sites(pipe, adapters, composition=composition)
     refuse_fused(sites)
-    makers, fusion = makers_of(sites, run), Fusion()
+    offloaded = {site.component for site in sites if _is_offloaded(pipe.components[site.component])}
+    makers, fusion = makers_of([site for site in sites if site.component not in offloaded], run), Fusion()
     for site in sites:
-        like = next(p for p in pipe.components[site.component].parameters() if p.is_floating_point())
-        if not fusion.fold(site, makers[site.name], like):
+        like = next(p for p in pipe.components[site.component].parameters() if p.dtype in _DTYPES)
+        if not fusion.fold(site, makers.get(site.name), like):
             fusion.hooked.append(site.name)
             _FUSED.add(site.module)
             fusion.rest.callback(_FUSED.discard, site.module)
@@ -125,7 +139,7 @@ def makers_of(sites: list[Site], run: Callable[[], object]) -> dict[str, nn.Modu
     with ExitStack() as stack:
         for site in others:
             outputs: dict[nn.Module, torch.Tensor] = {}
-            for layer in site.module.modules():
+            for _, layer in named_modules(site.module):
                 if not list(layer.children()):
                     stack.enter_context(layer.register_forward_hook(_keep(outputs)))
             stack.enter_context(site.module.register_forward_hook(_find(site.name, outputs, seen[site.name])))
@@ -209,6 +223,33 @@ def _is_plain(layer: nn.Module) -> bool:
         for p in layer.parameters(recurse=False)
     )
     return plain and not managed
+
+
+def _is_offloaded(model: nn.Module) -> bool:
+    """Whether diffusers or accelerate keep a model's weights elsewhere and fetch them in pieces: they know no new ones."""
+    registries = [vars(module).get("_diffusers_hook") for module in model.modules()]
+    in_groups = any("group_offloading" in registry.hooks for registry in registries if registry is not None)
+    return in_groups or any(parameter.device.type == "meta" for parameter in model.parameters())
+
+
+def _refuse_changed(
+    layer: nn.Module, name: str, own: nn.Parameter | None, factor: torch.Tensor, shift: torch.Tensor
+) -> None:
+    """Raise if a folded parameter is not what folding made of the layer's own one, to half precision.
+
+    Raises:
+        LineaError: its numbers are others, or it is quantised or offloaded.
+    """
+    present = getattr(layer, name)
+    same = type(present.data) is torch.Tensor and present.device.type != "meta"
+    if same and present.dtype in _DTYPES:
+        own, factor, shift = (None if one is None else one.to(present.device) for one in (own, factor, shift))
+        same = torch.allclose(present.float(), _folded(name, own, factor, shift), rtol=2**-7, atol=1e-6)
+    if not same:
+        raise LineaError(
+            f"got a {type(layer).__name__} whose {name} was changed after steering was fused into it (by fuse_lora, "
+            "quantisation, offloading?): undo that first, such as by unfuse_lora, and call unfuse_steering then"
+        )
 
 
 def _probe(layer: nn.Module, features: int) -> torch.Tensor:

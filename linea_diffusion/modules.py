@@ -43,8 +43,24 @@ def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
     """Every module of the text encoders and denoisers of a diffusers pipeline, as (canonical name, module)."""
     for component, model in pipe.components.items():
         if isinstance(model, nn.Module) and (is_text_encoder(component) or is_denoiser(component)):
-            for name, module in model.named_modules(prefix=component):
+            for name, module in named_modules(model, component):
                 yield canonical_name(name), module
+
+
+def named_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """A model's modules by name; a layer that peft put adapters (LoRA) around is one module, as before."""
+    hidden: str | None = None
+    for name, module in model.named_modules(prefix=prefix):
+        if hidden is None or not name.startswith(hidden):
+            hidden = f"{name}." if own_layer(module) is not module else None
+            yield name, module
+
+
+def own_layer(module: nn.Module) -> nn.Module:
+    """The model's own layer within the adapters that peft put around it, or the module itself."""
+    while isinstance(within := getattr(module, "base_layer", None), nn.Module):
+        module = within
+    return module
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -75,7 +91,7 @@ _PROJECTION = re.compile(r".*\.(?:to_|add_)?(q|k|v)(?:_proj)?")
 
 def _projects(name: str, module: nn.Module, letters: str) -> bool:
     match = _PROJECTION.fullmatch(name)
-    return isinstance(module, nn.Linear) and match is not None and match[1] in letters
+    return isinstance(own_layer(module), nn.Linear) and match is not None and match[1] in letters
 
 
 PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {

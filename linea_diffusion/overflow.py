@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .errors import LineaError
-from .schedule import stepping_schedulers, watched
+from .schedule import follow_schedule, stepping_schedulers, watched
 from .sites import Site
 
 
@@ -42,10 +42,11 @@ def look_out(pipe: Any) -> Iterator[Outlook]:
         yield outlook
 
 
-def refuse_overflow(sites: Sequence[Site], run: Callable[[], Any], generators: Callable[[], None]) -> None:
+def refuse_overflow(pipe: Any, sites: Sequence[Site], run: Callable[[], Any], generators: Callable[[], None]) -> None:
     """Run a call whose picture broke once more, and name the activation where it broke.
 
     Args:
+        pipe: a diffusers pipeline.
         sites: what was steered in it, still in place.
         run: the call.
         generators: sets the generators back to where they were before the call.
@@ -54,9 +55,11 @@ def refuse_overflow(sites: Sequence[Site], run: Callable[[], Any], generators: C
         LineaError: always.
     """
     generators()
-    for site in sites:
-        site.suspicious = True
-    run()
+    trail = ["the start"]
+    with follow_schedule(pipe) as progress:
+        for site in sites:
+            site.progress, site.trail = progress, trail
+        run()
     raise LineaError(
         "got a picture with numbers that are not finite, and none at a steered activation: expected a base model that "
         "runs in this dtype; try bfloat16 or float32"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from .adapters import Adapters, StrengthArgument
+from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
 from .calling import accepts
 from .compiled import guard_hooks, refuse_stale_code
@@ -18,7 +18,7 @@ from .fusing import Fusion, fuse
 from .maps import SteeringMaps
 from .overflow import generator_states, look_out, refuse_overflow
 from .rows import count_prompts, spread
-from .shapeland import DEFAULT_ARGUMENTS, MODELS
+from .shapeland import DEFAULT_ARGUMENTS, LOAD_ARGUMENTS, MODELS
 from .sites import Composition
 from .steering import steer
 
@@ -76,7 +76,8 @@ class LinEASDiffusionPipeline:
                 f"{', '.join(MODELS)}"
             )
         try:
-            base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **kwargs)
+            given = {**LOAD_ARGUMENTS.get(str(name), {}), **kwargs}
+            base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **given)
         except (OSError, ValueError) as error:
             raise LineaError(
                 f"got model {str(name)!r}: expected a diffusers folder, a reachable Hub id, or one of "
@@ -86,6 +87,9 @@ class LinEASDiffusionPipeline:
         base.set_progress_bar_config(leave=False)
         pipe = cls(base)
         pipe.default_arguments.update(DEFAULT_ARGUMENTS.get(str(name), {}))
+        if Path(place).is_dir():
+            for adapter, maps in saved_adapters(Path(place)):
+                pipe.load_steering(maps, adapter)
         return pipe
 
     def __getattr__(self, name: str) -> Any:
@@ -105,6 +109,44 @@ class LinEASDiffusionPipeline:
         for maps in self.steering.values():
             maps.to(self.base.device)
         return self
+
+    @classmethod
+    def from_pipe(cls, pipe: Any, pipeline_class: type | None = None, **kwargs: Any) -> LinEASDiffusionPipeline:
+        """A wrapper over the same models in another pipeline, with the same adapters; as diffusers' own ``from_pipe``.
+
+        Args:
+            pipe: a `LinEASDiffusionPipeline`, or a diffusers pipeline.
+            pipeline_class: of diffusers, such as ``StableDiffusionImg2ImgPipeline``; the same class when left out.
+            **kwargs: passed to diffusers' ``from_pipe``: other components, ``torch_dtype``.
+
+        Raises:
+            LineaError: steering is fused into the models.
+        """
+        base = getattr(pipe, "base", pipe)
+        made = cls((pipeline_class or type(base)).from_pipe(base, **kwargs))
+        if isinstance(pipe, LinEASDiffusionPipeline):
+            pipe.steering.refuse_fusion("from_pipe")
+            made.steering.update(pipe.steering)
+            made.steering.chosen, made.steering.enabled = pipe.steering.chosen, pipe.steering.enabled
+            known = {name: value for name, value in pipe.default_arguments.items() if accepts(made.base, name)}
+            made.default_arguments.update(known)
+        return made
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """Save the base pipeline as diffusers does, with the loaded adapters in ``steering/`` beside its parts.
+
+        `from_pretrained` loads both; plain diffusers loads the folder as the base model.
+
+        Args:
+            folder: where to.
+            **kwargs: passed to diffusers' ``save_pretrained``.
+
+        Raises:
+            LineaError: steering is fused into the weights that would be saved.
+        """
+        self.steering.refuse_fusion("save_pretrained")
+        self.base.save_pretrained(folder, **kwargs)
+        self.steering.save(Path(folder))
 
     def load_steering(self, source: SteeringMaps | str | Path, adapter_name: str = "default") -> None:
         """Add maps under a name, replacing those of the same name.
@@ -265,7 +307,7 @@ class LinEASDiffusionPipeline:
             result = run()
             refuse_stale_code(self.base, sites)
             if sites and outlook.broken:
-                refuse_overflow(sites, run, restore)
+                refuse_overflow(self.base, sites, run, restore)
         return result
 
     def _own_strength(self, denoising_strength: float | None) -> dict[str, float]:

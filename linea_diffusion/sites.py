@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from .activations import feature_axis
+from .activations import axis_of, features_at
 from .affine import AffineMap, transform
 from .batch_rows import BatchRows
 from .errors import LineaError
@@ -29,10 +29,12 @@ class Site:
         name: of the activation.
         component: of the pipeline.
         acted: whether the activation was seen since the site was made.
-        suspicious: whether an activation that is not finite is an error.
+        trail: the activations that ran before, while numbers that are not finite are looked for.
         factor: (1, d) or (rows, d), what the activation is multiplied with.
         shift: of the same shape, what is added.
     """
+
+    trail: list[str] | None
 
     def __init__(
         self,
@@ -47,8 +49,8 @@ class Site:
         self.name, self.component = name, name.split(".", maxsplit=1)[0]
         self.module, self.parts, self.composition = module, parts, composition
         self.progress, self.rows, self.window = progress, rows, window
-        self.features = parts[0][0].features
-        self.acted = self.suspicious = False
+        self.features, self._features_at = parts[0][0].features, features_at(module)
+        self.acted, self.trail = False, None
         self.counts_turns, self._turn = is_text_encoder(self.component), 0
         self._dealt: dict[tuple[object, ...], Move] = {}
         self._made: dict[tuple[int, ...] | None, Move] = {}
@@ -75,16 +77,17 @@ class Site:
         if self.counts_turns:
             self._turn += 1
         moved = transform(z, factor, shift, axis=axis)
-        if self.suspicious:
-            self._refuse_overflow(z, "before")
-            self._refuse_overflow(moved, "at")
+        if self.trail is not None:
+            self._refuse_overflow(z, f"between {self.trail[-1]} and {self.name!r}")
+            self._refuse_overflow(moved, f"at {self.name!r}")
+            self.trail.append(repr(self.name))
         return moved
 
     def _refuse_overflow(self, z: torch.Tensor, where: str) -> None:
         if not bool(z.isfinite().all()):
             raise LineaError(
-                f"got numbers that are not finite {where} {self.name!r} in denoising step {self.progress.index + 1} "
-                f"({z.dtype} holds up to {torch.finfo(z.dtype).max:.3g}): expected finite ones; lower the strength, or "
+                f"got numbers that are not finite {where}, in denoising step {self.progress.index + 1} ({z.dtype} "
+                f"holds up to {torch.finfo(z.dtype).max:.3g}): expected finite ones; lower the strength, or "
                 "run the model in bfloat16 or float32"
             )
 
@@ -94,7 +97,7 @@ class Site:
         Raises:
             LineaError: another number of them than the maps have.
         """
-        axis = feature_axis(self.module, z)
+        axis = axis_of(self._features_at, z)
         if z.shape[axis] != self.features:
             raise LineaError(
                 f"got maps with {self.features} features for {self.name!r} whose activation has {z.shape[axis]}: "

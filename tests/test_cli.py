@@ -116,8 +116,8 @@ def test_one_concept_is_shown_whole(linea, tmp_path):
 def test_modules(linea):
     code, out, _ = linea("modules", "shapeland-unet", "--modules", "text-attention")
     assert code == 0
-    assert out.splitlines()[-1] == "3 modules"
-    assert linea("modules", "shapeland-unet")[1].splitlines()[-1] == "51 modules", "what training steers by default"
+    assert out.splitlines()[-1] == "3 modules, 768 numbers in dense maps"
+    assert linea("modules", "shapeland-unet")[1].splitlines()[-1] == "51 modules, 12672 numbers in dense maps", "what training steers by default"
 
 
 BAD = {

@@ -165,3 +165,56 @@ def test_a_saved_base_pipeline_loads_from_its_folder(pipe, tmp_path):
     copy.set_progress_bar_config(disable=True)
     expected = _array(pipe, "a red heart")
     assert (_array(copy, "a red heart", num_inference_steps=8, guidance_scale=1.0) == expected).all()
+
+
+def test_saved_and_loaded_with_its_adapters(pipe, random_maps, short_maps, tmp_path):
+    pipe.load_steering(random_maps, "first/one")
+    pipe.load_steering(short_maps, "second")
+    pipe.save_pretrained(tmp_path)
+    loaded = LinEASDiffusionPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.get_list_steering() == ["first/one", "second"]
+    settings = {"num_inference_steps": 2, "guidance_scale": 1.0}
+    strength = {"first/one": 0.5, "second": 1.0}
+    assert (_array(loaded, "a red heart", strength=strength, **settings) == _array(
+        pipe, "a red heart", strength=strength, **settings)).all()  # fmt: skip
+    plain = StableDiffusionPipeline.from_pretrained(tmp_path)
+    plain.set_progress_bar_config(disable=True)
+    assert (_array(plain, "a red heart", **settings) == _array(pipe, "a red heart", strength=0, **settings)).all()
+
+
+def test_from_pipe_shares_models_and_adapters(pipe, random_maps):
+    pipe.load_steering(random_maps, "one")
+    pipe.set_steering("one", 0.6)
+    image = pipe("a red heart", generator=seeded(), strength=0).images[0]
+    made = LinEASDiffusionPipeline.from_pipe(pipe, StableDiffusionImg2ImgPipeline)
+    made.set_progress_bar_config(disable=True)
+    assert isinstance(made.base, StableDiffusionImg2ImgPipeline)
+    assert made.unet is pipe.unet
+    assert made.get_active_steering() == {"one": pytest.approx(0.6)}
+    assert made.default_arguments == pipe.default_arguments
+    steered = _array(made, "a red heart", image=image)
+    assert (steered == _array(made, "a red heart", image=image, strength=0.6)).all()
+    assert np.abs(steered - _array(made, "a red heart", image=image, strength=0)).max() > 0.02
+    made.unload_steering()
+    assert pipe.get_list_steering() == ["one"]
+    plain = StableDiffusionImg2ImgPipeline.from_pipe(pipe)  # diffusers' own takes the wrapper too
+    assert plain.unet is pipe.unet
+
+
+def test_fused_models_are_not_handed_on(pipe, random_maps, tmp_path):
+    pipe.load_steering(random_maps)
+    pipe.fuse_steering(0.5)
+    try:
+        for act in (lambda: pipe.save_pretrained(tmp_path), lambda: LinEASDiffusionPipeline.from_pipe(pipe)):
+            with pytest.raises(LineaError, match="unfuse_steering first"):
+                act()
+        with pytest.raises(LineaError, match="unfuse_steering first"):
+            pipe("a red heart", strength=0.5)
+        with pytest.raises(LineaError, match="unfuse_steering first"):
+            pipe.fuse_steering(0.5)
+    finally:
+        pipe.unfuse_steering()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LineaError, match="fuse_steering first"):
+        pipe.unfuse_steering()

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import LineaError
-from . import evaluating, facts, learning, pictures
+from . import benching, evaluating, facts, learning, pictures
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,7 @@ for _command, _example in (
     (pictures.grid, 'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid'),
     (pictures.score, 'linea score demo/grid.png --text "a picture in neon style"'),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
+    (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
     (facts.concepts, "linea concepts neon"),
     (facts.modules, "linea modules shapeland-unet --modules norms"),
     (facts.info, "linea info demo/maps"),

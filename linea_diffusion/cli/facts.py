@@ -37,14 +37,21 @@ def modules(
     model: Annotated[str, typer.Argument(help="shapeland-unet, a diffusers folder, or a Hub id.")],
     modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
 ) -> None:
-    """List the modules that would be steered."""
+    """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have."""
+    from ..calling import measure_activations
     from ..modules import find_modules
     from ..training import TrainingConfig
 
-    found = find_modules(open_pipeline(model, "cpu", "float32"), modules or TrainingConfig().target_modules)
+    pipe = open_pipeline(model, "cpu", "float32")
+    found = find_modules(pipe, modules or TrainingConfig().target_modules)
+    shapes = measure_activations(pipe, found)
+    typer.echo(f"{'activation':<72} {'class':<24} {'shape':<20} {'numbers':>8}")
     for name, module in found.items():
-        typer.echo(f"{name}  {type(module).__name__}")
-    typer.echo(f"{len(found)} modules")
+        shape, features = shapes.get(name, ((), 0))
+        seen = " x ".join(map(str, shape)) or "never run"
+        typer.echo(f"{name:<72} {type(module).__name__:<24} {seen:<20} {2 * features:>8}")
+    count = sum(2 * features for _, features in shapes.values())
+    typer.echo(f"{len(found)} modules, {count} numbers in dense maps")
 
 
 def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steering maps.")]) -> None:

@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     from .classifier import TruthClassifier
 
 WEIGHTS = Path(__file__).parent / "weights"
-MODELS = {"shapeland-unet": WEIGHTS / "shapeland-unet"}
+MODELS = {name: WEIGHTS / name for name in ("shapeland-unet", "shapeland-dit")}
 """Embedded pipelines: name -> ordinary diffusers folder."""
-DEFAULT_ARGUMENTS = {"shapeland-unet": {"num_inference_steps": 8, "guidance_scale": 1.0}}
+DEFAULT_ARGUMENTS = {
+    "shapeland-unet": {"num_inference_steps": 8, "guidance_scale": 1.0},
+    "shapeland-dit": {"num_inference_steps": 12, "guidance_scale": 1.0, "max_sequence_length": 1},
+}
 """What each embedded pipeline is best called with."""
+LOAD_ARGUMENTS = {"shapeland-dit": {"text_encoder_3": None, "tokenizer_3": None}}
+"""What diffusers must be told to load each: this one does without the class's T5."""
 CLIPS = {"shapeland-clip": WEIGHTS / "shapeland-clip"}
 """Embedded open_clip models: name -> folder with ``open_clip_config.json``."""
 

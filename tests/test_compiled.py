@@ -1,0 +1,136 @@
+"""torch.compile beside steering: the same pictures, no break in the graph, no new code for another strength.
+
+Evidence: dynamo's own counters; the "eager" backend traces and guards as the real one does, without its minutes. One test
+runs inductor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo import config
+from torch._dynamo.utils import counters
+
+from linea_diffusion import LineaError, LinEASDiffusionPipeline
+from linea_diffusion.shapeland import MODELS
+
+from .conftest import count_hooks, seeded
+
+
+def _fresh() -> LinEASDiffusionPipeline:
+    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+class Backend:
+    """Counts the graphs that dynamo hands over."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+        return graph.forward
+
+
+def _array(pipe, **kwargs) -> np.ndarray:
+    return pipe("a red heart", generator=seeded(), output_type="np", num_inference_steps=2, **kwargs).images
+
+
+def _compile(pipe, how: str, backend) -> None:
+    if how == "module":
+        pipe.unet = torch.compile(pipe.unet, backend=backend, fullgraph=True)
+    elif how == "in place":
+        pipe.unet.compile(backend=backend, fullgraph=True)
+    else:
+        pipe.unet.compile_repeated_blocks(backend=backend, fullgraph=True)
+
+
+@pytest.mark.parametrize("how", ["module", "in place", "regional"])
+def test_compiled_is_eager_and_another_strength_needs_no_other_code(random_maps, how):
+    """``fullgraph=True`` makes a break in the graph an error."""
+    eager, pipe, backend = _fresh(), _fresh(), Backend()
+    for one in (eager, pipe):
+        one.load_steering(random_maps)
+    _compile(pipe, how, backend)
+    hooks = count_hooks(pipe)
+    np.testing.assert_allclose(_array(pipe, strength=0.3), _array(eager, strength=0.3), atol=1e-3)
+    steered = backend.graphs
+    assert steered > 0
+    for strength in (0.7, 1.0, -0.4, 0.31):
+        np.testing.assert_allclose(_array(pipe, strength=strength), _array(eager, strength=strength), atol=1e-3)
+    assert backend.graphs == steered
+    np.testing.assert_allclose(_array(pipe, strength=0.0), _array(eager, strength=0.0), atol=1e-5)
+    plain = backend.graphs
+    assert plain > steered  # the base model has code of its own, without any steering
+    for strength in (0.5, 0.0, 0.9):
+        np.testing.assert_allclose(_array(pipe, strength=strength), _array(eager, strength=strength), atol=1e-3)
+    assert backend.graphs == plain
+    assert not counters["graph_break"]
+    assert count_hooks(pipe) == hooks
+
+
+def test_rows_and_parts_of_the_schedule(random_maps):
+    eager, pipe, backend = _fresh(), _fresh(), Backend()
+    for one in (eager, pipe):
+        one.load_steering(random_maps)
+    pipe.unet = torch.compile(pipe.unet, backend=backend, fullgraph=True)
+    graphs = []
+    for rows in ([0.2, 0.8], [0.0, 1.0], [0.5, -0.5]):
+        np.testing.assert_allclose(_array(pipe, strength=rows), _array(eager, strength=rows), atol=1e-3)
+        graphs.append(backend.graphs)
+    assert graphs == [graphs[0]] * 3
+    part = {"strength": [0.2, 0.8], "steering_start": 0.5}
+    np.testing.assert_allclose(_array(pipe, **part), _array(eager, **part), atol=1e-3)
+
+
+def test_fused_steering_compiles_as_the_base_model(random_maps):
+    eager, pipe, backend = _fresh(), _fresh(), Backend()
+    for one in (eager, pipe):
+        one.load_steering(random_maps)
+    pipe.fuse_steering(0.6)
+    pipe.unet = torch.compile(pipe.unet, backend=backend, fullgraph=True)
+    np.testing.assert_allclose(_array(pipe), _array(eager, strength=0.6), atol=2e-3)
+    pipe.unfuse_steering()
+    np.testing.assert_allclose(_array(pipe), _array(eager, strength=1.0), atol=2e-3)
+
+
+def test_code_that_knows_of_no_steering_is_an_error(random_maps, monkeypatch):
+    """Compiled and called before the pipeline was wrapped, with dynamo's default: hooks would be ignored in silence."""
+    from diffusers import StableDiffusionPipeline
+
+    monkeypatch.setattr(config, "skip_nnmodule_hook_guards", True)
+    base = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"])
+    base.set_progress_bar_config(disable=True)
+    base.unet = torch.compile(base.unet, backend="eager")
+    expected = base("a red heart", generator=seeded(), output_type="np", num_inference_steps=2).images
+    pipe = LinEASDiffusionPipeline(base)
+    pipe.load_steering(random_maps)
+    assert (_array(pipe, strength=0, guidance_scale=7.5) == expected).all()
+    with pytest.raises(LineaError, match=r"torch\.compiler\.reset"):
+        _array(pipe, strength=0.7)
+    torch.compiler.reset()
+    assert np.abs(_array(pipe, strength=0.7, guidance_scale=7.5) - expected).max() > 0.05
+
+
+@pytest.mark.skipif(not torch._inductor.cpp_builder.get_cpp_compiler(), reason="inductor needs a compiler")
+def test_with_inductor(random_maps):
+    maps = {name: affine for name, affine in random_maps.named_maps() if "mid_block" in name}
+    pipe = _fresh()
+    pipe.load_steering(type(random_maps).of(maps))
+    expected = _array(pipe, strength=0.7)
+    pipe.unet.mid_block.attentions[0] = torch.compile(pipe.unet.mid_block.attentions[0], fullgraph=True)
+    np.testing.assert_allclose(_array(pipe, strength=0.7), expected, atol=2e-3)
+    assert np.abs(_array(pipe, strength=0.0) - expected).max() > 1e-3

@@ -1,0 +1,84 @@
+"""Numbers beyond a dtype: an error that names the activation, never a black picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps
+
+from .conftest import count_hooks, seeded
+
+NAME = "unet.mid_block.attentions.0.transformer_blocks.0.attn2"
+
+
+@pytest.fixture(scope="module")
+def half():
+    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet", dtype=torch.float16)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def pipe(half):
+    before = count_hooks(half)
+    yield half
+    half.unload_steering()
+    assert count_hooks(half) == before
+
+
+def _maps(name: str, shift: float, features: int = 128) -> SteeringMaps:
+    maps = SteeringMaps({name: features}).requires_grad_(False)
+    maps.maps[name.replace(".", "/")].shift.copy_(torch.linspace(-shift, shift, features))
+    return maps
+
+
+def _array(pipe, **kwargs) -> np.ndarray:
+    return pipe("a red heart", generator=seeded(), output_type="np", num_inference_steps=3, **kwargs).images
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_steers_with_float32_maps(pipe, random_maps, dtype):
+    try:
+        pipe.to(dtype=dtype)
+        pipe.load_steering(random_maps)
+        assert {parameter.dtype for parameter in pipe.steering["default"].parameters()} == {torch.float32}
+        picture = _array(pipe, strength=0.8)
+        assert np.isfinite(picture).all()
+        assert np.abs(picture - _array(pipe, strength=0)).max() > 0.05
+    finally:
+        pipe.to(dtype=torch.float16)
+
+
+def test_an_overflow_is_named(pipe):
+    pipe.load_steering(_maps(NAME, 1e6))
+    generator = seeded()
+    with pytest.raises(LineaError, match=rf"not finite at '{NAME}', in denoising step 1 .*float16.* 6.55e\+04"):
+        pipe("a red heart", strength=1.0, generator=generator, num_inference_steps=3)
+    assert np.isfinite(_array(pipe, strength=1e-3)).all()
+    pipe.unload_steering()
+    assert np.isfinite(_array(pipe)).all()
+
+
+def test_an_overflow_in_a_layer_behind_the_map_is_named_by_the_next_one(pipe):
+    first = _maps("unet.down_blocks.0.resnets.0.norm1", 6e4, 64)
+    then = _maps(NAME, 0.1)
+    pipe.load_steering(first + then)
+    with pytest.raises(LineaError, match=rf"not finite between 'unet.*norm1' and '{NAME}'"):
+        _array(pipe, strength=1.0)
+
+
+def test_the_base_models_own_overflow_is_not_blamed_on_steering(pipe):
+    pipe.load_steering(_maps("unet.mid_block.resnets.0.norm1", 0.1))
+    weight = pipe.unet.conv_out.weight
+    kept = weight.detach().clone()
+    try:
+        weight.data.fill_(6e4)
+        with pytest.raises(LineaError, match="none at a steered activation"):
+            pipe("a red heart", strength=1.0, num_inference_steps=1)
+        with pytest.raises(LineaError, match=r"between 'unet.mid_block.*, in denoising step 2"):
+            _array(pipe, strength=1.0)
+        _array(pipe, strength=0.0)  # the base model's own business
+    finally:
+        weight.data.copy_(kept)
