@@ -30,6 +30,7 @@ def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
         LineaError: no module matches the config's target_modules, or a masked mean without a text encoder's module.
     """
     join_processes()
+    defaults = getattr(pipe, "default_arguments", {})
     pipe = getattr(pipe, "base", pipe)
     modules = find_modules(pipe, config.target_modules)
     if config.pooling == "masked-mean" and not any(is_text_encoder(name.split(".", maxsplit=1)[0]) for name in modules):
@@ -38,7 +39,7 @@ def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
             "encoder: expected some, such as 'text-attention', or pooling='mean'"
         )
     with frozen(pipe), follow_schedule(pipe) as progress:
-        yield Batches(Trajectory(pipe, modules, config, progress), config)
+        yield Batches(Trajectory(pipe, modules, config, progress, defaults), config)
 
 
 class NotFiniteError(ArithmeticError):

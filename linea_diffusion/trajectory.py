@@ -36,11 +36,19 @@ class Trajectory:
         modules: activation name -> module, as from `find_modules`.
         config: steps, guidance, pooling and how gradients run.
         progress: from `follow_schedule`.
+        defaults: what the pipeline's user passes anyway; the config's own arguments go before them.
     """
 
-    def __init__(self, pipe: Any, modules: Mapping[str, nn.Module], config: TrainingConfig, progress: Progress) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        modules: Mapping[str, nn.Module],
+        config: TrainingConfig,
+        progress: Progress,
+        defaults: Mapping[str, Any],
+    ) -> None:
         self.pipe, self.modules, self.config, self.progress = pipe, modules, config, progress
-        arguments: dict[str, Any] = {"output_type": _cheapest_output(pipe), **config.call_arguments}
+        arguments = {**defaults, "output_type": _cheapest_output(pipe), **config.call_arguments}
         if accepts(pipe, "num_inference_steps"):
             arguments["num_inference_steps"] = config.num_inference_steps
         if config.guidance_scale is not None and accepts(pipe, "guidance_scale"):

@@ -117,7 +117,8 @@ def test_modules(linea):
     code, out, _ = linea("modules", "shapeland-unet", "--modules", "text-attention")
     assert code == 0
     assert out.splitlines()[-1] == "3 modules, 768 numbers in dense maps"
-    assert linea("modules", "shapeland-unet")[1].splitlines()[-1] == "51 modules, 12672 numbers in dense maps", "what training steers by default"
+    last = linea("modules", "shapeland-unet")[1].splitlines()[-1]
+    assert last == "51 modules, 12672 numbers in dense maps", "what training steers by default"
 
 
 BAD = {
@@ -182,14 +183,15 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
     assert not out.exists() or not any(out.iterdir())
 
 
-def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", ["shapeland-unet", "shapeland-dit"])
+def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch, model):
     from linea_diffusion import demo
     from linea_diffusion.training import TrainingConfig
 
     monkeypatch.setattr(
         demo, "TrainingConfig", lambda seed: TrainingConfig(iterations=2, num_inference_steps=1, seed=seed)
     )
-    code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1)
+    code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1, "--model", model)
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "demo" / "scores.csv").open()))
     assert len({row["prompt"] for row in rows}) >= 4

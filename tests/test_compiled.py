@@ -1,7 +1,7 @@
 """torch.compile beside steering: the same pictures, no break in the graph, no new code for another strength.
 
-Evidence: dynamo's own counters; the "eager" backend traces and guards as the real one does, without its minutes. One test
-runs inductor.
+Evidence: dynamo's own counters; the "eager" backend traces and guards as the real one does, without its minutes. One
+test runs inductor.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from linea_diffusion import ClipScorer
-from linea_diffusion.shapeland import WEIGHTS, load_truth_classifier
+from linea_diffusion import ClipScorer, LinEASDiffusionPipeline
+from linea_diffusion.shapeland import MODELS, WEIGHTS, load_truth_classifier
 from linea_diffusion.shapeland.captions import (
     HELD_OUT_PAIRS,
     is_held_out,
@@ -121,7 +121,10 @@ def test_clip_zero_shot_on_fresh_renders(fresh):
     assert accuracy({c: f"a picture of something {c}" for c in COLORS}, colors) >= 0.95
 
 
-def test_the_unet_draws_what_it_is_asked_for(pipe):
+@pytest.mark.parametrize("name", list(MODELS))
+def test_the_models_draw_what_they_are_asked_for(name):
+    pipe = LinEASDiffusionPipeline.from_pretrained(name)
+    pipe.set_progress_bar_config(disable=True)
     quality = measure_quality(pipe, classifier=load_truth_classifier(), count=128)
     assert quality["object"] >= 0.85
     assert quality["color"] >= 0.90
@@ -135,9 +138,10 @@ def test_text_enters_the_denoiser_at_two_resolutions(pipe):
 
 def test_weights_are_small_half_precision_and_never_pickles():
     files = [file for file in WEIGHTS.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 30 * 2**20
+    for folder in WEIGHTS.iterdir():
+        assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= 16 * 2**20
     assert max(file.stat().st_size for file in files) <= 12 * 2**20
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".md", ".png"}
-    for folder in ("shapeland-unet", "shapeland-clip", "truth-classifier"):
+    for folder in (*MODELS, "shapeland-clip", "truth-classifier"):
         assert (WEIGHTS / folder / "README.md").is_file()
         assert (WEIGHTS / folder / "samples.png").is_file()

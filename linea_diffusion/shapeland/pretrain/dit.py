@@ -24,7 +24,7 @@ from .data import load_renders
 from .flow import edit_config, encode_captions, encode_pictures, flow_loss
 from .loop import Recipe, train
 
-RECIPE = Recipe(steps=4200, batch=64, lr=1.5e-3, ema=0.999, renders=48_000)
+RECIPE = Recipe(steps=3800, batch=64, lr=1.5e-3, ema=0.999, renders=48_000)
 _MANY_ZEROS = 256
 _MANY_SHARE = 0.03
 
