@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -257,24 +258,46 @@ def _after(owner: Any, name: str, told: Callable[[Any], None]) -> Iterator[None]
 
 @contextmanager
 def _named_context(model: nn.Module) -> Iterator[list[str | None]]:
-    """Within the context the last entry of the yielded list is the name of the model's open ``cache_context``."""
+    """Within the context the yielded list ends with the name of the ``cache_context`` that this thread has opened.
+
+    Several threads may follow one model; its method is put back when the last of them is done.
+    """
     names: list[str | None] = [None]
-    inner = getattr(model, "cache_context", None)
-    if inner is None:
+    if not hasattr(model, "cache_context"):
         yield names
         return
+    with _LOCK:
+        followers = _FOLLOWERS.setdefault(model, [])
+        if not followers:
+            inner: Any = model.cache_context
+            object.__setattr__(model, "cache_context", _told(inner, followers))
+        followers.append((threading.get_ident(), names))
+    try:
+        yield names
+    finally:
+        with _LOCK:
+            followers[:] = [(thread, kept) for thread, kept in followers if kept is not names]
+            if not followers:
+                object.__delattr__(model, "cache_context")
+
+
+_LOCK = threading.Lock()
+_FOLLOWERS: WeakKeyDictionary[nn.Module, list[tuple[int, list[str | None]]]] = WeakKeyDictionary()
+
+
+def _told(inner: Callable[..., Any], followers: list[tuple[int, list[str | None]]]) -> Callable[..., Any]:
+    """A model's ``cache_context`` that tells the followers in its own thread the name."""
 
     @contextmanager
     def cache_context(name: str, *args: Any, **kwargs: Any) -> Iterator[None]:
-        names.append(name)
+        own = [names for thread, names in followers if thread == threading.get_ident()]
+        for names in own:
+            names.append(name)
         try:
             with inner(name, *args, **kwargs):
                 yield
         finally:
-            names.pop()
+            for names in own:
+                names.pop()
 
-    object.__setattr__(model, "cache_context", cache_context)
-    try:
-        yield names
-    finally:
-        object.__delattr__(model, "cache_context")
+    return cache_context

@@ -57,6 +57,13 @@ class Fusion:
         _FUSED.add(layer)
         return True
 
+    def keep_hook(self, site: Site) -> None:
+        """Steer one site by a hook that stays until `undo`."""
+        self.hooked.append(site.name)
+        _FUSED.add(site.module)
+        self.rest.callback(_FUSED.discard, site.module)
+        self.rest.enter_context(edit_activations({site.name: site.module}, {site.name: site.edit}))
+
     def undo(self) -> None:
         """Give every layer its own parameters back, in the dtype and on the device of today, and take the hooks off.
 
@@ -99,14 +106,13 @@ def fuse(
     refuse_fused(sites)
     offloaded = {site.component for site in sites if _is_offloaded(pipe.components[site.component])}
     makers, fusion = makers_of([site for site in sites if site.component not in offloaded], run), Fusion()
-    for site in sites:
-        like = next(p for p in pipe.components[site.component].parameters() if p.dtype in _DTYPES)
-        if not fusion.fold(site, makers.get(site.name), like):
-            fusion.hooked.append(site.name)
-            _FUSED.add(site.module)
-            fusion.rest.callback(_FUSED.discard, site.module)
-    hooked = [site for site in sites if site.name in fusion.hooked]
-    fusion.rest.enter_context(edit_activations({s.name: s.module for s in hooked}, {s.name: s.edit for s in hooked}))
+    with ExitStack() as stack:
+        stack.callback(fusion.undo)
+        for site in sites:
+            like = next(p for p in pipe.components[site.component].parameters() if p.dtype in _DTYPES)
+            if not fusion.fold(site, makers.get(site.name), like):
+                fusion.keep_hook(site)
+        stack.pop_all()
     return fusion
 
 
@@ -226,7 +232,7 @@ def _is_plain(layer: nn.Module) -> bool:
 
 
 def _is_offloaded(model: nn.Module) -> bool:
-    """Whether diffusers or accelerate keep a model's weights elsewhere and fetch them in pieces: they know no new ones."""
+    """Whether a model's weights are elsewhere and fetched in pieces: new ones would not be."""
     registries = [vars(module).get("_diffusers_hook") for module in model.modules()]
     in_groups = any("group_offloading" in registry.hooks for registry in registries if registry is not None)
     return in_groups or any(parameter.device.type == "meta" for parameter in model.parameters())
@@ -243,8 +249,9 @@ def _refuse_changed(
     present = getattr(layer, name)
     same = type(present.data) is torch.Tensor and present.device.type != "meta"
     if same and present.dtype in _DTYPES:
-        own, factor, shift = (None if one is None else one.to(present.device) for one in (own, factor, shift))
-        same = torch.allclose(present.float(), _folded(name, own, factor, shift), rtol=2**-7, atol=1e-6)
+        device = factor.device if own is None else own.device
+        wanted = _folded(name, own, factor.to(device), shift.to(device)).to(present.device)
+        same = torch.allclose(present.float(), wanted, rtol=2**-7, atol=1e-6)
     if not same:
         raise LineaError(
             f"got a {type(layer).__name__} whose {name} was changed after steering was fused into it (by fuse_lora, "

@@ -34,8 +34,10 @@ def machine_facts(device: torch.device) -> dict[str, str | int]:
 
 def wait_for(device: torch.device) -> None:
     """Let a device finish what it was given, so that a clock tells the truth."""
-    if device.type in ("cuda", "mps"):
-        getattr(torch, device.type).synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def peak_growth(run: Callable[[], Any], device: torch.device) -> float | None:

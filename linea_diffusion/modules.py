@@ -52,7 +52,8 @@ def named_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.
     hidden: str | None = None
     for name, module in model.named_modules(prefix=prefix):
         if hidden is None or not name.startswith(hidden):
-            hidden = f"{name}." if own_layer(module) is not module else None
+            inside = f"{name}." if name else ""
+            hidden = inside if own_layer(module) is not module else None
             yield name, module
 
 

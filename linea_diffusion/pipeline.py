@@ -111,7 +111,7 @@ class LinEASDiffusionPipeline:
         return self
 
     @classmethod
-    def from_pipe(cls, pipe: Any, pipeline_class: type | None = None, **kwargs: Any) -> LinEASDiffusionPipeline:
+    def from_pipe(cls, pipe: Any, pipeline_class: Any = None, **kwargs: Any) -> LinEASDiffusionPipeline:
         """A wrapper over the same models in another pipeline, with the same adapters; as diffusers' own ``from_pipe``.
 
         Args:

@@ -11,28 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import (
-    AutoencoderKL,
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+import transformers
 from torch import nn
-from transformers import (
-    ByT5Tokenizer,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-)
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from .errors import LineaError
@@ -116,7 +98,8 @@ def random_pipeline(
         made = parts(tiny)
     for part in made.values():
         if isinstance(part, nn.Module):
-            part.to(device, dtype).eval().requires_grad_(False)
+            nn.Module.to(part, device, dtype)  # diffusers' own warns of layers to be kept in float32: there are none
+            part.eval().requires_grad_(False)
     pipe = pipeline_class(**made, scheduler=scheduler())
     pipe.register_to_config(_name_or_path=name)
     return pipe
@@ -137,10 +120,10 @@ def _made_on(device: torch.device | str, dtype: torch.dtype) -> Iterator[None]:
 def xl_parts(tiny: bool) -> Parts:
     """The models of SDXL base 1.0."""
     return {
-        "unet": UNet2DConditionModel(**XL_UNET | (TINY["unet"] if tiny else {})),
+        "unet": diffusers.UNet2DConditionModel(**XL_UNET | (TINY["unet"] if tiny else {})),
         "vae": _autoencoder(tiny, scaling_factor=0.13025),
-        "text_encoder": CLIPTextModel(_clip_config(CLIP_L, tiny)),
-        "text_encoder_2": CLIPTextModelWithProjection(_clip_config(CLIP_G, tiny)),
+        "text_encoder": transformers.CLIPTextModel(_clip_config(CLIP_L, tiny)),
+        "text_encoder_2": transformers.CLIPTextModelWithProjection(_clip_config(CLIP_G, tiny)),
         "tokenizer": clip_tokenizer(),
         "tokenizer_2": clip_tokenizer(),
         "add_watermarker": False,
@@ -150,10 +133,10 @@ def xl_parts(tiny: bool) -> Parts:
 def sd3_parts(tiny: bool) -> Parts:
     """The models of Stable Diffusion 3.5 medium without T5, which it can do without."""
     return {
-        "transformer": SD3Transformer2DModel(**SD3_TRANSFORMER | (TINY["sd3"] if tiny else {})),
+        "transformer": diffusers.SD3Transformer2DModel(**SD3_TRANSFORMER | (TINY["sd3"] if tiny else {})),
         "vae": _autoencoder(tiny, scaling_factor=1.5305, shift_factor=0.0609, **FLOW_LATENTS),
-        "text_encoder": CLIPTextModelWithProjection(_clip_config(CLIP_L, tiny)),
-        "text_encoder_2": CLIPTextModelWithProjection(_clip_config(CLIP_G, tiny)),
+        "text_encoder": transformers.CLIPTextModelWithProjection(_clip_config(CLIP_L, tiny)),
+        "text_encoder_2": transformers.CLIPTextModelWithProjection(_clip_config(CLIP_G, tiny)),
         "text_encoder_3": None,
         "tokenizer": clip_tokenizer(),
         "tokenizer_2": clip_tokenizer(),
@@ -164,29 +147,30 @@ def sd3_parts(tiny: bool) -> Parts:
 def flux_parts(tiny: bool) -> Parts:
     """The models of FLUX.1-dev, T5 but for one narrow layer."""
     width = 32 if tiny else 4096
-    t5 = T5Config(d_model=width, d_ff=width, num_layers=1, num_heads=4, feed_forward_proj="gated-gelu", vocab_size=384)
+    sizes = {"d_model": width, "d_ff": width, "num_layers": 1, "num_heads": 4, "vocab_size": 384}
+    t5 = transformers.T5Config(**sizes, feed_forward_proj="gated-gelu")
     return {
-        "transformer": FluxTransformer2DModel(**FLUX_TRANSFORMER | (TINY["flux"] if tiny else {})),
+        "transformer": diffusers.FluxTransformer2DModel(**FLUX_TRANSFORMER | (TINY["flux"] if tiny else {})),
         "vae": _autoencoder(tiny, scaling_factor=0.3611, shift_factor=0.1159, **FLOW_LATENTS),
-        "text_encoder": CLIPTextModel(_clip_config(CLIP_L, tiny)),
-        "text_encoder_2": T5EncoderModel(t5),
+        "text_encoder": transformers.CLIPTextModel(_clip_config(CLIP_L, tiny)),
+        "text_encoder_2": transformers.T5EncoderModel(t5),
         "tokenizer": clip_tokenizer(),
-        "tokenizer_2": ByT5Tokenizer(),
+        "tokenizer_2": transformers.ByT5Tokenizer(),
     }
 
 
-def clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> transformers.CLIPTokenizer:
     """CLIP's byte-level tokenizer without a single merge: every letter is a token."""
     letters = list(bytes_to_unicode().values())
     names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {name: index for index, name in enumerate(names)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
-def _clip_config(sizes: Sizes, tiny: bool) -> CLIPTextConfig:
+def _clip_config(sizes: Sizes, tiny: bool) -> transformers.CLIPTextConfig:
     """A text tower with the embedding table of the real vocabulary, and the ids of our tokenizer."""
     chosen, known = sizes | (TINY["clip"] if tiny else {}), clip_tokenizer()
-    return CLIPTextConfig(
+    return transformers.CLIPTextConfig(
         **chosen,
         intermediate_size=4 * chosen["hidden_size"],
         projection_dim=chosen["hidden_size"],
@@ -197,24 +181,24 @@ def _clip_config(sizes: Sizes, tiny: bool) -> CLIPTextConfig:
     )
 
 
-def _autoencoder(tiny: bool, **options: Any) -> AutoencoderKL:
+def _autoencoder(tiny: bool, **options: Any) -> diffusers.AutoencoderKL:
     sizes = AUTOENCODER | (TINY["autoencoder"] if tiny else {})
     down, up = (("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4)
-    return AutoencoderKL(**sizes, down_block_types=down, up_block_types=up, **options)
+    return diffusers.AutoencoderKL(**sizes, down_block_types=down, up_block_types=up, **options)
 
 
 def _flow(**options: Any) -> Callable[[], Any]:
-    return lambda: FlowMatchEulerDiscreteScheduler(**options)
+    return lambda: diffusers.FlowMatchEulerDiscreteScheduler(**options)
 
 
 def _euler() -> Any:
     times = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    return EulerDiscreteScheduler(**times, timestep_spacing="leading", steps_offset=1)
+    return diffusers.EulerDiscreteScheduler(**times, timestep_spacing="leading", steps_offset=1)
 
 
 RANDOM_MODELS: dict[str, tuple[Any, Callable[[bool], Parts], Callable[[], Any]]] = {
-    "random-sdxl": (StableDiffusionXLPipeline, xl_parts, _euler),
-    "random-sd3.5-medium": (StableDiffusion3Pipeline, sd3_parts, _flow(shift=3.0)),
-    "random-flux.1": (FluxPipeline, flux_parts, _flow(shift=3.0, use_dynamic_shifting=True)),
+    "random-sdxl": (diffusers.StableDiffusionXLPipeline, xl_parts, _euler),
+    "random-sd3.5-medium": (diffusers.StableDiffusion3Pipeline, sd3_parts, _flow(shift=3.0)),
+    "random-flux.1": (diffusers.FluxPipeline, flux_parts, _flow(shift=3.0, use_dynamic_shifting=True)),
 }
 """Name -> pipeline class, its models (tiny or not), its scheduler."""

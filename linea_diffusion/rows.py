@@ -59,7 +59,7 @@ def count_prompts(prompt: Any, arguments: Mapping[str, Any]) -> int:
 
 
 _TEXTS = ("prompt", "negative_prompt")
-_ROWS = ("image", "control_image", "mask_image", "ip_adapter_image")
+_ROWS = ("image", "control_image", "mask_image")
 
 
 def _repeated(name: str, value: Any, rows: int, images: int) -> Any:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..bench import Bench, Row
     from ..pipeline import LinEASDiffusionPipeline
 
-_RANDOM = "random-"
-
 
 def bench(
     model: Annotated[
@@ -50,11 +48,10 @@ def bench(
 
     from ..bench import BenchConfig, bench
     from ..storage import make_folder
-    from ..training_config import TrainingConfig
 
     config = BenchConfig(
         what=tuple(what.split(",")), batch_size=batch_size, rounds=rounds, steps=steps, guidance=guidance,
-        height=height, width=width, seed=seed, modules=tuple(modules or [TrainingConfig().target_modules]),
+        height=height, width=width, seed=seed, **({"modules": tuple(modules)} if modules else {}),
     )  # fmt: skip
     pipe = _opened(model, steering, device, dtype)
     make_folder(out)
@@ -72,7 +69,7 @@ def _opened(model: str, steering: list[str], device: str, dtype: str) -> LinEASD
     from ..maps import SteeringMaps
 
     loaded = {source: SteeringMaps.from_pretrained(source) for source in steering}
-    pipe = _random(model, device, dtype) if model.startswith(_RANDOM) else open_pipeline(model, device, dtype)
+    pipe = _random(model, device, dtype) if _is_random(model) else open_pipeline(model, device, dtype)
     for source, maps in loaded.items():
         pipe.load_steering(maps, adapter_name=source)
     return pipe
@@ -115,26 +112,26 @@ def _caption(result: Bench, model: str, dtype: str) -> list[str]:
     config, machine = result.config, result.machine
     weights = ", random weights: speed and memory are a real model's, pictures are not" if _is_random(model) else ""
     facts = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "date")
+    calls = "; ".join(f"{part}: {_listed(arguments)}" for part, arguments in result.calls.items())
     return [
         f"# What steering costs: {model}",
         "",
         f"{machine['date']}, {facts}. {dtype}{weights}.",
         "",
-        f"{config.batch_size} pictures at once, {_job(config)}; maps: {result.maps}; training steers "
-        f"{', '.join(config.modules)}; seed {config.seed}. Every way was run once before, then {config.rounds} rounds of "
-        "all ways in turns: the median time, and the median (25% to 75%) of its ratio to the job's first way in the "
-        "same round. Peak memory is what one run takes beyond what was taken before (on a CPU resident memory of the "
-        "process, on CUDA what tensors take); the weights are not in it.",
+        f"Batches of {config.batch_size}. {calls}. Maps: {result.maps}; training steers {', '.join(config.modules)}. "
+        f"Seed {config.seed}. Each way ran once before, then {config.rounds} rounds of all ways in turns: the median "
+        "time, and the median (25% to 75%) of its ratio to the job's first way in the same round. Peak memory is what "
+        "one run takes beyond what was taken before, the weights not counted (on a CPU resident memory of the process, "
+        "on CUDA what tensors take).",
     ]
 
 
-def _job(config: Any) -> str:
-    given = [f"{value:g} {name.replace('_', ' ')}" for name, value in {**config.schedule, **config.sizes}.items()]
-    return ", ".join(given) or "steps, guidance and size as by default (training's own steps for training)"
+def _listed(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in arguments.items()) or "the pipeline's defaults"
 
 
 def _is_random(model: str) -> bool:
-    return model.startswith(_RANDOM)
+    return model.startswith("random-")
 
 
 def _line(row: Row) -> str:

@@ -34,7 +34,7 @@ def concepts(
 
 
 def modules(
-    model: Annotated[str, typer.Argument(help="shapeland-unet, a diffusers folder, or a Hub id.")],
+    model: Annotated[str, typer.Argument(help="shapeland-unet or shapeland-dit, a diffusers folder, or a Hub id.")],
     modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
 ) -> None:
     """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have."""

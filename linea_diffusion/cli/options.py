@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..pipeline import LinEASDiffusionPipeline
     from ..training_config import TrainingConfig
 
-Model = Annotated[str, typer.Option(help="shapeland-unet (embedded), a diffusers folder, or a Hub id.")]
+Model = Annotated[
+    str, typer.Option(help="shapeland-unet or shapeland-dit (embedded), a diffusers folder, or a Hub id.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.")]
 Seed = Annotated[int, typer.Option(help="Seeds all noise.")]
