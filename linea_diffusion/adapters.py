@@ -54,11 +54,11 @@ class Adapters(dict[str, SteeringMaps]):
             if self.chosen is not None:
                 self.chosen.pop(name, None)
             return
-        self.clear()
-        self.chosen, self.enabled = None, True
         if self.fusion is not None:
             self.fusion.undo()
             self.fusion = None
+        self.clear()
+        self.chosen, self.enabled = None, True
 
     def strengths(self, given: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
         """The strength of every loaded adapter for a call, () or (n,) each.

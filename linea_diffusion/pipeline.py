@@ -208,6 +208,7 @@ class LinEASDiffusionPipeline:
 
         Unless all maps are on single layers (such as the norms), the pipeline is run once to see which layers make the
         activations. What no layer makes alone stays a hook; other pipelines that share the model are steered too.
+        A LoRA has to be loaded before and unloaded after, because it puts other modules into the model.
 
         Args:
             strength: as for a call, one number for each adapter.

@@ -15,7 +15,6 @@ import torch
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps, fusing
 
 from .citizen import FOLD, change, check, fresh, maps_for, render, traces
-from .conftest import seeded
 from .zoo.cases import CASES
 from .zoo.checks import Subject
 
@@ -113,24 +112,36 @@ def _together(jobs) -> None:
 
 def test_threads_that_share_a_transformer_and_end_in_the_order_of_their_beginning():
     subject = Subject(CASES["flux"])
-    first, second = twin(subject.pipe), twin(subject.pipe)
-    begun, ended = threading.Event(), threading.Event()
-    for pipe in (first, second):
+    pipes = [twin(subject.pipe), twin(subject.pipe)]
+    for pipe in pipes:
         pipe.load_steering(subject.maps)
-    call = {"strength": [0.9, 0.3], "generator": seeded(), **subject.case.arguments}
+    before, made = traces(subject.pipe), [None, None]
+    within, begun, ended = (threading.Event() for _ in range(3))
 
-    def wait_for(event):
-        return lambda *_: event.wait(30) and {}
+    def picture(number: int, on_step=None):
+        call = {"strength": [0.9, 0.3][number:], "steering_guidance": "cond", **subject.case.arguments}
+        return render(pipes[number], callback_on_step_end=on_step, **call)
 
-    def one() -> None:
-        first("a red heart", callback_on_step_end=wait_for(begun), **call)
+    def signal(event, awaited):
+        def on_step(*_):
+            event.set()
+            assert awaited.wait(60)
+            return {}
+
+        return on_step
+
+    def first() -> None:
+        made[0] = picture(0, signal(within, begun))
         ended.set()
 
-    def two() -> None:
-        wait = wait_for(ended)
-        second("a red heart", callback_on_step_end=lambda *_: begun.set() or wait(), **call)
+    def second() -> None:
+        assert within.wait(60)
+        made[1] = picture(1, signal(begun, ended))
 
-    _together([one, two])
+    alone = [picture(0), picture(1)]
+    _together([first, second])
+    assert max(map(change, made, alone)) < 1e-5
+    assert traces(subject.pipe) == before
 
 
 def test_two_wrappers_of_one_pipeline_have_maps_of_their_own(own, maps):

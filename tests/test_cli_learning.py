@@ -150,7 +150,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
         assert linea("grid", "a red heart", "--steering", tmp_path / "neon", *grid)[0] == 0
         grids.append((tmp_path / "grid" / "grid.png").read_bytes())
     assert (grids[0] == grids[1]) == (curve["values"][1] == 0.5)
-    random_maps.save_pretrained(tmp_path / "unnamed")
+    SteeringMaps.of(dict(random_maps.named_maps())).save_pretrained(tmp_path / "unnamed")
     code, _, err = linea("calibrate", tmp_path / "unnamed")
     assert code == 2
     assert "give it with --concept" in err

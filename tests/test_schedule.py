@@ -218,7 +218,7 @@ def test_begin_index_by_position_and_by_name():
 
 
 def test_a_pipeline_without_scheduler_stays_at_the_beginning():
-    with follow_schedule(SimpleNamespace()) as progress:
+    with follow_schedule(SimpleNamespace(components={})) as progress:
         assert progress.fraction == 0
 
 
