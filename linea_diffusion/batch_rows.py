@@ -193,6 +193,11 @@ def follow_rows(pipe: Any, rows: BatchRows) -> Iterator[None]:
                 hook = _text_hook(rows, component)
                 stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
             elif isinstance(model, nn.Module):
+                if rows.only_conditional and getattr(model, "_compiled_call_impl", None) is not None:
+                    raise LineaError(
+                        f"got steering_guidance='cond' and a {component!r} that was compiled in place, where its rows "
+                        f"cannot be told apart: expected pipe.{component} = torch.compile(pipe.{component})"
+                    )
                 context = stack.enter_context(_named_context(model))
                 stack.enter_context(model.register_forward_pre_hook(_model_hook(rows, context), with_kwargs=True))
         yield

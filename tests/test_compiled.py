@@ -96,6 +96,21 @@ def test_rows_and_parts_of_the_schedule(random_maps):
     np.testing.assert_allclose(_array(pipe, **part), _array(eager, **part), atol=1e-3)
 
 
+def test_only_conditional_rows_of_compiled_models(random_maps):
+    """A model that is compiled in place hides its inputs: an error, where both halves would have been steered."""
+    eager, pipe = _fresh(), _fresh()
+    for one in (eager, pipe):
+        one.load_steering(random_maps)
+    call = {"strength": 0.7, "guidance_scale": 3.0, "steering_guidance": "cond"}
+    plain = pipe.unet
+    pipe.unet = torch.compile(plain, backend="eager")
+    np.testing.assert_allclose(_array(pipe, **call), _array(eager, **call), atol=1e-3)
+    pipe.unet = plain
+    pipe.unet.compile(backend="eager")
+    with pytest.raises(LineaError, match=r"pipe\.unet = torch\.compile"):
+        _array(pipe, **call)
+
+
 def test_fused_steering_compiles_as_the_base_model(random_maps):
     eager, pipe, backend = _fresh(), _fresh(), Backend()
     for one in (eager, pipe):
