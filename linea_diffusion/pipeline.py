@@ -301,7 +301,7 @@ class LinEASDiffusionPipeline:
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=(steering_start, steering_end), prompts=count_prompts(prompt, kwargs),
-                num_images_per_prompt=kwargs.get("num_images_per_prompt") or 1,
+                num_images_per_prompt=kwargs.get("num_images_per_prompt") or 1, in_norms=True,
             ) as sites,
             look_out(self.base) as outlook,
         ):  # fmt: skip

@@ -12,7 +12,9 @@ from torch import nn
 
 from .activations import Edit, edit_activations
 from .batch_rows import BatchRows, SteeringGuidance, follow_rows
+from .compiled import is_compiled
 from .errors import LineaError
+from .folded_norms import folded, is_foldable
 from .modules import is_denoiser
 from .schedule import Progress, follow_schedule
 from .sites import Composition, Part, Site, TrainedSite
@@ -39,6 +41,7 @@ def steer(
     guidance: SteeringGuidance = "both",
     window: Window = WHOLE,
     progress: Progress | None = None,
+    in_norms: bool = False,
 ) -> Iterator[list[Site]]:
     """Within the context every call of `pipe` is steered.
 
@@ -55,6 +58,8 @@ def steer(
         window: the part [start, end) of the denoising schedule in which denoisers are steered. Text encoders run before
             the first step and are steered if start is 0.
         progress: where in the schedule the calls are, if somebody follows it already.
+        in_norms: let plain norms steer their own outputs where that is exact and costs nothing. It comes before all
+            hooks, so that contexts within this one must not steer the same norms.
 
     Yields:
         The sites that are steered.
@@ -77,7 +82,7 @@ def steer(
         if not any(isinstance(site, TrainedSite) for site in sites):
             if progress is not None:
                 stack.enter_context(progress.told(lambda: _prepare(sites)))
-            edits = _of_this_thread(sites, stack)
+            edits = _of_this_thread(pipe, sites, stack, in_norms)
         stack.enter_context(edit_activations({site.name: site.module for site in sites}, edits))
         yield sites
 
@@ -131,17 +136,26 @@ def _prepare(sites: Sequence[Site]) -> None:
             site.prepare()
 
 
-def _of_this_thread(sites: Sequence[Site], stack: ExitStack) -> dict[str, Edit]:
+def _of_this_thread(pipe: Any, sites: Sequence[Site], stack: ExitStack, in_norms: bool) -> dict[str, Edit]:
     """The sites' edits for the thread that is in the context; other threads see their activations unchanged.
 
     Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
-    autograd's own.
+    autograd's own. Norms that steer themselves need no edit.
     """
     owner = object()
     _ACTIVE.set((*_ACTIVE.get(), owner))
     stack.callback(lambda: _ACTIVE.set(tuple(one for one in _ACTIVE.get() if one is not owner)))
 
-    def edit_of(site: Site) -> Edit:
-        return lambda z: site.edit(z) if owner in _ACTIVE.get() else z
+    def is_mine() -> bool:
+        return owner in _ACTIVE.get()
 
-    return {site.name: edit_of(site) for site in sites}
+    def edit_of(site: Site) -> Edit:
+        return lambda z: site.edit(z) if is_mine() else z
+
+    compiled = {name: is_compiled(pipe.components[name]) for name in {site.component for site in sites}}
+    edits: dict[str, Edit] = {}
+    for site in sites:
+        able = in_norms and not compiled[site.component] and is_foldable(site)
+        if not (able and stack.enter_context(folded(site, is_mine))):
+            edits[site.name] = edit_of(site)
+    return edits

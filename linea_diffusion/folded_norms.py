@@ -1,0 +1,95 @@
+"""Norms that steer for nothing: within a call, their own weight and bias carry the map.
+
+A normalisation ends with weight * z + bias, so that a map of its output, factor * z + shift, is a normalisation with
+the weight factor * weight and the bias factor * bias + shift. Nothing of the model is changed: the module gets another
+``forward`` for the length of a context, which is the module's own one for every other thread. It serves one strength
+for the whole batch, in float32, where both ways agree to rounding; everything else stays with hooks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import group_norm, layer_norm
+
+from .sites import Site
+
+_LOCK = threading.Lock()
+_NORMS: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
+    nn.LayerNorm: lambda norm, z, weight, bias: layer_norm(z, norm.normalized_shape, weight, bias, norm.eps),
+    nn.GroupNorm: lambda norm, z, weight, bias: group_norm(z, norm.num_groups, weight, bias, norm.eps),
+}
+
+
+def is_foldable(site: Site) -> bool:
+    """Whether a site's map can be the norm's own numbers: a plain norm, and the same strength for all rows."""
+    norm = site.module
+    managed = any(name in vars(norm) for name in ("forward", "_hf_hook", "_diffusers_hook"))
+    alike = len(site.factor) == 1 and not site.rows.only_conditional
+    return type(norm) in _NORMS and not managed and alike and _features(norm) == site.features
+
+
+def _features(norm: nn.Module) -> Any:
+    return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.normalized_shape[-1]
+
+
+@contextmanager
+def folded(site: Site, is_mine: Callable[[], bool]) -> Iterator[bool]:
+    """Within the context a site's norm steers its own output.
+
+    Args:
+        site: for which `is_foldable`.
+        is_mine: whether the thread that asks is the one whose calls are steered.
+
+    Yields:
+        Whether it does; False if another thread has just taken the norm for itself, and nothing is done.
+    """
+    norm = site.module
+    with _LOCK:
+        free = "forward" not in vars(norm)
+        if free:
+            norm.forward = _FoldedForward(site, is_mine)
+    try:
+        yield free
+    finally:
+        if free:
+            del norm.forward
+
+
+class _FoldedForward:
+    """A norm's forward with the map in its numbers, which are worked out again whenever one of them is another."""
+
+    def __init__(self, site: Site, is_mine: Callable[[], bool]) -> None:
+        self.site, self.norm, self.is_mine = site, site.module, is_mine
+        self._plain, self._apply = site.module.forward, _NORMS[type(site.module)]
+        self._parts: tuple[Any, ...] = ()
+        self._weight = self._bias = torch.empty(0)
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        if not self.is_mine():
+            return self._plain(z)
+        if self.site.trail is not None or not self._is_float32(z):
+            return self.site.edit(self._plain(z))
+        self.site.acted = True
+        parts = (self.site.factor, self.norm.weight, self.norm.bias)
+        if not self._parts or any(a is not b for a, b in zip(self._parts, parts, strict=True)):
+            self._fold(z.device)
+            self._parts = parts
+        return self._apply(self.norm, z, self._weight, self._bias)
+
+    def _is_float32(self, z: torch.Tensor) -> bool:
+        weight = self.norm.weight
+        return z.dtype == torch.float32 and (weight is None or weight.dtype == torch.float32)
+
+    def _fold(self, device: torch.device) -> None:
+        factor, shift = self.site.factor[0].to(device), self.site.shift[0].to(device)
+        weight, bias = self.norm.weight, self.norm.bias
+        # a norm over several axes repeats the map along the others, as the hook's broadcast does
+        shape = self.norm.normalized_shape if isinstance(self.norm, nn.LayerNorm) else factor.shape
+        self._weight = (factor if weight is None else factor * weight).expand(shape)
+        self._bias = (shift if bias is None else factor * bias + shift).expand(shape)
