@@ -33,8 +33,8 @@ def refuse_stale_code(pipe: Any, sites: Sequence[Site]) -> None:
     if "torch._dynamo" not in sys.modules:
         return
     for component in {site.component for site in sites}:
-        model = pipe.components[component]
-        if is_compiled(model) and not any(site.acted for site in sites if site.component == component):
+        acted = any(site.acted for site in sites if site.component == component)
+        if not acted and is_compiled(pipe.components[component]):
             raise LineaError(
                 f"got a compiled {component!r} whose code was made before steering was there, so that nothing was "
                 "steered: expected the pipeline to be wrapped in LinEASDiffusionPipeline before its first compiled "
@@ -45,6 +45,6 @@ def refuse_stale_code(pipe: Any, sites: Sequence[Site]) -> None:
 def is_compiled(model: nn.Module) -> bool:
     """Whether torch.compile made a model, or some module within it, faster."""
     return any(
-        type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+        vars(module).get("_compiled_call_impl") is not None or type(module).__name__ == "OptimizedModule"
         for module in model.modules()
     )

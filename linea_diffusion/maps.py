@@ -13,7 +13,7 @@ from torch import nn
 from .activations import join_address, split_address
 from .affine import AffineMap, affine_map
 from .errors import LineaError
-from .modules import nearest_name, steerable_modules
+from .modules import module_at, nearest_name, steerable_modules
 from .steering import steer
 from .storage import push_maps, read_maps, write_maps
 from .strengths import Strength, check_strength
@@ -80,8 +80,12 @@ class SteeringMaps:
         Raises:
             LineaError: a module is missing: the maps were made for another model.
         """
+        names, components = [name for name, _ in self.named_maps()], pipe.components
+        places = ((name, module_at(components, split_address(name)[0])) for name in names)
+        found = {name: module for name, module in places if module is not None}
+        if len(found) == len(names):
+            return found
         present = dict(steerable_modules(pipe))
-        names = [name for name, _ in self.named_maps()]
         for name in names:
             if split_address(name)[0] not in present:
                 raise LineaError(

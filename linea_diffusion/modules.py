@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -45,6 +45,18 @@ def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
         if isinstance(model, nn.Module) and (is_text_encoder(component) or is_denoiser(component)):
             for name, module in named_modules(model, component):
                 yield canonical_name(name), module
+
+
+def module_at(components: Mapping[str, Any], name: str) -> nn.Module | None:
+    """The module with a canonical name, if the model itself calls it so: much quicker than going through all."""
+    component, _, path = name.partition(".")
+    model = components.get(component)
+    if not isinstance(model, nn.Module) or not (is_text_encoder(component) or is_denoiser(component)):
+        return None
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return None
 
 
 def named_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
