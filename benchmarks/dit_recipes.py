@@ -12,6 +12,7 @@ import argparse
 import ast
 import time
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def read_recipe(text: str, seed: int) -> TrainingConfig:
 
 def _line(recipe: str, style: str, rows: list[DialRow], seconds: float) -> str:
     amounts = " ".join(f"{row.amount:.2f}" for row in rows)
-    steps = [after.amount - before.amount for before, after in zip(rows[:-1], rows[1:], strict=True)]
+    steps = [after.amount - before.amount for before, after in pairwise(rows)]
     largest = max(steps) / max(rows[-1].amount - rows[0].amount, 1e-9)
     objects = f"{rows[2].object_accuracy:.2f} {rows[-1].object_accuracy:.2f}"
     colors = f"{rows[2].color_accuracy:.2f} {rows[-1].color_accuracy:.2f}"

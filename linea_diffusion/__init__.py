@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .maps import SteeringMaps
     from .modules import find_modules
     from .pipeline import LinEASDiffusionPipeline
+    from .recipes import recipe_for
     from .scoring import ClipScorer
     from .training import train_steering_maps
     from .training_config import TrainingConfig
@@ -46,6 +47,7 @@ _HOMES = {
     "find_modules": "modules",
     "list_concepts": "concepts",
     "load_concept": "concepts",
+    "recipe_for": "recipes",
     "record_activations": "activations",
     "steering_loss": "losses",
     "train_steering_maps": "training",
@@ -72,6 +74,7 @@ __all__ = [
     "list_concepts",
     "load_concept",
     "mean_shift",
+    "recipe_for",
     "record_activations",
     "steering_loss",
     "train_steering_maps",

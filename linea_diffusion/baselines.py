@@ -17,6 +17,7 @@ from .concepts import Concept
 from .iteration import Batches, batches_of, facts_of
 from .losses import match_quantiles
 from .maps import SteeringMaps
+from .recipes import recipe_for
 from .steering import steer
 from .training_config import TrainingConfig
 from .trajectory import Places
@@ -58,7 +59,7 @@ def linear_act(
             once, from unsteered activations.
     """
     if sequential:
-        return _fitted_in_turn(pipe, concept, config or TrainingConfig())
+        return _fitted_in_turn(pipe, concept, config or recipe_for(pipe))
     return _fitted(pipe, concept, config, fit_quantiles, "Lin-AcT, at once")
 
 
@@ -92,7 +93,7 @@ def _affine(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> tuple[torch.Te
 
 
 def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit, method: str) -> SteeringMaps:
-    config = config or TrainingConfig()
+    config = config or recipe_for(pipe)
     with batches_of(pipe, config) as batches:
         source, target = batches.samples(concept.source), batches.samples(concept.target)
         maps = batches.fresh_maps(target)

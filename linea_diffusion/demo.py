@@ -8,11 +8,11 @@ from .concepts import list_concepts, load_concept
 from .errors import LineaError
 from .grids import StyleGrid
 from .pipeline import LinEASDiffusionPipeline
+from .recipes import recipe_for
 from .scoring import ClipScorer
 from .shapeland.truth import held_out_prompts
 from .storage import make_folder
 from .training import train_steering_maps
-from .training_config import TrainingConfig
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -31,7 +31,7 @@ def run_demo(style: str, out: Path, *, seed: int = 0, rows: int = 6, model: str 
         )
     make_folder(out)
     pipe = LinEASDiffusionPipeline.from_pretrained(model)
-    maps = train_steering_maps(pipe, concept, TrainingConfig(seed=seed))
+    maps = train_steering_maps(pipe, concept, recipe_for(pipe, seed=seed))
     maps.save_pretrained(out / "maps")
     pipe.load_steering(maps, adapter_name=concept.name)
     grid = StyleGrid.render(pipe, held_out_prompts(rows), STRENGTHS, seeds=seed, style=concept.name)

@@ -28,13 +28,13 @@ _NORMS: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
 
 def is_foldable(site: Site) -> bool:
     """Whether a site's map can be the norm's own numbers: a plain norm, and the same strength for all rows."""
-    norm = site.module
+    norm: Any = site.module
     managed = any(name in vars(norm) for name in ("forward", "_hf_hook", "_diffusers_hook"))
     alike = len(site.factor) == 1 and not site.rows.only_conditional
     return type(norm) in _NORMS and not managed and alike and _features(norm) == site.features
 
 
-def _features(norm: nn.Module) -> Any:
+def _features(norm: Any) -> int:
     return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.normalized_shape[-1]
 
 
@@ -65,7 +65,8 @@ class _FoldedForward:
     """A norm's forward with the map in its numbers, which are worked out again whenever one of them is another."""
 
     def __init__(self, site: Site, is_mine: Callable[[], bool]) -> None:
-        self.site, self.norm, self.is_mine = site, site.module, is_mine
+        self.site, self.is_mine = site, is_mine
+        self.norm: Any = site.module
         self._plain, self._apply = site.module.forward, _NORMS[type(site.module)]
         self._parts: tuple[Any, ...] = ()
         self._weight = self._bias = torch.empty(0)

@@ -12,6 +12,7 @@ from .concepts import Concept
 from .errors import LineaError
 from .maps import SteeringMaps
 from .modules import nearest_name
+from .recipes import recipe_for
 from .training import train_steering_maps
 from .training_config import TrainingConfig
 
@@ -50,4 +51,4 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
         raise LineaError(
             f"got method {method!r}: expected one of {', '.join(known)}; nearest: {nearest_name(method, known)}"
         )
-    return METHODS[method](pipe, concept, config or TrainingConfig())
+    return METHODS[method](pipe, concept, config or recipe_for(pipe))

@@ -18,6 +18,7 @@ from .losses import interpolate_laws
 from .maps import SteeringMaps
 from .optimization import MapOptimizer
 from .processes import is_main_process, wait_for_all
+from .recipes import recipe_for
 from .steering import steer
 from .training_config import TrainingConfig
 from .trajectory import Places
@@ -42,7 +43,7 @@ def train_steering_maps(
     Args:
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
         concept: source and target prompts.
-        config: see `TrainingConfig`.
+        config: see `TrainingConfig`; `recipe_for` the pipeline when left out.
         checkpoint: folder for the state of an unfinished training. If it holds one with the same settings, training
             goes on there and ends with the maps of an uninterrupted one, bit for bit; it is removed at the end.
         checkpoint_every: iterations between states.
@@ -56,7 +57,7 @@ def train_steering_maps(
             and carries the last good maps.
         LineaError: no module matches, the settings do not fit, or a state of another training.
     """
-    config = config or TrainingConfig()
+    config = config or recipe_for(pipe)
     if type(checkpoint_every) is not int or checkpoint_every < 1:
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
     with batches_of(pipe, config) as batches:

@@ -33,9 +33,9 @@ def loaded_pipe():
 def pipe(loaded_pipe):
     """The embedded pipeline without steering; every hook must be gone when the test ends."""
     before = count_hooks(loaded_pipe)
-    loaded_pipe.steering.clear()
+    loaded_pipe.unload_steering()
     yield loaded_pipe
-    loaded_pipe.steering.clear()
+    loaded_pipe.unload_steering()
     assert count_hooks(loaded_pipe) == before
 
 

@@ -50,9 +50,9 @@ def evaluate(
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts import load_concept
     from ..evaluation import evaluate, markdown, write_records
+    from ..recipes import recipe_for
     from ..scoring import ClipScorer
     from ..storage import make_folder
-    from ..training_config import TrainingConfig
 
     concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
     _refuse_removal(concepts, methods, prompts)
@@ -62,7 +62,7 @@ def evaluate(
         raise LineaError(f"got methods {methods!r}, of which two have the same name: expected different folder names")
     make_folder(out)
     scorer, pipe = ClipScorer(clip, clip_weights, device=device), open_pipeline(model, device, dtype)
-    config, records = TrainingConfig(seed=seed), []
+    config, records = recipe_for(pipe, seed=seed), []
     for concept in concepts:
         fitted = {
             name: _maps(method, pipe, concept, config, out / "maps" / concept.name) for name, method in named.items()

@@ -40,10 +40,10 @@ def modules(
     """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have."""
     from ..calling import measure_activations
     from ..modules import find_modules
-    from ..training import TrainingConfig
+    from ..recipes import recipe_for
 
     pipe = open_pipeline(model, "cpu", "float32")
-    found = find_modules(pipe, modules or TrainingConfig().target_modules)
+    found = find_modules(pipe, modules or recipe_for(pipe).target_modules)
     shapes = measure_activations(pipe, found)
     typer.echo(f"{'activation':<72} {'class':<24} {'shape':<20} {'numbers':>8}")
     for name, module in found.items():

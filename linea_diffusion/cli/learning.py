@@ -20,7 +20,7 @@ from .options import (
     call_arguments,
     open_concept,
     open_pipeline,
-    training_config,
+    training_settings,
 )
 from .pictures import print_scores
 
@@ -75,12 +75,13 @@ def train(
     """Learn the steering maps of a concept from source and target prompts."""
     from ..errors import TrainingDivergedError
     from ..processes import is_main_process
+    from ..recipes import recipe_for
     from ..storage import make_folder
     from ..training import train_steering_maps
 
     learned = open_concept(concept, source, target)
     make_folder(out)
-    config = training_config(
+    given = training_settings(
         settings or [],
         iterations=iterations,
         lr=lr,
@@ -93,6 +94,7 @@ def train(
         seed=seed,
     )
     pipe = open_pipeline(model, device, dtype)
+    config = recipe_for(pipe, **given)
     try:
         maps = train_steering_maps(
             pipe, learned, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every

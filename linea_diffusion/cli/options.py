@@ -15,7 +15,6 @@ from ..errors import LineaError
 if TYPE_CHECKING:
     from ..concepts import Concept
     from ..pipeline import LinEASDiffusionPipeline
-    from ..training_config import TrainingConfig
 
 Model = Annotated[
     str, typer.Option(help="shapeland-unet or shapeland-dit (embedded), a diffusers folder, or a Hub id.")
@@ -90,8 +89,8 @@ def call_arguments(steps: int | None, guidance: float | None) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def training_config(settings: list[str], **given: Any) -> TrainingConfig:
-    """The settings of training: those given by options of their own, and those of --set KEY=VALUE."""
+def training_settings(settings: list[str], **given: Any) -> dict[str, Any]:
+    """The checked settings of training: those given by options of their own, and those of --set KEY=VALUE."""
     from ..training_config import TrainingConfig
 
     chosen = {key: value for key, value in given.items() if value is not None}
@@ -101,7 +100,8 @@ def training_config(settings: list[str], **given: Any) -> TrainingConfig:
         if not equals or key not in known:
             raise LineaError(f"got --set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
         chosen[key] = _literal(text)
-    return TrainingConfig(**chosen)
+    TrainingConfig(**chosen)
+    return chosen
 
 
 def _literal(text: str) -> Any:
