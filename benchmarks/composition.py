@@ -9,17 +9,16 @@ import argparse
 import platform
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import torch
+from where import add_model, results_of
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
 from linea_diffusion.calling import render_prompts
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import content_of, held_out_prompts
 
-RESULTS = Path(__file__).parent / "results"
 SEEDS = range(1000, 1064)
 PAIRS = (("neon", "mosaic"), ("watercolor", "pixel art"), ("blueprint", "mosaic"))
 
@@ -92,12 +91,13 @@ def removed(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model(parser)
     parser.add_argument("--maps", default="runs/sparsity/{style}/pruned to 0.1/0")
     parser.add_argument("--removed", nargs="+", default=["neon"], help="styles that are taken out")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    pipe, classifier = LinEASDiffusionPipeline.from_pretrained("shapeland-unet"), load_truth_classifier()
+    pipe, classifier = LinEASDiffusionPipeline.from_pretrained(options.model), load_truth_classifier()
     pipe.set_progress_bar_config(disable=True)
     styles = dict.fromkeys(style for pair in PAIRS for style in pair)
     maps = {style: SteeringMaps.from_pretrained(options.maps.format(style=style)) for style in styles}
@@ -105,12 +105,12 @@ def main() -> None:
     head = [
         "# Composition and removal",
         "",
-        f"{date.today()}, {platform.machine()}, torch {torch.__version__}, `shapeland-unet`; maps of the default "
+        f"{date.today()}, {platform.machine()}, torch {torch.__version__}, `{options.model}`; maps of the default "
         "recipe, training seed 0; 64 held-out prompts, one noise each; truth classifier.",
         "",
     ]
     lines = composed(pipe, classifier, maps, prompts) + removed(pipe, classifier, maps, prompts, options.removed)
-    (RESULTS / "composition.md").write_text("\n".join([*head, *lines]) + "\n")
+    results_of(options.model, "composition.md").write_text("\n".join([*head, *lines]) + "\n")
 
 
 if __name__ == "__main__":

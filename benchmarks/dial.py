@@ -2,7 +2,8 @@
 
     python benchmarks/dial.py --styles neon watercolor blueprint
 
-prints a Markdown table and writes it to ``benchmarks/results/dial.md``. Further options try other recipes.
+prints a Markdown table and writes it to ``benchmarks/results/dial.md`` (``dial_MODEL.md`` for another ``--model``).
+ Further options try other recipes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from where import add_model, results_of
 
-from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion import (
+    LinEASDiffusionPipeline,
+    SteeringMaps,
+    TrainingConfig,
+    load_concept,
+    recipe_for,
+    train_steering_maps,
+)
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import DialRow, measure_dial
 
@@ -42,7 +51,7 @@ def main() -> None:
         "strengths": tuple(options.strengths) if options.strengths else None,
         "target_modules": tuple(options.modules) if options.modules else None,
     }
-    config = TrainingConfig(seed=options.seed, **{key: value for key, value in given.items() if value is not None})
+    config = recipe_for(pipe, seed=options.seed, **{key: value for key, value in given.items() if value is not None})
     lines = [
         "| style | strength | P(style) | amount | object right | colour right |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -66,9 +75,10 @@ def main() -> None:
         f"Recipe: `{config}`.",
         "",
     ]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text("\n".join([*head, *lines, "", *verdicts]) + "\n")
-    print(options.out)
+    out = options.out or results_of(options.model, "dial.md")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join([*head, *lines, "", *verdicts]) + "\n")
+    print(out)
 
 
 def _maps(pipe: Any, style: str, config: TrainingConfig, pattern: str | None) -> SteeringMaps:
@@ -109,7 +119,7 @@ def _judgement(rows: list[DialRow]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--styles", nargs="+", default=["neon", "watercolor", "blueprint"])
-    parser.add_argument("--model", default="shapeland-unet")
+    add_model(parser)
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--modules", nargs="+")
     parser.add_argument("--iterations", type=int)
@@ -122,7 +132,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--maps", help="folders of maps of this recipe, as runs/{style}; trained when left out")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "dial.md")
+    parser.add_argument("--out", type=Path, help="table; beside the others when left out")
     return parser.parse_args()
 
 

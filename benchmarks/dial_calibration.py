@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import platform
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import torch
+from where import add_model, results_of
 
 from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps, calibrate, load_concept
 from linea_diffusion.calibration import clip_measure
@@ -21,24 +21,24 @@ from linea_diffusion.figures import bootstrap_interval, gap_deviation, spearman,
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
 STRENGTHS = tuple(round(0.125 * k, 3) for k in range(9))
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--styles", nargs="+", default=["neon", "watercolor", "blueprint", "mosaic", "pixel art"])
+    add_model(parser)
     parser.add_argument("--maps", default="runs/sparsity/{style}/pruned to 0.1/0")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--measure", choices=["clip", "truth"], default="clip")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    pipe, scorer = LinEASDiffusionPipeline.from_pretrained("shapeland-unet"), ClipScorer()
+    pipe, scorer = LinEASDiffusionPipeline.from_pretrained(options.model), ClipScorer()
     pipe.set_progress_bar_config(disable=True)
     lines = [
         f"# The dial before and after calibration, fitted by {options.measure}",
         "",
-        f"{date.today()}, {platform.machine()}, torch {torch.__version__}, `shapeland-unet`; maps of the default "
+        f"{date.today()}, {platform.machine()}, torch {torch.__version__}, `{options.model}`; maps of the default "
         "recipe, training seed 0; curve fitted on the 32 source prompts (seed 500), judged on "
         f"{options.prompts} held-out prompts (seed 1000) at {len(STRENGTHS)} strengths. "
         "Amount: truth classifier. Spearman: mean over prompts of the rank "
@@ -62,7 +62,7 @@ def main() -> None:
         for dial in ("as trained", "calibrated"):
             lines.append(_row(pipe, scorer, judge, texts, dial, options.prompts))
             print(lines[-1], flush=True)
-    (RESULTS / f"calibration_{options.measure}.md").write_text("\n".join(lines) + "\n")
+    results_of(options.model, f"calibration_{options.measure}.md").write_text("\n".join(lines) + "\n")
 
 
 def _row(pipe, scorer: ClipScorer, judge, texts: StyleTexts, dial: str, count: int) -> str:  # type: ignore[no-untyped-def]
