@@ -3,7 +3,7 @@
     python benchmarks/dial.py --styles neon watercolor blueprint
 
 prints a Markdown table and writes it to ``benchmarks/results/dial.md`` (``dial_MODEL.md`` for another ``--model``).
- Further options try other recipes.
+Further options try other recipes.
 """
 
 from __future__ import annotations
