@@ -61,7 +61,7 @@ def calls_of(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> dict[str, di
 
 
 def generation_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
-    """A batch from the base pipeline, steered by hooks, and steered by fused weights."""
+    """A batch from the base pipeline, steered, and steered by fused weights."""
     prompts, given = config.prompts, calls_of(pipe, config)["pictures"]
 
     def job(run: Callable[..., Any]) -> Job:
@@ -79,7 +79,7 @@ def generation_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[
     binned = any(affine.bins > 1 for maps in pipe.steering.values() for _, affine in maps.named_maps())
     return [
         Way("generation", "unsteered", lambda: nullcontext(job(pipe.base))),
-        Way("generation", "steered by hooks", lambda: nullcontext(job(pipe))),
+        Way("generation", "steered", lambda: nullcontext(job(pipe))),
         Way("generation", "steered by fused weights", fused, "has a map for each part of the schedule" * binned),
     ]
 

@@ -28,7 +28,7 @@ def test_every_way_of_every_part_is_timed_in_turns_and_its_memory_taken(pipe):
     names = [(row.part, row.name) for row in result.rows]
     assert names == [
         ("generation", "unsteered"),
-        ("generation", "steered by hooks"),
+        ("generation", "steered"),
         ("generation", "steered by fused weights"),
         ("row", "one call with a row of 5 strengths"),
         ("row", "5 calls"),
@@ -88,9 +88,9 @@ def test_pictures_are_steered_where_it_is_said_and_only_there(pipe):
         again = pictures(plain)
     assert images["unsteered"].shape[0] == 2
     assert np.array_equal(images["unsteered"], again)
-    difference = np.abs(images["steered by hooks"] - images["unsteered"]).mean()
+    difference = np.abs(images["steered"] - images["unsteered"]).mean()
     assert difference > 0.3
-    assert np.abs(images["steered by hooks"] - images["steered by fused weights"]).mean() < difference / 10
+    assert np.abs(images["steered"] - images["steered by fused weights"]).mean() < difference / 10
 
 
 def test_fused_weights_are_folded_while_the_job_is_ready_and_back_afterwards(pipe):
