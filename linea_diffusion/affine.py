@@ -132,7 +132,8 @@ def transform(z: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor, *, axi
     shape = [len(shift), *(1,) * (z.ndim - 1)]
     shape[axis] = shift.shape[1]
     if z.dtype == torch.float32 or torch.is_grad_enabled():
-        return torch.addcmul(shift.reshape(shape), z.float(), factor.reshape(shape)).to(z.dtype)
+        # the product of float32 and half precision is float32, and what autograd keeps of z stays half precision
+        return torch.addcmul(shift.reshape(shape), z, factor.reshape(shape)).to(z.dtype)
     # one kernel that reads and writes half precision, and computes in float32 in between
     return torch.addcmul(shift.reshape(shape), z, factor.reshape(shape), out=torch.empty_like(z))
 

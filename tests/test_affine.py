@@ -211,3 +211,23 @@ def test_strengths_and_bins_go_together():
     assert affine.at(strengths)[0].shape == (3, 5)
     assert affine.at(0.5)[1].shape == (1, 5)
     assert (affine.features, affine.bins) == (5, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once(dtype):
+    rng = torch.Generator().manual_seed(0)
+    z, pull = (torch.randn(3, 5, 4, generator=rng).to(dtype) for _ in range(2))
+    numbers = [torch.randn(1, 4, generator=rng) for _ in range(2)]
+    wide = [z.float(), *numbers]
+    expected = (wide[0] * wide[1] + wide[2]).to(dtype)
+    with torch.no_grad():
+        assert torch.equal(transform(z, *numbers), expected)
+    leaves = [one.clone().requires_grad_() for one in (z, *numbers)]
+    moved = transform(*leaves)
+    assert torch.equal(moved.detach(), expected)
+    moved.backward(pull)
+    gradients = [one.grad for one in leaves]
+    assert [gradient.dtype for gradient in gradients] == [dtype, torch.float32, torch.float32]
+    assert torch.allclose(gradients[1], (pull.float() * wide[0]).sum((0, 1)).reshape(1, -1), atol=1e-5)
+    assert torch.allclose(gradients[2], pull.float().sum((0, 1)).reshape(1, -1), atol=1e-5)
+    assert torch.equal(gradients[0], (pull.float() * wide[1]).to(dtype))
