@@ -36,10 +36,16 @@ def write_clip(folder, *, quick_gelu=False, preprocess=None):
     }  # fmt: skip
     model = open_clip.model.CLIP(**{**config, "text_cfg": dict(config["text_cfg"])})
     folder.mkdir()
-    shutil.copytree(CLIPS["shapeland-clip"], folder, dirs_exist_ok=True, ignore=lambda *_: ["open_clip_model.safetensors"])
+    shutil.copytree(
+        CLIPS["shapeland-clip"], folder, dirs_exist_ok=True, ignore=lambda *_: ["open_clip_model.safetensors"]
+    )
     weights = {key: (2 * value).contiguous() for key, value in model.state_dict().items() if key != "attn_mask"}
     save_file(weights, folder / "open_clip_model.safetensors")
-    preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"} if preprocess is None else preprocess
+    preprocess = (
+        {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+        if preprocess is None
+        else preprocess
+    )
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     return weights
 
@@ -47,7 +53,13 @@ def write_clip(folder, *, quick_gelu=False, preprocess=None):
 def as_transformers(weights, *, quick_gelu):
     """The same CLIP in the classes of transformers."""
     act = "quick_gelu" if quick_gelu else "gelu"
-    sizes = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": act}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_act": act,
+    }
     text = {**sizes, "vocab_size": 666, "max_position_embeddings": 24, "eos_token_id": 2}
     vision = {**sizes, "image_size": 32, "patch_size": 8}
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)).eval()
@@ -138,7 +150,7 @@ def test_a_bare_checkpoint_whose_activation_is_doubtful_is_refused(tmp_path):
         known("RN50", file)
     with pytest.raises(LineaError, match="cannot be loaded here"):
         known("RN50", file, quick_gelu=False)
-    with pytest.raises(LineaError, match="quick_gelu=False for CLIP .* which has quick_gelu=True"):
+    with pytest.raises(LineaError, match=r"quick_gelu=False for CLIP .* which has quick_gelu=True"):
         known("RN50-quickgelu", file, quick_gelu=False)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
-
 from PIL import Image
+from safetensors.torch import save_file
 
 from linea_diffusion import ClipScorer, LineaError
 from linea_diffusion.shapeland.world import Scene, render
