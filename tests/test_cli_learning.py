@@ -11,8 +11,8 @@ import sys
 import time
 
 import pytest
-from PIL import Image
 import torch
+from PIL import Image
 
 from linea_diffusion import SteeringMaps
 
