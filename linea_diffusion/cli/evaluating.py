@@ -10,6 +10,7 @@ import typer
 from ..errors import LineaError
 from .options import (
     Clip,
+    ClipSet,
     ClipWeights,
     Device,
     Dtype,
@@ -19,6 +20,7 @@ from .options import (
     Steps,
     call_arguments,
     open_pipeline,
+    open_scorer,
     parse_strengths,
 )
 
@@ -43,6 +45,7 @@ def evaluate(
     guidance: Guidance = None,
     clip: Clip = "shapeland-clip",
     clip_weights: ClipWeights = None,
+    clip_set: ClipSet = [],  # noqa: B006
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -51,7 +54,6 @@ def evaluate(
     from ..concepts import load_concept
     from ..evaluation import evaluate, markdown, write_records
     from ..recipes import recipe_for
-    from ..scoring import ClipScorer
     from ..storage import make_folder
 
     concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
@@ -61,7 +63,7 @@ def evaluate(
     if len(named) != len(methods.split(",")):
         raise LineaError(f"got methods {methods!r}, of which two have the same name: expected different folder names")
     make_folder(out)
-    scorer, pipe = ClipScorer(clip, clip_weights, device=device), open_pipeline(model, device, dtype)
+    scorer, pipe = open_scorer(clip, clip_weights, device, clip_set), open_pipeline(model, device, dtype)
     config, records = recipe_for(pipe, seed=seed), []
     for concept in concepts:
         fitted = {

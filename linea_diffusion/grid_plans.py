@@ -1,0 +1,90 @@
+"""Plans of grids: which prompt, seed and strengths every picture has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .concepts import StyleTexts
+from .maps import SteeringMaps
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row before it is rendered: one prompt, one noise, and per column the strength of every adapter.
+
+    Attributes:
+        label: beside the row.
+        prompt: what the pictures show.
+        seed: of the noise.
+        strengths: the position of the dial, per column.
+        dials: adapter -> strength, per column.
+        style: what the row steers to.
+        method: how, where rows are methods.
+        asked: per column what the pipeline is given instead of the prompt, or None.
+    """
+
+    label: str
+    prompt: str
+    seed: int
+    strengths: tuple[float, ...]
+    dials: tuple[Mapping[str, float], ...]
+    style: str = ""
+    method: str = ""
+    asked: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid before it is rendered.
+
+    Attributes:
+        rows: equally long.
+        columns: labels.
+        kind: what rows and columns are, such as ``prompts x strengths``.
+        title: above the grid.
+        style: what the grid is about, for titles and tables.
+        maps: adapters that are loaded for the grid and unloaded after it; those of the pipeline act as well.
+        texts: style -> what its pictures are scored against, where the maps say it.
+    """
+
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...]
+    kind: str
+    title: str
+    style: str
+    maps: Mapping[str, SteeringMaps] = field(default_factory=dict)
+    texts: Mapping[str, StyleTexts] = field(default_factory=dict)
+
+
+def make_plan(
+    pipe: Any,
+    rows: Sequence[Row],
+    kind: str,
+    title: str,
+    style: str,
+    *,
+    labels: tuple[str, ...] | None = None,
+    maps: Mapping[str, SteeringMaps] | None = None,
+) -> Plan:
+    """A plan with what the maps know of its styles; columns are labelled by strength unless told otherwise."""
+    known = {**pipe.steering, **(maps or {})}
+    texts: dict[str, StyleTexts] = {}
+    for row in rows:
+        acting = [
+            name for name in dict.fromkeys(n for dial in row.dials for n, v in dial.items() if v) if name in known
+        ]
+        found = next((texts_of(known[name]) for name in [row.style, *acting] if name in known), None)
+        if found is not None:
+            texts.setdefault(row.style, found)
+    columns = labels or tuple(f"{value:.3g}" for value in rows[0].strengths)
+    return Plan(tuple(rows), columns, kind, title, style, maps or {}, texts)
+
+
+def texts_of(maps: SteeringMaps) -> StyleTexts | None:
+    """What pictures of a set of maps are scored against, if the maps say it."""
+    facts = maps.metadata
+    if not {"concept", "text", "neutral"} <= facts.keys():
+        return None
+    return StyleTexts(facts["concept"], facts["text"], facts["neutral"])
