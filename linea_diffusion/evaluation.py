@@ -55,6 +55,9 @@ class Record:
     truth_color: float = float("nan")
 
 
+Pictures = dict[tuple[str, str, str, float], Image.Image]
+"""(style, method, prompt, strength) -> picture."""
+
 FIGURES = tuple(f.name for f in fields(Record) if f.type == "float" and f.name != "strength")
 
 
@@ -69,6 +72,8 @@ def evaluate(
     judge: Judge | None = None,
     seed: int = 1000,
     batch_size: int = 32,
+    pictures: Pictures | None = None,
+    keep: int = 4,
     **arguments: Any,
 ) -> list[Record]:
     """Render held-out prompts by every method at every strength, and score each picture.
@@ -84,6 +89,8 @@ def evaluate(
         judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
         seed: of the noise.
         batch_size: pictures at once.
+        pictures: where the pictures of the first prompts are put, for a report; none are kept when left out.
+        keep: of how many prompts.
         **arguments: of the pipeline's calls.
 
     Raises:
@@ -98,18 +105,24 @@ def evaluate(
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
     seeds = range(seed, seed + len(prompts))
     score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
-    records = []
+    records: list[Record] = []
+
+    def put(method: str, strength: float, images: list[Image.Image]) -> None:
+        records.extend(score.records(method, strength, images))
+        if pictures is not None:
+            shown = zip(prompts[:keep], images[:keep], strict=True)
+            pictures.update({(texts.name, method, prompt, strength): image for prompt, image in shown})
+
     with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
         for method, maps in methods.items():
-            records += score.records(method, 0.0, score.unsteered)
+            put(method, 0.0, score.unsteered)
             for strength in strengths[1:]:
                 if maps is not None:
                     with maps.apply(pipe, strength):
-                        images = render_prompts(pipe.base, prompts, seeds, **given)
-                    records += score.records(method, strength, images)
+                        put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
                 elif strength == 1:
                     asked = [f"{prompt}, {texts.name}" for prompt in prompts]
-                    records += score.records(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
+                    put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
                 bar.update()
     return records
 

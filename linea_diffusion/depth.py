@@ -1,0 +1,55 @@
+"""Where in a model a module stands, read from its name: for pictures of maps along the depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_STAGES = {
+    "down_blocks": (1, "down"),
+    "mid_block": (2, "middle"),
+    "up_blocks": (3, "up"),
+    "transformer_blocks": (1, "blocks"),
+    "single_transformer_blocks": (2, "single blocks"),
+}
+_FIRST, _BETWEEN, _LAST = ("embed",), 5, ("out", "final", "post")
+
+
+def stage_of(name: str) -> str:
+    """The part of a model that an activation belongs to, in a word or two: ``text encoder``, ``down``, ``blocks``...
+
+    Args:
+        name: canonical activation name, such as ``unet.down_blocks.1.attentions.0.norm``.
+    """
+    component, *rest = name.split(".")
+    if "text_encoder" in component or "language" in component:
+        return component.replace("_", " ")
+    return _STAGES[rest[0]][1] if rest and rest[0] in _STAGES else "other"
+
+
+def by_depth(names: Iterable[str]) -> list[str]:
+    """Activation names in the order in which a picture passes them; what a name does not tell stays as given.
+
+    Modules are registered in another order than they run (``mid_block`` comes last). Text encoders come first, then
+    the denoiser's embeddings, its blocks one after the other (in a U-Net each resnet before its attention), its end.
+    """
+    return sorted(names, key=_key)
+
+
+def _key(name: str) -> tuple[bool, str, int, list[tuple[int, int]]]:
+    component, *rest = name.split(".")
+    text = "text_encoder" in component or "language" in component
+    return not text, component, _rank(rest[0] if rest else ""), _position(rest)
+
+
+def _rank(part: str) -> int:
+    if part in _STAGES:
+        return _STAGES[part][0]
+    if any(word in part for word in _FIRST):
+        return 0
+    return 9 if any(word in part for word in _LAST) else _BETWEEN
+
+
+def _position(rest: list[str]) -> list[tuple[int, int]]:
+    """(number, 1 for an attention beside a resnet of the same number) of every numbered list on the way."""
+    pairs = zip(rest, rest[1:], strict=False)
+    return [(int(number), int(part == "attentions")) for part, number in pairs if number.isdecimal()]
