@@ -58,6 +58,8 @@ class Record:
 Pictures = dict[tuple[str, str, str, float], Image.Image]
 """(style, method, prompt, strength) -> picture."""
 
+OnPictures = Callable[[str, float, list[Image.Image]], None]
+
 FIGURES = tuple(f.name for f in fields(Record) if f.type == "float" and f.name != "strength")
 
 
@@ -72,8 +74,7 @@ def evaluate(
     judge: Judge | None = None,
     seed: int = 1000,
     batch_size: int = 32,
-    pictures: Pictures | None = None,
-    keep: int = 4,
+    on_pictures: OnPictures | None = None,
     **arguments: Any,
 ) -> list[Record]:
     """Render held-out prompts by every method at every strength, and score each picture.
@@ -89,8 +90,8 @@ def evaluate(
         judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
         seed: of the noise.
         batch_size: pictures at once.
-        pictures: where the pictures of the first prompts are put, for a report; none are kept when left out.
-        keep: of how many prompts.
+        on_pictures: called with (method, strength, pictures in the order of the prompts) as they are made, such as
+            `keep_first`; without it no picture is kept.
         **arguments: of the pipeline's calls.
 
     Raises:
@@ -109,9 +110,8 @@ def evaluate(
 
     def put(method: str, strength: float, images: list[Image.Image]) -> None:
         records.extend(score.records(method, strength, images))
-        if pictures is not None:
-            shown = zip(prompts[:keep], images[:keep], strict=True)
-            pictures.update({(texts.name, method, prompt, strength): image for prompt, image in shown})
+        if on_pictures is not None:
+            on_pictures(method, strength, images)
 
     with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
         for method, maps in methods.items():
@@ -125,6 +125,21 @@ def evaluate(
                     put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
                 bar.update()
     return records
+
+
+def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPictures:
+    """An `on_pictures` that puts the pictures of the first prompts into `pictures`, for a report.
+
+    Args:
+        pictures: where to.
+        style: the concept's name.
+        prompts: the first of those that are evaluated.
+    """
+
+    def put(method: str, strength: float, images: list[Image.Image]) -> None:
+        pictures.update({(style, method, prompt, strength): image for prompt, image in zip(prompts, images, strict=False)})
+
+    return put
 
 
 class _Scores:
