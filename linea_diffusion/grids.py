@@ -1,56 +1,108 @@
-"""`StyleGrid`: prompts by strengths, rendered from one noise a row, labelled, scored and saved."""
+"""`StyleGrid`: pictures in rows and columns, each row from one noise, labelled, scored and saved."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from PIL import Image, ImageDraw, ImageFont
-from tqdm.auto import tqdm
-
-from .concepts import Concept, StyleTexts
+from .cells import Cell
 from .errors import LineaError
-from .storage import make_folder
+from .grid_plans import (
+    Plan,
+    Source,
+    plan_dials,
+    plan_methods,
+    plan_prompts,
+    plan_seeds,
+    plan_sparsity,
+    plan_styles,
+)
+from .grid_rendering import grid_facts, render_cells
+from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_csv
 
 if TYPE_CHECKING:
-    from .pipeline import LinEASDiffusionPipeline
+    import torch
+
     from .scoring import ClipScorer
-
-SCORES = ("clip_style", "clip_prompt", "style_probability", "similarity_to_unsteered")
-"""Columns of `StyleGrid.save_csv`: raw CLIP cosine to the style text and to the prompt, zero-shot probability of the
-style text against the neutral one, raw CLIP cosine to the same row's picture at strength 0."""
-
-_INK, _MUTED, _PAPER = (28, 30, 36), (110, 114, 124), (255, 255, 255)
-
-
-@dataclass
-class Cell:
-    """One picture of a grid, what it was made from, and its scores (empty until scored)."""
-
-    prompt: str
-    strength: float
-    seed: int
-    image: Image.Image
-    scores: dict[str, float] = field(default_factory=dict)
+    from .concepts import StyleTexts
+    from .pipeline import LinEASDiffusionPipeline
 
 
 class StyleGrid:
-    """Pictures of several prompts (rows) at several strengths (columns).
+    """Pictures in rows and columns.
 
     Attributes:
-        rows: per prompt and seed the cells in the order of the strengths.
-        style: the concept's name, for titles and tables.
+        rows: the cells, row by row.
+        style: what the grid is about, for titles and tables.
+        kind: what rows and columns are, such as ``prompts x strengths``.
+        title: above the grid.
+        row_labels: one per row.
+        column_labels: one per column.
+        facts: what the pictures were made with, as JSON can hold it: ``model``, ``pipeline``, ``device``, ``maps``
+            (adapter -> SHA-256), ``library_versions``, ``arguments``; empty for a grid that was not rendered here.
+        texts: style of a row -> what its pictures are scored against, where the maps say it.
+        embeddings: of the pictures by the scorer, (columns, e) for each row, unit length; empty until scored.
     """
 
-    def __init__(self, rows: Sequence[Sequence[Cell]], *, style: str) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Sequence[Cell]],
+        *,
+        style: str,
+        kind: str = "prompts x strengths",
+        title: str | None = None,
+        row_labels: Sequence[str] | None = None,
+        column_labels: Sequence[str] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        texts: Mapping[str, StyleTexts] | None = None,
+    ) -> None:
         if not rows or not rows[0] or len({len(row) for row in rows}) != 1:
             raise LineaError(f"got grid rows of lengths {[len(row) for row in rows]}: expected equal lengths above 0")
         self.rows = [list(row) for row in rows]
-        self.style = style
+        self.style, self.kind = style, kind
+        self.title = style if title is None else title
+        self.row_labels = [row[0].prompt for row in rows] if row_labels is None else list(row_labels)
+        self.column_labels = (
+            [f"{cell.strength:.3g}" for cell in rows[0]] if column_labels is None else list(column_labels)
+        )
+        if (len(self.row_labels), len(self.column_labels)) != (len(rows), len(rows[0])):
+            raise LineaError(
+                f"got {len(self.row_labels)} row labels and {len(self.column_labels)} column labels: expected "
+                f"{len(rows)} and {len(rows[0])}"
+            )
+        self.facts, self.texts = dict(facts or {}), dict(texts or {})
+        self.embeddings: list[torch.Tensor] = []
+
+    @classmethod
+    def of_plan(
+        cls,
+        pipe: LinEASDiffusionPipeline,
+        plan: Plan,
+        *,
+        batch_size: int | None = None,
+        folder: str | Path | None = None,
+        **arguments: Any,
+    ) -> StyleGrid:
+        """Render any plan; the other ways to render a grid make one and come here.
+
+        Args:
+            pipe: a pipeline; its adapters are afterwards what they were.
+            plan: from one of the functions of `linea_diffusion.grid_plans`, or made by hand.
+            batch_size: pictures at once: as many whole rows as fit, and a longer row in pieces with the same noise. A
+                row at once when left out.
+            folder: where the pictures are written one by one; the grid then reads them when it needs them, and holds
+                none in memory.
+            **arguments: of the pipeline's calls, such as ``num_inference_steps`` and ``guidance_scale``.
+
+        Raises:
+            LineaError: a batch size below 1, or an argument that the grid gives itself.
+        """
+        cells = render_cells(pipe, plan, batch_size=batch_size, folder=Path(folder) if folder else None, **arguments)
+        return cls(
+            cells, style=plan.style, kind=plan.kind, title=plan.title, row_labels=[row.label for row in plan.rows],
+            column_labels=plan.columns, facts=grid_facts(pipe, plan, arguments), texts=plan.texts,
+        )  # fmt: skip
 
     @classmethod
     def render(
@@ -63,7 +115,7 @@ class StyleGrid:
         style: str = "",
         **arguments: Any,
     ) -> StyleGrid:
-        """Render a grid: each row in one batch from one noise.
+        """Prompts (rows) at strengths (columns); all loaded adapters turn together.
 
         Args:
             pipe: a pipeline with steering loaded.
@@ -71,130 +123,124 @@ class StyleGrid:
             strengths: one column each.
             seeds: the first seed (row i takes seed + i), or one seed per prompt.
             style: name for titles and tables.
-            **arguments: of the base pipeline, such as ``num_inference_steps`` and ``guidance_scale``.
+            **arguments: ``batch_size`` and ``folder`` of `of_plan`, and those of the base pipeline.
 
         Raises:
-            LineaError: no prompts, or seeds that do not fit them.
+            LineaError: no prompts, no strengths, or seeds that do not fit the prompts.
         """
-        seeds = [seeds + i for i in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
-        if len(seeds) != len(prompts) or not prompts:
-            raise LineaError(
-                f"got {len(prompts)} prompts and {len(seeds)} seeds: expected at least one, and equally many"
-            )
-        rows = []
-        for prompt, seed in tqdm(list(zip(prompts, seeds, strict=True)), desc="render", unit="row"):
-            generator = torch.Generator().manual_seed(seed)
-            images = pipe(prompt, strength=list(strengths), generator=generator, **arguments).images
-            rows.append([Cell(prompt, float(s), seed, image) for s, image in zip(strengths, images, strict=True)])
-        return cls(rows, style=style)
+        return cls.of_plan(pipe, plan_prompts(pipe, prompts, strengths, seeds=seeds, style=style), **arguments)
+
+    @classmethod
+    def render_seeds(
+        cls,
+        pipe: LinEASDiffusionPipeline,
+        prompt: str,
+        strengths: Sequence[float],
+        *,
+        seeds: Sequence[int],
+        style: str = "",
+        **arguments: Any,
+    ) -> StyleGrid:
+        """One prompt from several noises (rows) at strengths (columns); see `plan_seeds` and `render`."""
+        return cls.of_plan(pipe, plan_seeds(pipe, prompt, strengths, seeds=seeds, style=style), **arguments)
+
+    @classmethod
+    def render_styles(
+        cls,
+        pipe: LinEASDiffusionPipeline,
+        prompt: str,
+        strengths: Sequence[float],
+        *,
+        styles: Mapping[str, Source] | Sequence[str] | None = None,
+        seed: int = 0,
+        **arguments: Any,
+    ) -> StyleGrid:
+        """One prompt in several styles (rows) at strengths (columns); see `plan_styles` and `render`."""
+        return cls.of_plan(pipe, plan_styles(pipe, prompt, strengths, styles=styles, seed=seed), **arguments)
+
+    @classmethod
+    def render_dials(
+        cls,
+        pipe: LinEASDiffusionPipeline,
+        prompt: str,
+        strengths: Sequence[float],
+        *,
+        adapters: tuple[str, str] | None = None,
+        row_strengths: Sequence[float] | None = None,
+        seed: int = 0,
+        **arguments: Any,
+    ) -> StyleGrid:
+        """One prompt with two dials, style A (rows) x style B (columns); see `plan_dials` and `render`."""
+        plan = plan_dials(pipe, prompt, strengths, adapters=adapters, row_strengths=row_strengths, seed=seed)
+        return cls.of_plan(pipe, plan, **arguments)
+
+    @classmethod
+    def render_sparsity(
+        cls,
+        pipe: LinEASDiffusionPipeline,
+        prompt: str,
+        strengths: Sequence[float],
+        *,
+        maps: Mapping[str, Source] | Sequence[Source],
+        style: str = "",
+        seed: int = 0,
+        **arguments: Any,
+    ) -> StyleGrid:
+        """One prompt by maps of several sparsities (rows) at strengths (columns); see `plan_sparsity` and `render`."""
+        return cls.of_plan(pipe, plan_sparsity(pipe, prompt, strengths, maps=maps, style=style, seed=seed), **arguments)
+
+    @classmethod
+    def render_methods(
+        cls,
+        pipe: LinEASDiffusionPipeline,
+        prompt: str,
+        strengths: Sequence[float],
+        *,
+        methods: Mapping[str, Source | None],
+        style: str = "",
+        seed: int = 0,
+        **arguments: Any,
+    ) -> StyleGrid:
+        """One prompt by several methods (rows) at strengths (columns); see `plan_methods` and `render`."""
+        plan = plan_methods(pipe, prompt, strengths, methods=methods, style=style, seed=seed)
+        return cls.of_plan(pipe, plan, **arguments)
 
     @property
     def cells(self) -> list[Cell]:
         """All cells, row by row."""
         return [cell for row in self.rows for cell in row]
 
-    def score(self, scorer: ClipScorer, concept: Concept | StyleTexts) -> StyleGrid:
-        """Fill in the `SCORES` of every cell and return the grid.
+    def score(self, scorer: ClipScorer, concept: Texts | Mapping[str, Texts] | None = None) -> StyleGrid:
+        """Fill in the scores of every cell (`linea_diffusion.scores.SCORES`) and return the grid.
 
-        Similarity is to the row's picture at strength 0, where the row has one; otherwise it is left out.
+        What depends on the picture at strength 0 needs one of the same prompt and seed in the grid; otherwise it is
+        left out.
+
+        Args:
+            scorer: for all figures.
+            concept: what all rows are scored against, or style of a row -> what that row is; what the maps say when
+                left out.
+
+        Raises:
+            LineaError: a row whose style has no texts.
         """
-        cells = self.cells
-        images = [cell.image for cell in cells]
-        columns = {
-            "clip_style": scorer.text_similarity(images, concept.text),
-            "clip_prompt": scorer.text_similarity(images, [cell.prompt for cell in cells]),
-            "style_probability": scorer.style_probability(images, concept.text, concept.neutral),
-        }
-        for name, values in columns.items():
-            for cell, value in zip(cells, values.tolist(), strict=True):
-                cell.scores[name] = value
-        for row in self.rows:
-            unsteered = [cell.image for cell in row if cell.strength == 0]
-            if unsteered:
-                values = scorer.image_similarity([cell.image for cell in row], unsteered[:1] * len(row))
-                for cell, value in zip(row, values.tolist(), strict=True):
-                    cell.scores["similarity_to_unsteered"] = value
+        self.embeddings = score_cells(self.rows, scorer, texts_for(self.rows, concept, self.texts))
+        self.facts["scorer"] = scorer.name
         return self
 
-    def save(self, path: str | Path, *, cell_size: int = 192) -> None:
-        """Save the grid as a picture: strengths above, prompts at the left, the style cosine under each cell."""
-        path = Path(path)
-        make_folder(path.parent)
-        self.image(cell_size=cell_size).save(path)
+    def mean_scores(self) -> list[dict[str, float]]:
+        """Per column the strength and the mean of each score over the rows; NaN where no row has it."""
+        return mean_scores(self.rows)
 
-    def image(self, *, cell_size: int = 192) -> Image.Image:
-        """The grid as one RGB picture; `cell_size` is the side of a cell in pixels."""
-        font, small = ImageFont.load_default(cell_size // 11), ImageFont.load_default(cell_size // 13)
-        gap, left, top = cell_size // 16, cell_size, cell_size // 3
-        caption = cell_size // 8 if self.cells[0].scores else 0
-        step_x, step_y = cell_size + gap, cell_size + caption + gap
-        sheet = Image.new("RGB", (left + step_x * len(self.rows[0]) + gap, top + step_y * len(self.rows) + gap), _PAPER)
-        draw = ImageDraw.Draw(sheet)
-        draw.text((gap, top / 2), self.style, font=font, fill=_INK, anchor="lm")
-        for column, cell in enumerate(self.rows[0]):
-            center = left + column * step_x + cell_size / 2
-            draw.text((center, top / 2), f"strength {cell.strength:.3g}", font=font, fill=_INK, anchor="mm")
-        for number, row in enumerate(self.rows):
-            y = top + number * step_y
-            label = _wrap(draw, row[0].prompt, small, left - 2 * gap)
-            draw.multiline_text((gap, y + cell_size / 2), label, font=small, fill=_INK, anchor="lm")
-            for column, cell in enumerate(row):
-                x = left + column * step_x
-                sheet.paste(_fit(cell.image, cell_size), (x, y))
-                if cell.scores:
-                    text = f"CLIP {cell.scores['clip_style']:.3f}"
-                    draw.text(
-                        (x + cell_size / 2, y + cell_size + caption / 2), text, font=small, fill=_MUTED, anchor="mm"
-                    )
-        return sheet
+    def curve_figures(self, score: str = "clip_style") -> list[dict[str, float]]:
+        """Per row `linea_diffusion.scores.CURVES` of a score over strength: how well the dial turns.
+
+        Raises:
+            LineaError: an unknown score, a grid that was not scored, or fewer than 2 different strengths.
+        """
+        embeddings = self.embeddings or [None] * len(self.rows)
+        return [curve_figures(row, vectors, score) for row, vectors in zip(self.rows, embeddings, strict=True)]
 
     def save_csv(self, path: str | Path) -> None:
-        """Save one line per cell: prompt, style, strength, seed and the `SCORES`."""
-        path = Path(path)
-        make_folder(path.parent)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["prompt", "style", "strength", "seed", *SCORES])
-            for cell in self.cells:
-                values = [f"{cell.scores[name]:.5f}" if name in cell.scores else "" for name in SCORES]
-                writer.writerow([cell.prompt, self.style, f"{cell.strength:g}", cell.seed, *values])
-
-    def mean_scores(self) -> list[dict[str, float]]:
-        """Per strength the strength and the mean of each score over the rows."""
-        return [
-            {
-                "strength": column[0].strength,
-                **{name: _mean(cell.scores.get(name) for cell in column) for name in SCORES},
-            }
-            for column in (list(cells) for cells in zip(*self.rows, strict=True))
-        ]
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else float("nan")
-
-
-def _fit(image: Image.Image, size: int) -> Image.Image:
-    """A picture fitted into a square: small ones are enlarged without smoothing when the factor is whole."""
-    scale = size / max(image.size)
-    shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    whole = scale >= 1 and float(scale).is_integer()
-    resized = image.convert("RGB").resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
-    square = Image.new("RGB", (size, size), _PAPER)
-    square.paste(resized, ((size - shape[0]) // 2, (size - shape[1]) // 2))
-    return square
-
-
-def _wrap(draw: ImageDraw.ImageDraw, text: str, font: Any, width: float, *, lines: int = 6) -> str:
-    """Text broken into at most `lines` lines of `width` pixels; the rest becomes an ellipsis."""
-    wrapped = [""]
-    for word in text.split():
-        longer = f"{wrapped[-1]} {word}".strip()
-        if draw.textlength(longer, font=font) <= width or not wrapped[-1]:
-            wrapped[-1] = longer
-        else:
-            wrapped.append(word)
-    if len(wrapped) > lines:
-        wrapped = [*wrapped[: lines - 1], wrapped[lines - 1] + " …"]
-    return "\n".join(wrapped)
+        """Save one line per cell: its facts and scores, whose conventions are in the header."""
+        write_csv(self.rows, Path(path), (self.row_labels, self.column_labels))

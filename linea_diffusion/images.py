@@ -56,3 +56,18 @@ def open_images(paths: Sequence[Path]) -> list[Image.Image]:
         except (UnidentifiedImageError, OSError) as error:
             raise LineaError(f"got {str(path)!r}: expected a picture that Pillow reads ({error})") from None
     return images
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A picture in RGB with 8 bits; the picture itself if it is that.
+
+    Raises:
+        LineaError: transparency, or more than 8 bits a channel, which would be lost.
+    """
+    if image.mode == "RGB":
+        return image
+    if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+        raise LineaError("got a picture with transparency: expected one without; paste it on a background first")
+    if image.mode[0] in "IF":
+        raise LineaError(f"got a picture of mode {image.mode!r}: expected 8 bits a channel; scale it to RGB first")
+    return image.convert("RGB")

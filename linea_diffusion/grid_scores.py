@@ -1,0 +1,155 @@
+"""Scores of a grid: of each picture, their means per column, and the figures of each row's curve."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .cells import Cell
+from .concepts import Concept, StyleTexts
+from .errors import LineaError
+from .figures import gap_deviation, spearman, triangle_deficit
+from .modules import nearest_name
+from .scores import CURVES, SCORES, picture_scores
+from .storage import make_folder
+
+if TYPE_CHECKING:
+    from .scoring import ClipScorer
+
+Texts = Concept | StyleTexts
+
+
+def texts_for(
+    rows: Sequence[Sequence[Cell]], given: Texts | Mapping[str, Texts] | None, known: Mapping[str, StyleTexts]
+) -> list[Texts]:
+    """What each row is scored against.
+
+    Args:
+        rows: of the grid.
+        given: for all rows, or style -> texts, or None for what the maps say.
+        known: style -> texts, of the maps.
+
+    Raises:
+        LineaError: a row whose style has no texts.
+    """
+    if isinstance(given, Concept | StyleTexts):
+        return [given] * len(rows)
+    texts = {**known, **(given or {})}
+    for row in rows:
+        if row[0].style not in texts:
+            raise LineaError(
+                f"got no texts to score {row[0].style or 'the grid'!r} against, and maps that do not say them: expected "
+                "a concept, or a dict with one for each style"
+            )
+    return [texts[row[0].style] for row in rows]
+
+
+def score_cells(rows: Sequence[Sequence[Cell]], scorer: ClipScorer, texts: Sequence[Texts]) -> list[torch.Tensor]:
+    """Fill in the scores of every cell; returns the unit embeddings, (k, e) for each row.
+
+    What depends on the picture at strength 0 needs one of the same prompt and seed in the grid, and is otherwise left
+    out. Pictures are opened row by row.
+    """
+    embedded = [scorer.embed_images([cell.image for cell in row]) for row in rows]
+    unsteered: dict[tuple[str, int], torch.Tensor] = {}
+    for row, vectors in zip(rows, embedded, strict=True):
+        for cell, vector in zip(row, vectors, strict=True):
+            if cell.is_unsteered:
+                unsteered.setdefault((cell.prompt, cell.seed), vector)
+    for row, vectors, text in zip(rows, embedded, texts, strict=True):
+        style, neutral = scorer.embed_texts([text.text, text.neutral])
+        nowhere = torch.full_like(style, torch.nan)
+        values = picture_scores(
+            vectors, scale=scorer.scale, style=style, neutral=neutral,
+            prompts=scorer.embed_texts([cell.prompt for cell in row]),
+            references=torch.stack([unsteered.get((cell.prompt, cell.seed), nowhere) for cell in row]),
+        )  # fmt: skip
+        for number, cell in enumerate(row):
+            found = {name: float(column[number]) for name, column in values.items()}
+            cell.scores = {name: value for name, value in found.items() if value == value}
+    return embedded
+
+
+def check_score(name: str, cells: Sequence[Cell]) -> None:
+    """Whether a figure is known and some cell has it.
+
+    Raises:
+        LineaError: an unknown name, or a grid without that score.
+    """
+    if name not in SCORES:
+        raise LineaError(
+            f"got score {name!r}: expected one of {', '.join(SCORES)}; nearest: {nearest_name(name, SCORES)}"
+        )
+    if not any(name in cell.scores for cell in cells):
+        raise LineaError(f"got score {name!r}, which no picture of this grid has: expected a grid that was scored")
+
+
+def mean_scores(rows: Sequence[Sequence[Cell]]) -> list[dict[str, float]]:
+    """Per column the strength and the mean of each score over the rows; NaN where no row has it."""
+    return [
+        {"strength": column[0].strength, **{name: _mean(column, name) for name in SCORES}}
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def _mean(cells: Sequence[Cell], name: str) -> float:
+    present = [cell.scores[name] for cell in cells if name in cell.scores]
+    return sum(present) / len(present) if present else float("nan")
+
+
+def curve_figures(row: Sequence[Cell], embeddings: torch.Tensor | None, score: str) -> dict[str, float]:
+    """The `CURVES` of one row, in the order of its strengths; NaN for what it cannot have.
+
+    Args:
+        row: of a grid.
+        embeddings: of its pictures, (k, e), unit length.
+        score: whose curve, a name of `SCORES`.
+
+    Raises:
+        LineaError: a row without the score, or without embeddings, or with fewer than 2 different strengths.
+    """
+    check_score(score, row)
+    strengths = [cell.strength for cell in row]
+    if embeddings is None or len(set(strengths)) != len(strengths) or len(strengths) < 2:
+        raise LineaError(
+            f"got strengths {strengths} for the figures of a curve: expected at least 2, each once, in a scored grid"
+        )
+    if any(cell.asked is not None for cell in row):
+        return dict.fromkeys(CURVES, float("nan"))
+    order = np.argsort(strengths)
+    ascending = [strengths[i] for i in order]
+    values = np.array([row[i].scores.get(score, np.nan) for i in order])
+    smooth = triangle_deficit(embeddings.double().numpy()[order]) if len(row) > 2 else np.nan
+    if np.isnan(values).any():
+        return {"spearman": float("nan"), "gap_deviation": float("nan"), "triangle_deficit": float(smooth)}
+    found = spearman(ascending, values), gap_deviation(ascending, values), smooth
+    return dict(zip(CURVES, map(float, found), strict=True))
+
+
+_FACTS = ("prompt", "style", "strength", "seed", "row", "column", "method", "strengths")
+
+
+def write_csv(rows: Sequence[Sequence[Cell]], path: Path, labels: tuple[Sequence[str], Sequence[str]]) -> None:
+    """One line per cell: its facts and the `SCORES`, whose conventions are in the header."""
+    make_folder(path.parent)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_FACTS, *(figure.header for figure in SCORES.values())])
+        for row, label in zip(rows, labels[0], strict=True):
+            for cell, column in zip(row, labels[1], strict=True):
+                writer.writerow([*_line(cell, label, column), *(_number(cell.scores.get(name)) for name in SCORES)])
+
+
+def _line(cell: Cell, row: str, column: str) -> list[Any]:
+    strengths = json.dumps(cell.strengths, ensure_ascii=False)
+    return [cell.prompt, cell.style, f"{cell.strength:g}", cell.seed, row, column, cell.method, strengths]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.5f}"
