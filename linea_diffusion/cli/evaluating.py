@@ -18,6 +18,7 @@ from .options import (
     Seed,
     Steps,
     call_arguments,
+    command_line,
     open_pipeline,
     parse_strengths,
 )
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
     from ..pipeline import LinEASDiffusionPipeline
     from ..training_config import TrainingConfig
 
+SHOWN = 3
+"""Prompts of each style whose pictures are in the report."""
+
 
 def evaluate(
     style: Annotated[list[str], typer.Option(help="Concept, by name or file; may be repeated.")],
     methods: Annotated[
         str, typer.Option(help="Names with commas, or folders of maps.")
     ] = "lineas,lin-act,gaussian-act,mean-shift,prompting",
-    out: Annotated[Path, typer.Option(help="Folder for evaluation.csv, evaluation.md and maps/.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, evaluation.csv, evaluation.md and maps/.")] = Path("evaluation"),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
     count: Annotated[int, typer.Option(help="How many held-out prompts.")] = 64,
     strengths: Annotated[str, typer.Option(help="The dial's positions.")] = "0,0.25,0.5,0.75,1",
@@ -49,7 +53,8 @@ def evaluate(
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts import load_concept
-    from ..evaluation import evaluate, markdown, write_records
+    from ..evaluation import Pictures, evaluate, keep_first, markdown, write_records
+    from ..report import evaluation_page, write_report
     from ..scoring import ClipScorer
     from ..storage import make_folder
     from ..training_config import TrainingConfig
@@ -63,18 +68,29 @@ def evaluate(
     make_folder(out)
     scorer, pipe = ClipScorer(clip, clip_weights, device=device), open_pipeline(model, device, dtype)
     config, records = TrainingConfig(seed=seed), []
+    pictures: Pictures = {}
+    shown: dict[str, SteeringMaps] = {}
+    facts = {"model": model, "strengths": positions, "noise from seed": seed + 1000, "scorer": scorer.name}
     for concept in concepts:
         fitted = {
             name: _maps(method, pipe, concept, config, out / "maps" / concept.name) for name, method in named.items()
         }
         records += evaluate(
             pipe, fitted, concept.texts, asked[concept.name], strengths=positions, scorer=scorer,
-            judge=_judge(model, concept.name), seed=seed + 1000, **call_arguments(steps, guidance),
+            judge=_judge(model, concept.name), seed=seed + 1000,
+            on_pictures=keep_first(pictures, concept.name, asked[concept.name][:SHOWN]),
+            **call_arguments(steps, guidance),
         )  # fmt: skip
+        shown |= {f"{concept.name}, {name}": maps for name, maps in fitted.items() if maps is not None}
         write_records(records, out / "evaluation.csv")
         (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
+    page = evaluation_page(
+        records, pictures=pictures, maps=shown, facts={**facts, **call_arguments(steps, guidance)},
+        command=command_line(),
+    )  # fmt: skip
+    write_report(page, out / "report.html")
     typer.echo(markdown(records))
-    typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
+    typer.echo(f"mean [95% interval over prompts]; look at {out / 'report.html'}; every picture is a line of {out / 'evaluation.csv'}")
 
 
 def _refuse_removal(concepts: list[Concept], methods: str, prompts: Path | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
+import shlex
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,6 +84,11 @@ def parse_strengths(text: str) -> list[float]:
     if not all(math.isfinite(value) for value in values):
         raise LineaError(f"got strength {text!r}: expected finite numbers such as 0.7 or 0,0.5,1")
     return values
+
+
+def command_line() -> str:
+    """What was typed, for reports."""
+    return shlex.join(["linea", *sys.argv[1:]])
 
 
 def call_arguments(steps: int | None, guidance: float | None) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def _picture(
     if key not in pictures:
         return None
     (uri, width, height), record, (style, method, prompt, strength) = data_uri(pictures[key]), known[key], key
-    named = {MEANINGS[name][0]: getattr(record, name) for name in MEANINGS}
-    scores = {name: f"{value:.2f}" for name, value in named.items() if not np.isnan(value)}
+    beside = {"P(style)": _main([record]), "CLIP, prompt": "clip_prompt", "like strength 0": "content"}
+    scores = {label: f"{getattr(record, name):.2f}" for label, name in beside.items()}
     caption = f"{getattr(record, _main([record])):.2f}"
     alt = f"{prompt}, {style} by {method}, strength {strength:g}"
     return Picture(uri, alt, f"{strength:g}", strength, scores, caption, width, height)
@@ -114,7 +114,8 @@ def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> S
             if len(values):
                 lines.append(Curve(method, strengths[first:], values[:, first:]))
         label, meaning = MEANINGS[name]
-        plot = curves_plot(lines, figure=label, title=f"{style}: {label} against strength", size=(4.6, 3.2))
+        plot = curves_plot(lines, figure=label, title=f"{style}: {label} against strength", size=(4.6, 3.2),
+                           bounds=(-0.03, 1.03) if name.startswith("truth") or name == "clip_style" else None)  # fmt: skip
         figures.append(Figure(plot, label, meaning))
     text = "Mean over prompts with the 95% bootstrap interval."
     return Section(style, text, figures, [_means(records, style, known), _turning(records, style, methods, known)])

@@ -64,9 +64,11 @@ def _turns_one(grid: StyleGrid) -> bool:
 
 
 def _lead(grid: StyleGrid) -> str:
-    model = grid.facts.get("model")
-    size = f"{grid.kind}: {len(grid.rows)} rows, {len(grid.rows[0])} columns"
-    return size + (f", {model}." if model else ".")
+    model, (rows, columns) = grid.facts.get("model"), grid.kind.split(" x ")
+    size = f"{len(grid.rows)} {rows} x {len(grid.rows[0])} {columns}"
+    if not _turns_one(grid):
+        size = f"{rows} at {len(grid.rows)} strengths x {columns} at {len(grid.rows[0])}"
+    return size + (f", made with {model}." if model else ".")
 
 
 def _below(cells: Sequence[Cell]) -> str:
@@ -135,6 +137,7 @@ def _scores(grid: StyleGrid) -> Section:
         columns = _known_columns(grid, name)
         if len(columns) > 1:
             plot = curves_plot(_curves(grid, name, columns), figure=_short(name), title=f"{name} against strength",
+                               bounds=(-0.03, 1.03) if SCORES[name].low == 0 and SCORES[name].high == 1 else None,
                                along="strength" if _turns_one(grid) else grid.kind.rpartition(" x ")[2])  # fmt: skip
             figures.append(Figure(plot, SCORES[name].header, SCORES[name].meaning))
     text = "One line for each row."

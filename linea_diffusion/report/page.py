@@ -134,15 +134,13 @@ def html(page: Page) -> str:
     template, style, script = (
         folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html", "style.css", "script.js")
     )
-    return (
-        Environment(autoescape=True, undefined=StrictUndefined)
-        .from_string(template)
-        .render(
-            page=page,
-            style=Markup(style),
-            script=Markup(script),
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            inline=lambda plot, name: Markup(plot.inline_svg(name)),
-            version=__version__,
-        )
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    return environment.from_string(template).render(
+        page=page,
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        inline=lambda plot, name: Markup(plot.inline_svg(name)),
+        version=__version__,
     )
