@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from .cells import Cell
 from .errors import LineaError
+from .grid_animation import save_animation
+from .grid_images import save_images
 from .grid_plans import (
     Plan,
     Source,
@@ -18,8 +22,10 @@ from .grid_plans import (
     plan_sparsity,
     plan_styles,
 )
+from .grid_records import grid_record, save_picture
 from .grid_rendering import grid_facts, render_cells
 from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_csv
+from .grid_sheet import ScorePlace, draw_sheet
 
 if TYPE_CHECKING:
     import torch
@@ -244,3 +250,71 @@ class StyleGrid:
     def save_csv(self, path: str | Path) -> None:
         """Save one line per cell: its facts and scores, whose conventions are in the header."""
         write_csv(self.rows, Path(path), (self.row_labels, self.column_labels))
+
+    def image(
+        self,
+        *,
+        cell_size: int = 192,
+        score: str | None = None,
+        score_place: ScorePlace | None = "under",
+        colorbar: bool = False,
+    ) -> Image.Image:
+        """The grid as one RGB picture, with labels that stay legible whatever the size of the cells.
+
+        Args:
+            cell_size: the longer side of a picture, 16 to 2048 pixels.
+            score: whose value is shown for each picture, a name of `linea_diffusion.scores.SCORES`; the first that the
+                grid has when left out.
+            score_place: ``"under"`` each picture, ``"on"`` it in a corner, or None.
+            colorbar: whether a frame in the colour of the score is around each picture, and the scale below the grid.
+
+        Raises:
+            LineaError: a score that the grid does not have, an unknown place, a size out of range.
+        """
+        return draw_sheet(self, cell_size=cell_size, score=score, score_place=score_place, colorbar=colorbar)
+
+    def save(self, path: str | Path, **drawing: Any) -> None:
+        """Save the grid as a picture: PNG, WebP or JPEG by the ending; `read_record` tells what it was made from.
+
+        A PNG has a text chunk each for prompts, seeds, strengths, maps' digests, model, library versions, scores and
+        their conventions, and more; the others have all of it as JSON in their EXIF description.
+
+        Args:
+            path: where to.
+            **drawing: of `image`.
+
+        Raises:
+            LineaError: as `image`; another ending, or a place that cannot be written.
+        """
+        save_picture(self.image(**drawing), Path(path), grid_record(self))
+
+    def save_animation(
+        self, path: str | Path, *, cell_size: int = 192, duration: int = 400, bounce: bool = True
+    ) -> None:
+        """Save an animated GIF or WebP that moves through the columns, with all rows side by side.
+
+        Args:
+            path: ending in ``.gif`` or ``.webp``.
+            cell_size: the longer side of a picture in pixels.
+            duration: of a frame, in milliseconds.
+            bounce: whether it goes back the way it came.
+
+        Raises:
+            LineaError: another ending, fewer than two columns, or a place that cannot be written.
+        """
+        save_animation(self, Path(path), cell_size=cell_size, duration=duration, bounce=bounce)
+
+    def save_images(self, folder: str | Path, *, ending: str = ".png") -> None:
+        """Save every picture at full size as ``ROW-COLUMN.png``, and ``metadata.jsonl`` with a line for each.
+
+        The layout is that of an image folder, as the library datasets reads it: ``file_name``, ``prompt``, ``seed``,
+        ``strength``, ``strengths``, ``style``, ``method``, ``asked``, ``scores``.
+
+        Args:
+            folder: where to; may be the one that the grid was rendered into.
+            ending: ``.png``, ``.webp`` (both lossless) or ``.jpg``.
+
+        Raises:
+            LineaError: another ending, or a place that cannot be written.
+        """
+        save_images(self, Path(folder), ending=ending)

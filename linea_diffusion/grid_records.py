@@ -1,0 +1,113 @@
+"""What a saved picture says of itself: prompts, seeds, strengths, maps, model, versions, in its own metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from .cells import Cell
+from .errors import LineaError
+from .images import check_image_name
+from .scores import SCORES
+from .storage import make_folder
+from .wording import reason
+
+if TYPE_CHECKING:
+    from .grids import StyleGrid
+
+_TEXTS = ("title", "kind", "style", "prompt", "method", "asked", "software", "model", "pipeline", "device", "scorer")
+_DESCRIPTION = 0x010E
+"""The EXIF field that WebP and JPEG files keep the record in."""
+
+
+def cell_record(cell: Cell) -> dict[str, Any]:
+    """A cell without its picture, as JSON holds it."""
+    record: dict[str, Any] = {
+        "prompt": cell.prompt, "seed": cell.seed, "strength": cell.strength, "strengths": cell.strengths,
+        "style": cell.style, "method": cell.method, "asked": cell.asked,
+    }  # fmt: skip
+    return {**record, "scores": {name: cell.scores.get(name) for name in SCORES}}
+
+
+def grid_record(grid: StyleGrid) -> dict[str, Any]:
+    """A grid without its pictures, as JSON holds it."""
+    used = [name for name in SCORES if any(name in cell.scores for cell in grid.cells)]
+    return {
+        "title": grid.title,
+        "kind": grid.kind,
+        "style": grid.style,
+        "rows": grid.row_labels,
+        "columns": grid.column_labels,
+        "prompts": [row[0].prompt for row in grid.rows],
+        "seeds": [row[0].seed for row in grid.rows],
+        "strengths": [[cell.strengths or cell.strength for cell in row] for row in grid.rows],
+        "scores": {name: [[cell.scores.get(name) for cell in row] for row in grid.rows] for name in used},
+        "conventions": {name: SCORES[name].convention for name in used},
+        **_facts(grid),
+    }
+
+
+def single_record(grid: StyleGrid, cell: Cell) -> dict[str, Any]:
+    """One picture of a grid, as JSON holds it, with what it was made with."""
+    conventions = {name: SCORES[name].convention for name in cell.scores}
+    return {**cell_record(cell), "conventions": conventions, **_facts(grid)}
+
+
+def _facts(grid: StyleGrid) -> dict[str, Any]:
+    versions = grid.facts.get("library_versions", {})
+    software = f"linea-diffusion {versions['linea-diffusion']}" if "linea-diffusion" in versions else ""
+    return {"software": software, **grid.facts}
+
+
+def save_picture(image: Image.Image, path: Path, record: dict[str, Any]) -> None:
+    """Save a picture with its record: text chunks of a PNG, one for each entry; an EXIF description elsewhere.
+
+    Raises:
+        LineaError: a name of no known format, a place that cannot be written, or a record too long for a JPEG.
+    """
+    check_image_name(path)
+    make_folder(path.parent)
+    try:
+        if path.suffix.lower() == ".png":
+            image.save(path, pnginfo=_chunks(record))
+            return
+        exif = Image.Exif()
+        exif[_DESCRIPTION] = json.dumps(record)
+        quality: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {"quality": 95}
+        image.save(path, exif=exif, **quality)
+    except (OSError, ValueError) as error:
+        raise LineaError(
+            f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected a writable file, and a picture small "
+            "enough for its format; PNG holds any"
+        ) from None
+
+
+def _chunks(record: dict[str, Any]) -> PngInfo:
+    """A text chunk for each entry: texts as they are, other things as JSON."""
+    info = PngInfo()
+    for key, value in record.items():
+        if value is not None:
+            text = value if key in _TEXTS else json.dumps(value, ensure_ascii=False)
+            info.add_itxt(key, text, zip=len(text) > 1000)
+    return info
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The record of a picture or animation that a grid saved; empty if it has none.
+
+    Raises:
+        LineaError: no picture, or one whose text is none of a grid's.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if image.format == "PNG":
+                texts = getattr(image, "text", {})
+                return {key: text if key in _TEXTS else json.loads(text) for key, text in texts.items()}
+            return dict(json.loads(image.info.get("comment") or image.getexif().get(_DESCRIPTION, "{}")))
+    except (OSError, ValueError) as error:
+        raise LineaError(f"got {str(path)!r}: expected a picture that a grid saved ({reason(error)})") from None

@@ -1,0 +1,259 @@
+"""A grid drawn as one picture: title, labels, pictures, scores and their colour bar; legible at any size of the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .cells import Cell
+from .errors import LineaError
+from .grid_scores import check_score
+from .lettering import Color, draw_line, line_height, shorten, text_width, wrap
+from .scores import SCORES
+
+if TYPE_CHECKING:
+    from .grids import StyleGrid
+
+ScorePlace = Literal["under", "on"]
+SCORE_PLACES = ("under", "on")
+INK, MUTED, PAPER = (28, 30, 36), (96, 100, 110), (255, 255, 255)
+SIZES = (16, 2048)
+"""Sides that a cell may have, in pixels."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is, in pixels."""
+
+    cell: tuple[int, int]
+    text: int
+    small: int
+    gap: int
+    left: int
+    top: int
+    caption: int
+    frame: int
+    width: int
+    height: int
+    footer: int
+
+    def place(self, row: int, column: int) -> tuple[int, int]:
+        """The upper left corner of a picture."""
+        x = self.left + column * (self.cell[0] + 2 * self.frame + self.gap) + self.frame
+        y = self.top + row * (self.cell[1] + 2 * self.frame + self.caption + self.gap) + self.frame
+        return x, y
+
+
+def draw_sheet(
+    grid: StyleGrid, *, cell_size: int, score: str | None, score_place: ScorePlace | None, colorbar: bool
+) -> Image.Image:
+    """The sheet as an RGB picture; the arguments are those of `StyleGrid.image`.
+
+    Pictures are opened one after the other.
+    """
+    check_size(cell_size)
+    name = _chosen_score(grid, score, score_place, colorbar)
+    layout = _layout(grid, cell_size, name, score_place, colorbar)
+    sheet = Image.new("RGB", (layout.width, layout.height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _draw_heads(draw, grid, layout)
+    scale = ColorScale([cell.scores[name] for cell in grid.cells if name in cell.scores]) if name and colorbar else None
+    for number, row in enumerate(grid.rows):
+        _draw_row_label(draw, grid.row_labels[number], number, layout)
+        for column, cell in enumerate(row):
+            _draw_cell(sheet, draw, cell, layout, (number, column), name, score_place, scale)
+    if name and (score_place or scale):
+        _draw_footer(sheet, draw, layout, name, score_place, scale)
+    return sheet
+
+
+class ColorScale:
+    """Colours of a figure, from its least to its greatest value in a grid; cividis, which colour-blind eyes read alike.
+
+    Args:
+        values: all that there are.
+    """
+
+    def __init__(self, values: Sequence[float]) -> None:
+        from matplotlib import colormaps
+
+        self.low, self.high = min(values), max(values)
+        self._colors = (np.array(colormaps["cividis"](np.linspace(0, 1, 256)))[:, :3] * 255).round().astype(np.uint8)
+
+    def color(self, value: float) -> Color:
+        """Of one value."""
+        share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        red, green, blue = self._colors[round(255 * min(max(share, 0), 1))]
+        return int(red), int(green), int(blue)
+
+    def strip(self, width: int, height: int) -> Image.Image:
+        """The scale as a strip, least at the left."""
+        return Image.fromarray(self._colors[None]).resize((width, height))
+
+
+def check_size(cell_size: int) -> None:
+    """Whether a cell can have this side.
+
+    Raises:
+        LineaError: it is out of `SIZES`.
+    """
+    if not SIZES[0] <= cell_size <= SIZES[1]:
+        raise LineaError(f"got cell_size={cell_size}: expected {SIZES[0]} to {SIZES[1]} pixels")
+
+
+def fit(image: Image.Image, box: tuple[int, int]) -> Image.Image:
+    """A picture fitted into a box: enlarged without smoothing when the factor is whole."""
+    scale = min(box[0] / image.width, box[1] / image.height)
+    shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    whole = scale >= 1 and float(scale).is_integer()
+    resized = image.convert("RGB").resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
+    if shape == box:
+        return resized
+    boxed = Image.new("RGB", box, PAPER)
+    boxed.paste(resized, ((box[0] - shape[0]) // 2, (box[1] - shape[1]) // 2))
+    return boxed
+
+
+def box_of(image: Image.Image, cell_size: int) -> tuple[int, int]:
+    """Width and height of cells whose longer side is `cell_size`, in the shape of a picture."""
+    longest = max(image.size)
+    return max(1, round(image.width * cell_size / longest)), max(1, round(image.height * cell_size / longest))
+
+
+def font_sizes(cell_size: int) -> tuple[int, int]:
+    """Of labels and of captions, in pixels: in proportion to the cells, but never too small to read."""
+    return min(max(cell_size // 12, 12), 48), min(max(cell_size // 15, 10), 40)
+
+
+def _title_size(text: int) -> int:
+    return round(1.25 * text)
+
+
+def _chosen_score(grid: StyleGrid, score: str | None, place: str | None, colorbar: bool) -> str | None:
+    if place is not None and place not in SCORE_PLACES:
+        raise LineaError(f"got score_place={place!r}: expected one of {', '.join(SCORE_PLACES)} or None")
+    if score is not None or colorbar:
+        chosen = score or next((known for known in SCORES if any(known in cell.scores for cell in grid.cells)), "")
+        if not chosen:
+            raise LineaError("got a colour bar for a grid that was not scored: call score first")
+        check_score(chosen, grid.cells)
+        return chosen
+    return next((known for known in SCORES if any(known in cell.scores for cell in grid.cells)), None)
+
+
+def _layout(grid: StyleGrid, cell_size: int, name: str | None, place: str | None, colorbar: bool) -> Layout:
+    text, small = font_sizes(cell_size)
+    gap = max(4, cell_size // 20)
+    cell = box_of(grid.rows[0][0].image, cell_size)
+    widest = max(text_width(label, text) for label in grid.row_labels)
+    left = round(min(widest, max(170, 1.2 * cell[0]))) + 3 * gap
+    frame = max(3, cell_size // 40) if colorbar else 0
+    caption = line_height(small) + 2 if name and place == "under" else 0
+    wide, high = cell[0] + 2 * frame + gap, cell[1] + 2 * frame + caption + gap
+    width = max(left + wide * len(grid.column_labels) + gap, 260)
+    heads = _heads(grid, text, width - 2 * gap, cell[0] + gap)
+    top = gap + len(heads[0]) * line_height(_title_size(text)) + (len(heads[1]) + heads[3]) * line_height(text) + gap
+    notes = len(_notes(name, place, small, width - 2 * gap)) * line_height(small) + gap if name else 0
+    footer = (notes if place or colorbar else 0) + (line_height(small) + gap if colorbar else 0)
+    height = top + high * len(grid.rows) + footer
+    return Layout(cell, text, small, gap, left, top, caption, frame, width, height, footer)
+
+
+def _heads(grid: StyleGrid, size: int, width: float, column: float) -> tuple[list[str], list[str], list[list[str]], int]:
+    """Lines of the title, of the columns' name and of each column's label, with the most lines of a label."""
+    title = wrap(grid.title, size=_title_size(size), width=width, lines=2) if grid.title else []
+    axis = ["strength"] if grid.kind.endswith("x strengths") else []
+    labels = [wrap(label, size=size, width=column, lines=2) for label in grid.column_labels]
+    return title, axis, labels, max(map(len, labels))
+
+
+def _draw_heads(draw: ImageDraw.ImageDraw, grid: StyleGrid, layout: Layout) -> None:
+    size, step = layout.text, line_height(layout.text)
+    title, axis, labels, deepest = _heads(grid, size, layout.width - 2 * layout.gap, layout.cell[0] + layout.gap)
+    y = layout.gap
+    for line in title:
+        draw_line(draw, (layout.gap, y), line, size=_title_size(size), fill=INK)
+        y += line_height(_title_size(size))
+    first, last = (layout.place(0, column)[0] for column in (0, len(labels) - 1))
+    for line in axis:
+        middle = (first + last + layout.cell[0]) / 2
+        draw_line(draw, (middle, y), line, size=size, fill=MUTED, align="center")
+        y += step
+    for column, lines in enumerate(labels):
+        center = layout.place(0, column)[0] + layout.cell[0] / 2
+        for number, line in enumerate(lines):
+            offset = (number + deepest - len(lines)) * step
+            draw_line(draw, (center, y + offset), line, size=size, fill=INK, align="center")
+
+
+def _draw_row_label(draw: ImageDraw.ImageDraw, label: str, row: int, layout: Layout) -> None:
+    step = line_height(layout.text)
+    room = max(1, (layout.cell[1] + layout.caption) // step)
+    lines = wrap(label, size=layout.text, width=layout.left - 3 * layout.gap, lines=room)
+    y = layout.place(row, 0)[1] + (layout.cell[1] - len(lines) * step) / 2
+    for number, line in enumerate(lines):
+        draw_line(draw, (layout.gap, max(y, layout.place(row, 0)[1]) + number * step), line, size=layout.text, fill=INK)
+
+
+def _draw_cell(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    cell: Cell,
+    layout: Layout,
+    position: tuple[int, int],
+    name: str | None,
+    place: str | None,
+    scale: ColorScale | None,
+) -> None:
+    x, y = layout.place(*position)
+    width, height = layout.cell
+    value = cell.scores.get(name) if name else None
+    if scale is not None and value is not None:
+        frame = layout.frame
+        draw.rectangle((x - frame, y - frame, x + width + frame - 1, y + height + frame - 1), fill=scale.color(value))
+    sheet.paste(fit(cell.image, layout.cell), (x, y))
+    if value is None or place is None:
+        return
+    text = f"{value:.3f}"
+    if place == "under":
+        below = y + height + layout.frame + 1
+        draw_line(draw, (x + width / 2, below), text, size=layout.small, fill=MUTED, align="center")
+        return
+    wide, high = text_width(text, layout.small) + 6, line_height(layout.small) + 2
+    draw.rectangle((x, y + height - high, x + wide, y + height - 1), fill=PAPER)
+    draw_line(draw, (x + 3, y + height - high), text, size=layout.small, fill=INK)
+
+
+def _notes(name: str | None, place: str | None, size: int, width: float) -> list[str]:
+    """What the numbers and colours are, in words."""
+    if not name:
+        return []
+    what = {"under": "Below each picture: ", "on": "On each picture: "}.get(place or "", "Frames: ")
+    return wrap(f"{what}{SCORES[name].header}. {SCORES[name].meaning}", size=size, width=width, lines=4)
+
+
+def _draw_footer(
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    layout: Layout,
+    name: str,
+    place: str | None,
+    scale: ColorScale | None,
+) -> None:
+    y, size, gap = layout.height - layout.footer, layout.small, layout.gap
+    if scale is not None:
+        low, high = f"{scale.low:.3f}", f"{scale.high:.3f}"
+        start = round(gap + text_width(low, size) + gap)
+        width = max(16, min(240, layout.width - start - round(text_width(high, size)) - 2 * gap))
+        draw_line(draw, (gap, y), low, size=size, fill=INK)
+        sheet.paste(scale.strip(width, line_height(size)), (start, y))
+        label = shorten(high, size=size, width=layout.width - start - width - gap)
+        draw_line(draw, (start + width + gap, y), label, size=size, fill=INK)
+        y += line_height(size) + gap
+    for line in _notes(name, place, size, layout.width - 2 * gap):
+        draw_line(draw, (gap, y), line, size=size, fill=MUTED)
+        y += line_height(size)
