@@ -87,7 +87,7 @@ def curves_plot(
         if bounds is not None:
             axes.set_ylim(*bounds)
         if len(curves) > 1:
-            canvas.legend(loc="outside upper left", ncols=2, handlelength=2.6)
+            canvas.legend(loc="outside upper left", ncols=min(len(curves), 3), handlelength=2.6, columnspacing=1.2)
 
     lines = [_in_words(curve, rows) for curve, rows in zip(curves, means, strict=True)]
     return Plot(draw, title or figure, f"{figure} against {along}. " + " ".join(lines), size)

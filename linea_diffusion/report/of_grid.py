@@ -180,7 +180,7 @@ def _interval(values: Sequence[float], digits: int = 3) -> str:
 
 def _has_curves(grid: StyleGrid) -> bool:
     strengths = {cell.strength for cell in grid.rows[0]}
-    return len(strengths) == len(grid.rows[0]) > 1 and all("clip_style" in c.scores for c in grid.rows[0])
+    return bool(grid.embeddings) and len(strengths) == len(grid.rows[0]) > 1 and all("clip_style" in c.scores for c in grid.rows[0])
 
 
 def _evenness(grid: StyleGrid) -> Section:
