@@ -110,9 +110,7 @@ def _source(model: str, pretrained: str | None) -> _Source:
     architecture = model.replace("/", "-")
     if folder.is_dir() or model.startswith("hf-hub:") or (architecture not in known and _is_hub_id(model)):
         if pretrained is not None:
-            raise LineaError(
-                f"got weights {pretrained!r} for CLIP {model!r}, which has its own: leave one of them out"
-            )
+            raise LineaError(f"got weights {pretrained!r} for CLIP {model!r}, which has its own: leave one of them out")
         return _described(model, folder)
     if architecture not in known:
         raise LineaError(
@@ -146,8 +144,8 @@ def _described(model: str, folder: Path) -> _Source:
         architecture = config["model_cfg"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LineaError(
-            f"got CLIP {model!r} without a readable {_CONFIG} ({reason(error)}): expected a model that open_clip saved; "
-            "for a bare checkpoint name the architecture, and the file as its weights"
+            f"got CLIP {model!r} without a readable {_CONFIG} ({reason(error)}): expected a model that open_clip "
+            "saved; for a bare checkpoint name the architecture, and the file as its weights"
         ) from None
     found = config.get("preprocess_cfg") or {}
     return _Source(identifier, None, found, bool(architecture.get("quick_gelu", False)), model)
@@ -198,7 +196,8 @@ def _checkpoint(pretrained: str | None) -> Path | None:
         found = [file for file in sorted(path.iterdir()) if file.suffix in _ENDINGS]
         if len(found) != 1:
             raise LineaError(
-                f"got CLIP weights {pretrained!r}, a folder with {len(found)} checkpoint files: expected one, or its name"
+                f"got CLIP weights {pretrained!r}, a folder with {len(found)} checkpoint files: expected one, or "
+                "the name of one"
             )
         return found[0]
     return path if path.is_file() else None

@@ -18,13 +18,13 @@ from .storage import make_folder
 from .wording import reason
 
 if TYPE_CHECKING:
-    from .grids import StyleGrid
+    from .rendered_grids import RenderedGrid
 
 ENDINGS = (".gif", ".webp")
 _ACCENT, _TRACK = (0, 90, 181), (222, 224, 230)
 
 
-def save_animation(grid: StyleGrid, path: Path, *, cell_size: int, duration: int, bounce: bool) -> None:
+def save_animation(grid: RenderedGrid, path: Path, *, cell_size: int, duration: int, bounce: bool) -> None:
     """Save a GIF or WebP that shows one column after the other; the arguments are `StyleGrid.save_animation`'s.
 
     Raises:
@@ -48,7 +48,9 @@ def save_animation(grid: StyleGrid, path: Path, *, cell_size: int, duration: int
             path, save_all=True, append_images=frames, duration=duration, loop=0, **_format(path, record)
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise LineaError(f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected another place") from None
+        raise LineaError(
+            f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected another place"
+        ) from None
 
 
 def _format(path: Path, record: str) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def _format(path: Path, record: str) -> dict[str, Any]:
     return {"exif": exif, "quality": 90, "method": 4}
 
 
-def _frames(grid: StyleGrid, order: list[int], cell_size: int) -> Iterator[Image.Image]:
+def _frames(grid: RenderedGrid, order: list[int], cell_size: int) -> Iterator[Image.Image]:
     """The frames, one after the other."""
     text, small = font_sizes(cell_size)
     box = box_of(grid.rows[0][0].image, cell_size)
@@ -85,7 +87,7 @@ def _frames(grid: StyleGrid, order: list[int], cell_size: int) -> Iterator[Image
         yield frame
 
 
-def _draw_head(draw: ImageDraw.ImageDraw, grid: StyleGrid, column: int, width: int, size: int, gap: int) -> None:
+def _draw_head(draw: ImageDraw.ImageDraw, grid: RenderedGrid, column: int, width: int, size: int, gap: int) -> None:
     """Title, the column's label, and a bar that shows where on the dial it is."""
     if grid.title:
         draw_line(draw, (gap, gap), shorten(grid.title, size=size, width=width - 2 * gap), size=size, fill=INK)

@@ -12,12 +12,12 @@ from .grid_rendering import image_name
 from .storage import make_folder
 
 if TYPE_CHECKING:
-    from .grids import StyleGrid
+    from .rendered_grids import RenderedGrid
 
 METADATA = "metadata.jsonl"
 
 
-def save_images(grid: StyleGrid, folder: Path, *, ending: str) -> None:
+def save_images(grid: RenderedGrid, folder: Path, *, ending: str) -> None:
     """Save every picture under its row and column, and one line for each; the arguments are `StyleGrid.save_images`'s.
 
     Pictures are opened one after the other. Each says in its own metadata what it was made from.

@@ -17,7 +17,7 @@ from .storage import make_folder
 from .wording import reason
 
 if TYPE_CHECKING:
-    from .grids import StyleGrid
+    from .rendered_grids import RenderedGrid
 
 _TEXTS = ("title", "kind", "style", "prompt", "method", "asked", "software", "model", "pipeline", "device", "scorer")
 _DESCRIPTION = 0x010E
@@ -33,7 +33,7 @@ def cell_record(cell: Cell) -> dict[str, Any]:
     return {**record, "scores": {name: cell.scores.get(name) for name in SCORES}}
 
 
-def grid_record(grid: StyleGrid) -> dict[str, Any]:
+def grid_record(grid: RenderedGrid) -> dict[str, Any]:
     """A grid without its pictures, as JSON holds it."""
     used = [name for name in SCORES if any(name in cell.scores for cell in grid.cells)]
     return {
@@ -51,13 +51,13 @@ def grid_record(grid: StyleGrid) -> dict[str, Any]:
     }
 
 
-def single_record(grid: StyleGrid, cell: Cell) -> dict[str, Any]:
+def single_record(grid: RenderedGrid, cell: Cell) -> dict[str, Any]:
     """One picture of a grid, as JSON holds it, with what it was made with."""
     conventions = {name: SCORES[name].convention for name in cell.scores}
     return {**cell_record(cell), "conventions": conventions, **_facts(grid)}
 
 
-def _facts(grid: StyleGrid) -> dict[str, Any]:
+def _facts(grid: RenderedGrid) -> dict[str, Any]:
     versions = grid.facts.get("library_versions", {})
     software = f"linea-diffusion {versions['linea-diffusion']}" if "linea-diffusion" in versions else ""
     return {"software": software, **grid.facts}
@@ -81,8 +81,8 @@ def save_picture(image: Image.Image, path: Path, record: dict[str, Any]) -> None
         image.save(path, exif=exif, **quality)
     except (OSError, ValueError) as error:
         raise LineaError(
-            f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected a writable file, and a picture small "
-            "enough for its format; PNG holds any"
+            f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected a writable file, and a picture "
+            "small enough for its format; PNG holds any"
         ) from None
 
 

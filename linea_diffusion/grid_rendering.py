@@ -51,7 +51,9 @@ def render_cells(
     """
     taken = next((name for name in _OWN if name in arguments), None)
     if taken:
-        raise LineaError(f"got {taken}={arguments[taken]!r} for a grid, which gives it itself: use {_OWN[taken]} instead")
+        raise LineaError(
+            f"got {taken}={arguments[taken]!r} for a grid, which gives it itself: use {_OWN[taken]} instead"
+        )
     if batch_size is not None and batch_size < 1:
         raise LineaError(f"got batch_size={batch_size}: expected at least 1 picture")
     if folder is not None:

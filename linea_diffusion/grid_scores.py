@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,8 @@ def texts_for(
     for row in rows:
         if row[0].style not in texts:
             raise LineaError(
-                f"got no texts to score {row[0].style or 'the grid'!r} against, and maps that do not say them: expected "
-                "a concept, or a dict with one for each style"
+                f"got no texts to score {row[0].style or 'the grid'!r} against, and maps that do not say them: "
+                "expected a concept, or a dict with one for each style"
             )
     return [texts[row[0].style] for row in rows]
 
@@ -72,7 +73,7 @@ def score_cells(rows: Sequence[Sequence[Cell]], scorer: ClipScorer, texts: Seque
         )  # fmt: skip
         for number, cell in enumerate(row):
             found = {name: float(column[number]) for name, column in values.items()}
-            cell.scores = {name: value for name, value in found.items() if value == value}
+            cell.scores = {name: value for name, value in found.items() if not math.isnan(value)}
     return embedded
 
 

@@ -1,4 +1,4 @@
-"""A grid drawn as one picture: title, labels, pictures, scores and their colour bar; legible at any size of the cells."""
+"""A grid drawn as one picture: title, labels, pictures, scores and their colour bar; legible at any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .lettering import Color, draw_line, line_height, shorten, text_width, wrap
 from .scores import SCORES
 
 if TYPE_CHECKING:
-    from .grids import StyleGrid
+    from .rendered_grids import RenderedGrid
 
 ScorePlace = Literal["under", "on"]
 SCORE_PLACES = ("under", "on")
@@ -49,7 +49,7 @@ class Layout:
 
 
 def draw_sheet(
-    grid: StyleGrid, *, cell_size: int, score: str | None, score_place: ScorePlace | None, colorbar: bool
+    grid: RenderedGrid, *, cell_size: int, score: str | None, score_place: ScorePlace | None, colorbar: bool
 ) -> Image.Image:
     """The sheet as an RGB picture; the arguments are those of `StyleGrid.image`.
 
@@ -133,7 +133,7 @@ def _title_size(text: int) -> int:
     return round(1.25 * text)
 
 
-def _chosen_score(grid: StyleGrid, score: str | None, place: str | None, colorbar: bool) -> str | None:
+def _chosen_score(grid: RenderedGrid, score: str | None, place: str | None, colorbar: bool) -> str | None:
     if place is not None and place not in SCORE_PLACES:
         raise LineaError(f"got score_place={place!r}: expected one of {', '.join(SCORE_PLACES)} or None")
     if score is not None or colorbar:
@@ -145,7 +145,7 @@ def _chosen_score(grid: StyleGrid, score: str | None, place: str | None, colorba
     return next((known for known in SCORES if any(known in cell.scores for cell in grid.cells)), None)
 
 
-def _layout(grid: StyleGrid, cell_size: int, name: str | None, place: str | None, colorbar: bool) -> Layout:
+def _layout(grid: RenderedGrid, cell_size: int, name: str | None, place: str | None, colorbar: bool) -> Layout:
     text, small = font_sizes(cell_size)
     gap = max(4, cell_size // 20)
     cell = box_of(grid.rows[0][0].image, cell_size)
@@ -163,7 +163,9 @@ def _layout(grid: StyleGrid, cell_size: int, name: str | None, place: str | None
     return Layout(cell, text, small, gap, left, top, caption, frame, width, height, footer)
 
 
-def _heads(grid: StyleGrid, size: int, width: float, column: float) -> tuple[list[str], list[str], list[list[str]], int]:
+def _heads(
+    grid: RenderedGrid, size: int, width: float, column: float
+) -> tuple[list[str], list[str], list[list[str]], int]:
     """Lines of the title, of the columns' name and of each column's label, with the most lines of a label."""
     title = wrap(grid.title, size=_title_size(size), width=width, lines=2) if grid.title else []
     axis = ["strength"] if grid.kind.endswith("x strengths") else []
@@ -171,7 +173,7 @@ def _heads(grid: StyleGrid, size: int, width: float, column: float) -> tuple[lis
     return title, axis, labels, max(map(len, labels))
 
 
-def _draw_heads(draw: ImageDraw.ImageDraw, grid: StyleGrid, layout: Layout) -> None:
+def _draw_heads(draw: ImageDraw.ImageDraw, grid: RenderedGrid, layout: Layout) -> None:
     size, step = layout.text, line_height(layout.text)
     title, axis, labels, deepest = _heads(grid, size, layout.width - 2 * layout.gap, layout.cell[0] + layout.gap)
     y = layout.gap

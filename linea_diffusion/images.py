@@ -66,7 +66,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode == "RGB":
         return image
-    if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         raise LineaError("got a picture with transparency: expected one without; paste it on a background first")
     if image.mode[0] in "IF":
         raise LineaError(f"got a picture of mode {image.mode!r}: expected 8 bits a channel; scale it to RGB first")

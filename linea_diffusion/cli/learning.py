@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import LineaError
+from .grids import print_scores
 from .options import (
     Clip,
     ClipWeights,
@@ -22,7 +23,6 @@ from .options import (
     open_pipeline,
     training_config,
 )
-from .pictures import print_scores
 
 if TYPE_CHECKING:
     from ..concepts import Concept

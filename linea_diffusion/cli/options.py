@@ -17,6 +17,7 @@ from ..errors import LineaError
 if TYPE_CHECKING:
     from ..concepts import Concept
     from ..pipeline import LinEASDiffusionPipeline
+    from ..scoring import ClipScorer
     from ..training_config import TrainingConfig
 
 Model = Annotated[
@@ -27,8 +28,15 @@ Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.")]
 Seed = Annotated[int, typer.Option(help="Seeds all noise.")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps; the model's own default when left out.")]
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale; the model's own default when left out.")]
-Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, or a folder.")]
+Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
+ClipSet = Annotated[
+    list[str],
+    typer.Option(
+        help="KEY=VALUE of `ClipScorer`: dtype, batch_size; and for a bare checkpoint file quick_gelu, mean, std, "
+        "interpolation, resize_mode. May be repeated."
+    ),
+]
 Calibrated = Annotated[bool, typer.Option(help="Read strengths on the dial that `linea calibrate` fitted.")]
 Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
 
@@ -39,9 +47,7 @@ def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipelin
 
     from ..pipeline import LinEASDiffusionPipeline
 
-    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if dtype not in dtypes:
-        raise LineaError(f"got dtype {dtype!r}: expected one of {', '.join(dtypes)}")
+    chosen = _dtype(dtype)
     if device == "cuda":
         from ..processes import own_device
 
@@ -50,7 +56,30 @@ def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipelin
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise LineaError(f"got device {device!r}: expected one this machine has, such as cpu ({error!s:.80})") from None
-    return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtypes[dtype]).to(device)
+    return LinEASDiffusionPipeline.from_pretrained(model, dtype=chosen).to(device)
+
+
+def _dtype(name: str) -> Any:
+    import torch
+
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in dtypes:
+        raise LineaError(f"got dtype {name!r}: expected one of {', '.join(dtypes)}")
+    return dtypes[name]
+
+
+def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]) -> ClipScorer:
+    """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
+    from ..scoring import ClipScorer
+
+    known = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode")
+    chosen = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key not in known:
+            raise LineaError(f"got --clip-set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
+        chosen[key] = _dtype(text) if key == "dtype" else _literal(text)
+    return ClipScorer(clip, weights, device=device, **chosen)
 
 
 def open_steered(model: str, steering: list[str], device: str, dtype: str) -> LinEASDiffusionPipeline:

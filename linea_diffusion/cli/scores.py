@@ -1,0 +1,54 @@
+"""The command that scores pictures made anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Clip, ClipSet, ClipWeights, Device, open_scorer
+
+
+def score(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Pictures, folders of PNG, JPEG and WebP pictures, or .jsonl files with file_name and prompt in each "
+            "line; a folder's own metadata.jsonl is used."
+        ),
+    ],
+    text: Annotated[str | None, typer.Option(help="Text to compare with, such as: a picture in neon style.")] = None,
+    neutral: Annotated[str, typer.Option(help="Text that --text is weighed against.")] = "a picture of something",
+    prompt_key: Annotated[str, typer.Option(help="Where a line of a .jsonl file has the prompt.")] = "prompt",
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Unsteered picture to compare with, or folder of them, one for each under the same name."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV or .jsonl file; CSV on standard output when left out.")] = None,
+    clip: Clip = "shapeland-clip",
+    clip_weights: ClipWeights = None,
+    clip_set: ClipSet = [],  # noqa: B006
+    device: Device = "cpu",
+) -> None:
+    """Score pictures made anywhere by CLIP.
+
+    Figures: clip_style and clip_prompt (raw cosines), clip_score_style and clip_score_prompt (2.5*max(cosine, 0)),
+    style_probability (softmax of --text against --neutral), directional_similarity and similarity_to_unsteered (with
+    --reference). Conventions are in the table's header.
+    """
+    from ..concepts import StyleTexts
+    from ..picture_scores import check_table_name, find_entries, mean_figures, score_entries, write_table
+    from ..scores import SCORES
+    from ..storage import make_folder
+
+    entries = find_entries(images, prompt_key=prompt_key, reference=reference)
+    if out:
+        check_table_name(out)
+        make_folder(out.parent)
+    scorer = open_scorer(clip, clip_weights, device, clip_set)
+    texts = StyleTexts(text, text, neutral) if text else None
+    scores = score_entries(entries, scorer, texts)
+    write_table(entries, scores, out)
+    for name, mean in mean_figures(scores).items():
+        typer.echo(f"{SCORES[name].header}: mean {mean:.5f}", err=out is None)

@@ -1,0 +1,262 @@
+"""The kinds of grids: prompts, seeds, styles, a second dial, sparsity or methods against strengths, each as a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import LineaError
+from .grid_plans import Plan, Row, make_plan
+from .maps import SteeringMaps
+
+Source = SteeringMaps | str | Path
+Key = TypeVar("Key")
+
+
+def plan_prompts(
+    pipe: Any, prompts: Sequence[str], strengths: Sequence[float], *, seeds: int | Sequence[int] = 0, style: str = ""
+) -> Plan:
+    """Prompts x strengths: all loaded adapters turn together.
+
+    Raises:
+        LineaError: no prompts, or seeds that do not fit them.
+    """
+    prompts = _texts(prompts)
+    given = [seeds + i for i in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
+    if len(given) != len(prompts) or not prompts:
+        raise LineaError(f"got {len(prompts)} prompts and {len(given)} seeds: expected at least one, and equally many")
+    values, names = _positions(strengths), _loaded(pipe, strengths)
+    dials = tuple(dict.fromkeys(names, value) for value in values)
+    rows = [Row(prompt, prompt, seed, values, dials, style) for prompt, seed in zip(prompts, given, strict=True)]
+    return make_plan(pipe, rows, "prompts x strengths", style, style)
+
+
+def plan_seeds(pipe: Any, prompt: str, strengths: Sequence[float], *, seeds: Sequence[int], style: str = "") -> Plan:
+    """Seeds x strengths of one prompt: all loaded adapters turn together.
+
+    Raises:
+        LineaError: no seeds, or one twice.
+    """
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise LineaError(f"got seeds {list(seeds)}: expected at least one, and none twice")
+    values, names = _positions(strengths), _loaded(pipe, strengths)
+    dials = tuple(dict.fromkeys(names, value) for value in values)
+    rows = [Row(f"seed {seed}", prompt, seed, values, dials, style) for seed in seeds]
+    return make_plan(pipe, rows, "seeds x strengths", f"{style}: {prompt}" if style else prompt, style)
+
+
+def plan_styles(
+    pipe: Any,
+    prompt: str,
+    strengths: Sequence[float],
+    *,
+    styles: Mapping[str, Source] | Sequence[str] | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Styles x strengths of one prompt from one noise: each row turns one adapter, the others rest.
+
+    Args:
+        pipe: a `LinEASDiffusionPipeline`.
+        prompt: for all rows.
+        strengths: one column each.
+        styles: names of loaded adapters, or name -> maps, which are loaded for the grid only; all loaded adapters
+            when left out.
+        seed: of the noise.
+
+    Raises:
+        LineaError: no styles, or adapters that are not loaded.
+    """
+    maps = {} if styles is None or not isinstance(styles, Mapping) else _opened(styles)
+    names = list(pipe.steering if styles is None else styles)
+    _expect_rows(names, "styles")
+    if not maps:
+        pipe.steering.known(names)
+    return _each(pipe, names, prompt, strengths, seed, maps, kind="styles x strengths", title=prompt)
+
+
+def plan_dials(
+    pipe: Any,
+    prompt: str,
+    strengths: Sequence[float],
+    *,
+    adapters: tuple[str, str] | None = None,
+    row_strengths: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Style A x style B of one prompt from one noise: rows turn the first adapter, columns the second.
+
+    Args:
+        pipe: a `LinEASDiffusionPipeline`.
+        prompt: for all pictures.
+        strengths: of the second adapter, one column each.
+        adapters: two loaded ones; the only two when left out.
+        row_strengths: of the first adapter, one row each; as the columns' when left out.
+        seed: of the noise.
+
+    Raises:
+        LineaError: not two adapters.
+    """
+    names = list(adapters if adapters is not None else pipe.steering)
+    if len(names) != 2 or names[0] == names[1]:
+        raise LineaError(f"got adapters {names} for two dials: expected two different ones; name them with adapters=")
+    pipe.steering.known(names)
+    first, second = names
+    columns, positions = _positions(strengths), _positions(strengths if row_strengths is None else row_strengths)
+    rows = [
+        Row(
+            f"{first} {position:.3g}",
+            prompt,
+            seed,
+            columns,
+            tuple({first: position, second: c} for c in columns),
+            first,
+        )
+        for position in positions
+    ]
+    labels = tuple(f"{second} {value:.3g}" for value in columns)
+    return make_plan(pipe, rows, f"{first} x {second}", prompt, first, labels=labels)
+
+
+def plan_sparsity(
+    pipe: Any,
+    prompt: str,
+    strengths: Sequence[float],
+    *,
+    maps: Mapping[str, Source] | Sequence[Source],
+    style: str = "",
+    seed: int = 0,
+) -> Plan:
+    """Sparsity x strengths of one prompt from one noise: each row has other maps of one concept.
+
+    Args:
+        pipe: a `LinEASDiffusionPipeline`.
+        prompt: for all rows.
+        strengths: one column each.
+        maps: of one concept; rows are labelled by their support, the densest first, or by the names given.
+        style: name for titles and tables; the concept of the maps when left out.
+        seed: of the noise.
+
+    Raises:
+        LineaError: no maps, or maps of several concepts.
+    """
+    opened = _opened(maps) if isinstance(maps, Mapping) else _by_support(maps)
+    _expect_rows(list(opened), "maps")
+    concepts = {known.metadata["concept"] for known in opened.values() if "concept" in known.metadata}
+    if len(concepts) > 1:
+        raise LineaError(f"got maps of the concepts {sorted(concepts)}: expected maps of one; for several use styles")
+    style = style or next(iter(concepts), "")
+    return _each(
+        pipe, list(opened), prompt, strengths, seed, opened,
+        kind="sparsity x strengths", title=f"{style}: {prompt}" if style else prompt, style=style,
+    )  # fmt: skip
+
+
+def plan_methods(
+    pipe: Any,
+    prompt: str,
+    strengths: Sequence[float],
+    *,
+    methods: Mapping[str, Source | None],
+    style: str = "",
+    seed: int = 0,
+) -> Plan:
+    """Methods x strengths of one prompt from one noise.
+
+    Args:
+        pipe: a `LinEASDiffusionPipeline`.
+        prompt: for all rows.
+        strengths: one column each.
+        methods: name -> maps. None stands for asking in words, the prompt with ", STYLE" behind it: words know no
+            strength, so that this row has the plain prompt's picture at 0 and the asked one's everywhere else.
+        style: name for titles and tables; the concept of the maps when left out.
+        seed: of the noise.
+
+    Raises:
+        LineaError: no methods, or asking in words for a style without a name.
+    """
+    _expect_rows(list(methods), "methods")
+    opened = _opened({name: source for name, source in methods.items() if source is not None})
+    style = style or next((known.metadata["concept"] for known in opened.values() if "concept" in known.metadata), "")
+    if None in methods.values() and not style:
+        raise LineaError("got asking in words and maps that name no concept: expected style= with what to ask for")
+    values = _positions(strengths)
+    plan = _each(
+        pipe, list(opened), prompt, values, seed, opened,
+        kind="methods x strengths", title=f"{style}: {prompt}" if style else prompt, style=style,
+    )  # fmt: skip
+    by_name = {row.method: row for row in plan.rows}
+    asked = tuple(f"{prompt}, {style}" if value else None for value in values)
+    still = tuple(dict.fromkeys(opened, 0.0) for _ in values)
+    rows = [
+        by_name.get(name) or Row(f"{name} (words: on or off)", prompt, seed, values, still, style, name, asked)
+        for name in methods
+    ]
+    return make_plan(pipe, rows, plan.kind, plan.title, style, maps=opened)
+
+
+def _each(
+    pipe: Any,
+    names: Sequence[str],
+    prompt: str,
+    strengths: Sequence[float],
+    seed: int,
+    maps: Mapping[str, SteeringMaps],
+    *,
+    kind: str,
+    title: str,
+    style: str | None = None,
+) -> Plan:
+    """One row for each adapter, which turns while the others rest."""
+    values = _positions(strengths)
+    rows = [
+        Row(name, prompt, seed, values, _turned(name, names, values), name if style is None else style, name)
+        for name in names
+    ]
+    return make_plan(pipe, rows, kind, title, style or "", maps=maps)
+
+
+def _turned(name: str, names: Sequence[str], values: Sequence[float]) -> tuple[Mapping[str, float], ...]:
+    return tuple({other: value if other == name else 0.0 for other in names} for value in values)
+
+
+def _opened(sources: Mapping[Key, Source]) -> dict[Key, SteeringMaps]:
+    return {
+        name: source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
+        for name, source in sources.items()
+    }
+
+
+def _by_support(sources: Sequence[Source]) -> dict[str, SteeringMaps]:
+    """Maps named by the share of their numbers that is not zero, the densest first."""
+    opened = sorted(_opened(dict(enumerate(sources))).values(), key=lambda maps: -maps.support)
+    named: dict[str, SteeringMaps] = {}
+    for maps in opened:
+        label = f"{100 * maps.support:.3g}% of the numbers"
+        again = sum(name.startswith(label) for name in named)
+        named[f"{label} ({again + 1})" if again else label] = maps
+    return named
+
+
+def _loaded(pipe: Any, strengths: Sequence[float]) -> list[str]:
+    if not pipe.steering and any(strengths):
+        raise LineaError(f"got strengths {list(strengths)} and no maps: call load_steering first")
+    return list(pipe.steering)
+
+
+def _positions(strengths: Sequence[float]) -> tuple[float, ...]:
+    values = tuple(float(value) for value in strengths)
+    if not values:
+        raise LineaError("got no strengths: expected at least one column, such as [0, 0.5, 1]")
+    return values
+
+
+def _texts(prompts: Sequence[str]) -> list[str]:
+    if isinstance(prompts, str):
+        raise LineaError(f"got prompts {prompts!r}: expected a list of them, one row each")
+    return list(prompts)
+
+
+def _expect_rows(names: Sequence[str], what: str) -> None:
+    if not names:
+        raise LineaError(f"got no {what}: expected at least one row")
