@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 _STAGES = {
     "down_blocks": (1, "down"),
@@ -51,5 +52,5 @@ def _rank(part: str) -> int:
 
 def _position(rest: list[str]) -> list[tuple[int, int]]:
     """(number, 1 for an attention beside a resnet of the same number) of every numbered list on the way."""
-    pairs = zip(rest, rest[1:], strict=False)
+    pairs = pairwise(rest)
     return [(int(number), int(part == "attentions")) for part, number in pairs if number.isdecimal()]

@@ -137,7 +137,9 @@ def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPict
     """
 
     def put(method: str, strength: float, images: list[Image.Image]) -> None:
-        pictures.update({(style, method, prompt, strength): image for prompt, image in zip(prompts, images, strict=False)})
+        pictures.update(
+            {(style, method, prompt, strength): image for prompt, image in zip(prompts, images, strict=False)}
+        )
 
     return put
 

@@ -52,7 +52,7 @@ def figure_style(theme: str = "light") -> Iterator[tuple[str, ...]]:
     if theme not in THEMES:
         raise LineaError(f"got figure theme {theme!r}: expected one of {', '.join(THEMES)}")
     ink, paper, colors = THEMES[theme]
-    settings: dict[str, Any] = {
+    settings: Any = {
         "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
         "axes.titlesize": 10, "axes.titleweight": "normal", "axes.titlelocation": "left", "axes.labelsize": 9,
         "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.frameon": False,

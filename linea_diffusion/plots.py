@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,9 +118,7 @@ class Sparsities:
     effect: np.ndarray
 
 
-def support_effect_plot(
-    ways: Sequence[Sparsities], *, effect: str, size: tuple[float, float] = (6.4, 3.8)
-) -> Plot:
+def support_effect_plot(ways: Sequence[Sparsities], *, effect: str, size: tuple[float, float] = (6.4, 3.8)) -> Plot:
     """Effect kept against support, on a logarithmic axis: every style a dot, the mean over styles a line.
 
     Args:
@@ -193,4 +192,4 @@ def support_plot(maps: SteeringMaps, *, title: str = "", size: tuple[float, floa
 def _runs(labels: Sequence[str]) -> list[tuple[str, int, int]]:
     """(label, start, end) of every stretch of equal labels."""
     edges = [0, *(i for i in range(1, len(labels)) if labels[i] != labels[i - 1]), len(labels)]
-    return [(labels[a], a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(labels[a], a, b) for a, b in pairwise(edges) if b > a]

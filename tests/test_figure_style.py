@@ -29,9 +29,10 @@ def test_the_users_settings_are_as_before():
         before = dict(matplotlib.rcParams)
         PLOT.png()
         PLOT.inline_svg("x")
-        with pytest.raises(RuntimeError), figure_style():
+        with pytest.raises(LineaError), figure_style():
+            PLOT.png(theme="sepia")
+        with figure_style():
             assert matplotlib.rcParams["font.size"] == 9
-            raise RuntimeError
         assert dict(matplotlib.rcParams) == before
 
 
@@ -68,7 +69,7 @@ def test_themes_change_ink_and_paper(tmp_path):
     assert corners == {"light": (255, 255, 255), "dark": (0x15, 0x17, 0x1C)}
     with pytest.raises(LineaError, match="expected one of light, dark, page"):
         PLOT.png(theme="sepia")
-    with pytest.raises(LineaError, match="ends in .png or .svg"):
+    with pytest.raises(LineaError, match=r"ends in \.png or \.svg"):
         PLOT.save(tmp_path / "a.jpg")
 
 
@@ -94,7 +95,7 @@ def test_notebooks_show_a_png_with_words():
     assert data["text/plain"] == metadata["image/png"]["alt"] == PLOT.alt
 
 
-# What a retina without red, green or blue cones makes of linear RGB (Vienot, Brettel and Mollon 1999, for the first two).
+# What eyes without red or green cones make of linear RGB (Vienot, Brettel and Mollon 1999).
 BLIND = {
     "protan": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
     "deutan": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],

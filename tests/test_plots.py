@@ -83,7 +83,7 @@ def test_effect_against_support_is_the_mean_over_styles():
 
 
 def test_support_is_drawn_along_the_depth_and_counted_by_module():
-    def made(scale, shift):
+    def made(scale: list[float], shift: list[float]):
         return affine_map(torch.tensor([scale]), torch.tensor([shift]))
 
     maps = SteeringMaps.of(

@@ -230,3 +230,17 @@ def test_evaluate_writes_a_report(linea, tmp_path, random_maps):
     words = Reader((out / "report.html").read_text()).text
     assert "linea evaluate --style neon" in words
     assert "neon, mine" in words
+
+
+def test_grid_writes_a_report_if_asked(linea, tmp_path, random_maps):
+    random_maps.save_pretrained(tmp_path / "mine")
+    given = ("grid", "a red heart", "a <b> fish", "--steering", tmp_path / "mine", "--concept", "neon", "--steps", 1)
+    assert linea(*given, "--out", tmp_path / "plain", "--strengths", "0,1")[0] == 0
+    assert not (tmp_path / "plain" / "report.html").exists()
+    code, text, _ = linea(*given, "--out", tmp_path / "grid", "--strengths", "0,0.5,1", "--report")
+    assert code == 0
+    assert f"turn the dial in {tmp_path / 'grid' / 'report.html'}" in text
+    reader = Reader((tmp_path / "grid" / "report.html").read_text())
+    assert len([1 for tag, a in reader.tags if tag == "img" and a.get("src")]) == 6
+    for words in ("a <b> fish", "Where in the model it acts", "linea grid 'a red heart' 'a <b> fish'", "--report"):
+        assert words in reader.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 
 import numpy as np
@@ -166,7 +167,9 @@ def test_a_phone_needs_no_sideways_scrolling(opened, name):
         "&& !e.closest('.scroll')).map(e => e.outerHTML.slice(0, 80))"
     )
     assert wide == []
-    assert all(page.locator(".play").nth(i).bounding_box()["height"] >= 40 for i in range(page.locator(".play").count()))
+    assert all(
+        page.locator(".play").nth(i).bounding_box()["height"] >= 40 for i in range(page.locator(".play").count())
+    )
 
 
 def test_dark_is_dark(opened):
@@ -195,7 +198,7 @@ def test_everything_is_reached_and_named(opened):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     headings = page.locator("h1, h2, h3").evaluate_all("all => all.map(e => +e.tagName[1])")
     assert headings[0] == 1
-    assert all(b - a <= 1 for a, b in zip(headings, headings[1:], strict=False))
+    assert all(b - a <= 1 for a, b in itertools.pairwise(headings))
 
 
 def test_words_of_the_user_stay_words(opened):

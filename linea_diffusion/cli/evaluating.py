@@ -38,7 +38,9 @@ def evaluate(
     methods: Annotated[
         str, typer.Option(help="Names with commas, or folders of maps.")
     ] = "lineas,lin-act,gaussian-act,mean-shift,prompting",
-    out: Annotated[Path, typer.Option(help="Folder for report.html, evaluation.csv, evaluation.md and maps/.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, evaluation.csv, evaluation.md and maps/.")] = Path(
+        "evaluation"
+    ),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
     count: Annotated[int, typer.Option(help="How many held-out prompts.")] = 64,
     strengths: Annotated[str, typer.Option(help="The dial's positions.")] = "0,0.25,0.5,0.75,1",
@@ -90,7 +92,8 @@ def evaluate(
     )  # fmt: skip
     write_report(page, out / "report.html")
     typer.echo(markdown(records))
-    typer.echo(f"mean [95% interval over prompts]; look at {out / 'report.html'}; every picture is a line of {out / 'evaluation.csv'}")
+    typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
+    typer.echo(f"look at {out / 'report.html'}")
 
 
 def _refuse_removal(concepts: list[Concept], methods: str, prompts: Path | None) -> None:

@@ -56,7 +56,7 @@ def evaluation_page(
     prompts = len({record.prompt for record in records})
     return Page(
         title=f"Ways to steer: {', '.join(styles)}",
-        lead=f"{len(methods)} methods at {len(strengths)} strengths on {prompts} held-out prompts, the same noise for all.",
+        lead=f"{len(methods)} methods at {len(strengths)} strengths on {prompts} held-out prompts; one noise for all.",
         columns=[f"{strength:g}" for strength in strengths],
         strips=strips,
         dials=[Dial(strip.label, strip.note, [number]) for number, strip in enumerate(strips)],
@@ -103,22 +103,28 @@ def _picture(
 
 def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> Section:
     """Curves and tables of one style."""
-    figures = []
     known = [name for name in MEANINGS if not any(np.isnan(getattr(r, name)) for r in records if r.style == style)]
-    for name in known:
-        lines = []
-        for method in methods:
-            strengths, values = curves(records, style, method, name)
-            # Words are on or off: there is nothing between 0 and 1 to draw a line through.
-            first = 1 if len(strengths) == 2 else 0
-            if len(values):
-                lines.append(Curve(method, strengths[first:], values[:, first:]))
-        label, meaning = MEANINGS[name]
-        plot = curves_plot(lines, figure=label, title=f"{style}: {label} against strength", size=(4.6, 3.2),
-                           bounds=(-0.03, 1.03) if name.startswith("truth") or name == "clip_style" else None)  # fmt: skip
-        figures.append(Figure(plot, label, meaning))
+    figures = [_figure(records, style, methods, name) for name in known]
     text = "Mean over prompts with the 95% bootstrap interval."
     return Section(style, text, figures, [_means(records, style, known), _turning(records, style, methods, known)])
+
+
+def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name: str) -> Figure:
+    measured = {method: curves(records, style, method, name) for method in methods}
+    most = max(len(strengths) for strengths, _ in measured.values())
+    lines = []
+    for method, (strengths, values) in measured.items():
+        # Words are on or off: there is nothing between 0 and 1 to draw a line through.
+        first = 1 if 2 == len(strengths) < most else 0
+        if len(values):
+            lines.append(Curve(method, strengths[first:], values[:, first:]))
+    label, meaning = MEANINGS[name]
+    share = name.startswith("truth") or name == "clip_style"
+    plot = curves_plot(
+        lines, figure=label, title=f"{style}: {label} against strength", size=(4.6, 3.2),
+        bounds=(-0.03, 1.03) if share else None,
+    )  # fmt: skip
+    return Figure(plot, label, meaning)
 
 
 def _means(records: Sequence[Record], style: str, known: Sequence[str]) -> Table:
@@ -141,4 +147,3 @@ def _turning(records: Sequence[Record], style: str, methods: Sequence[str], know
             rows.append([method, rho, f"{float(gap_deviation(strengths, values.mean(axis=0))):.2f}"])
     heads = ["method", "spearman (rank correlation, mean over prompts)", "gap deviation of the mean curve (0 is even)"]
     return Table(f"{style}: how evenly the dial turns, by {MEANINGS[name][0]}", heads, rows)
-
