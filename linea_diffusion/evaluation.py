@@ -17,6 +17,7 @@ from .concepts import StyleTexts
 from .errors import LineaError
 from .figures import bootstrap_interval, spearman
 from .maps import SteeringMaps
+from .scores import SCORES
 from .scoring import ClipScorer
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
@@ -59,6 +60,14 @@ Pictures = dict[tuple[str, str, str, float], Image.Image]
 """(style, method, prompt, strength) -> picture."""
 
 OnPictures = Callable[[str, float, list[Image.Image]], None]
+
+CONVENTIONS = {
+    "clip_style": SCORES["style_probability"].convention,
+    "clip_text": SCORES["clip_style"].convention,
+    "clip_prompt": SCORES["clip_prompt"].convention,
+    "content": SCORES["similarity_to_unsteered"].convention,
+}
+"""Figure of a `Record` by CLIP -> how it is computed, as the header of the CSV file says it."""
 
 FIGURES = tuple(f.name for f in fields(Record) if f.type == "float" and f.name != "strength")
 
@@ -210,11 +219,13 @@ def rank_correlation(records: Sequence[Record], style: str, method: str, figure:
 
 
 def write_records(records: Sequence[Record], path: Path) -> None:
-    """All records as CSV, one line per picture."""
+    """All records as CSV, one line per picture; the header says the `CONVENTIONS`."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Record)])
-        writer.writeheader()
-        writer.writerows({k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(r).items()} for r in records)
+        writer = csv.writer(file)
+        names = [f.name for f in fields(Record)]
+        writer.writerow([f"{name} ({CONVENTIONS[name]})" if name in CONVENTIONS else name for name in names])
+        for record in records:
+            writer.writerow([round(v, 5) if isinstance(v, float) else v for v in asdict(record).values()])
 
 
 def read_records(path: Path) -> list[Record]:
@@ -225,7 +236,7 @@ def read_records(path: Path) -> list[Record]:
         return Record(style=row["style"], method=row["method"], prompt=row["prompt"], **numbers)
 
     with path.open(newline="", encoding="utf-8") as file:
-        return [record(row) for row in csv.DictReader(file)]
+        return [record({key.partition(" (")[0]: row[key] for key in row}) for row in csv.DictReader(file)]
 
 
 def markdown(records: Sequence[Record]) -> str:

@@ -72,7 +72,8 @@ def plan_styles(
     _expect_rows(names, "styles")
     if not maps:
         pipe.steering.known(names)
-    return _each(pipe, names, prompt, strengths, seed, maps, kind="styles x strengths", title=prompt)
+    rows = _rows(names, prompt, _positions(strengths), seed)
+    return make_plan(pipe, rows, "styles x strengths", prompt, ", ".join(names), maps=maps)
 
 
 def plan_dials(
@@ -146,10 +147,9 @@ def plan_sparsity(
     if len(concepts) > 1:
         raise LineaError(f"got maps of the concepts {sorted(concepts)}: expected maps of one; for several use styles")
     style = style or next(iter(concepts), "")
-    return _each(
-        pipe, list(opened), prompt, strengths, seed, opened,
-        kind="sparsity x strengths", title=f"{style}: {prompt}" if style else prompt, style=style,
-    )  # fmt: skip
+    rows = _rows(list(opened), prompt, _positions(strengths), seed, style)
+    title = f"{style}: {prompt}" if style else prompt
+    return make_plan(pipe, rows, "sparsity x strengths", title, style, maps=opened)
 
 
 def plan_methods(
@@ -181,39 +181,25 @@ def plan_methods(
     if None in methods.values() and not style:
         raise LineaError("got asking in words and maps that name no concept: expected style= with what to ask for")
     values = _positions(strengths)
-    plan = _each(
-        pipe, list(opened), prompt, values, seed, opened,
-        kind="methods x strengths", title=f"{style}: {prompt}" if style else prompt, style=style,
-    )  # fmt: skip
-    by_name = {row.method: row for row in plan.rows}
+    steered = {row.method: row for row in _rows(list(opened), prompt, values, seed, style)}
     asked = tuple(f"{prompt}, {style}" if value else None for value in values)
     still = tuple(dict.fromkeys(opened, 0.0) for _ in values)
     rows = [
-        by_name.get(name) or Row(f"{name} (words: on or off)", prompt, seed, values, still, style, name, asked)
+        steered.get(name) or Row(f"{name} (words: on or off)", prompt, seed, values, still, style, name, asked)
         for name in methods
     ]
-    return make_plan(pipe, rows, plan.kind, plan.title, style, maps=opened)
+    title = f"{style}: {prompt}" if style else prompt
+    return make_plan(pipe, rows, "methods x strengths", title, style, maps=opened)
 
 
-def _each(
-    pipe: Any,
-    names: Sequence[str],
-    prompt: str,
-    strengths: Sequence[float],
-    seed: int,
-    maps: Mapping[str, SteeringMaps],
-    *,
-    kind: str,
-    title: str,
-    style: str | None = None,
-) -> Plan:
-    """One row for each adapter, which turns while the others rest."""
-    values = _positions(strengths)
-    rows = [
+def _rows(
+    names: Sequence[str], prompt: str, values: tuple[float, ...], seed: int, style: str | None = None
+) -> list[Row]:
+    """One row for each adapter, which turns while the others rest; the adapter is the style where none is given."""
+    return [
         Row(name, prompt, seed, values, _turned(name, names, values), name if style is None else style, name)
         for name in names
     ]
-    return make_plan(pipe, rows, kind, title, style or "", maps=maps)
 
 
 def _turned(name: str, names: Sequence[str], values: Sequence[float]) -> tuple[Mapping[str, float], ...]:
