@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .activations import edit_activations, record_activations
     from .affine import AffineMap
     from .baselines import gaussian_act, linear_act, mean_shift
+    from .batch.engine import generate_batch
     from .calibration import calibrate
     from .concepts import Concept, list_concepts, load_concept
     from .errors import LineaError, TrainingDivergedError
@@ -31,6 +32,7 @@ _HOMES = {
     "calibrate": "calibration",
     "evaluate": "evaluation",
     "gaussian_act": "baselines",
+    "generate_batch": "batch.engine",
     "linear_act": "baselines",
     "mean_shift": "baselines",
     "AffineMap": "affine",
@@ -68,6 +70,7 @@ __all__ = [
     "evaluate",
     "find_modules",
     "gaussian_act",
+    "generate_batch",
     "linear_act",
     "list_concepts",
     "load_concept",
