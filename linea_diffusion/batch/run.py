@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,17 @@ class Settings:
     listeners: Sequence[Callable[[Event], None]] = ()
 
 
+@contextmanager
+def silent(pipe: Any) -> Iterator[None]:
+    """Within the context a pipeline shows no progress bar of its own."""
+    before = dict(getattr(pipe, "_progress_bar_config", {}))
+    pipe.set_progress_bar_config(**before | {"disable": True})
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)
+
+
 class Run:
     """One process' work on its share."""
 
@@ -69,7 +81,7 @@ class Run:
         self.counts = Counts()
         self._layout, self._share, self._maker, self._size, self._settings = layout, share, maker, size, settings
         self._model = str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__)
-        self._renderer = Renderer(pipe, maker.styles, size)
+        self._base, self._renderer = pipe.base, Renderer(pipe, maker.styles, size)
 
     def tell(self, event: str, **facts: Any) -> None:
         """Report an event to whoever listens."""
@@ -78,6 +90,10 @@ class Run:
 
     def through(self, lines: Iterable[Line]) -> bool:
         """Do all jobs; returns whether it was stopped before the end."""
+        with silent(self._base):
+            return self._through(lines)
+
+    def _through(self, lines: Iterable[Line]) -> bool:
         index = self._prepared_index()
         failures = LineFile(self._layout.failure_shard(self._share.rank))
         saver = Saver(self._layout, self._share.rank, self._settings.ending, self._saved)

@@ -90,4 +90,4 @@ def _single(active: dict[str, float | list[float]]) -> dict[str, float]:
     for name, strength in active.items():
         if isinstance(strength, Sequence):
             raise LineaError(f"got a strength for each of several prompts set for {name!r}: expected one number")
-    return {name: float(strength) for name, strength in active.items() if not isinstance(strength, Sequence)}
+    return {name: float(f"{strength:.7g}") for name, strength in active.items()}  # as written, not as float32 has it

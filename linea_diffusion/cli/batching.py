@@ -98,6 +98,8 @@ def batch(
             take_share(Layout(out), share)
         if share.world > 1 and device == "cuda":
             device = f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}"
+        if log != "bar":
+            _silence_loading()
         pipe = open_steered(model, steering, device, dtype)
         if score:
             from ..scoring import ClipScorer
@@ -116,8 +118,6 @@ def _run(
     from ..batch.shares import own_share
     from ..batch.sheet import write_sheet
 
-    if log != "json":
-        pipe.set_progress_bar_config(disable=True)
     try:
         summary = generate_batch(
             pipe, jobs, out, stop=stop, progress=log == "bar", on_event=_print_json if log == "json" else None, **chosen
@@ -164,6 +164,15 @@ def _others(counts: BatchPlan | BatchSummary) -> str:
         f"{counts.skipped} there already, {counts.duplicates} asked for more than once, {counts.failed} failed, "
         f"{counts.bad_lines} bad lines"
     )
+
+
+def _silence_loading() -> None:
+    """No bars of the libraries that load models between the lines of a log."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _print_json(event: dict[str, Any]) -> None:
