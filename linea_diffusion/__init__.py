@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .activations import edit_activations, record_activations
     from .affine import AffineMap
     from .baselines import gaussian_act, linear_act, mean_shift
+    from .batch.engine import generate_batch
     from .calibration import calibrate
     from .concepts import Concept, list_concepts, load_concept
     from .errors import LineaError, TrainingDivergedError
@@ -39,6 +40,7 @@ _HOMES = {
     "explore": "exploring",
     "find_modules": "modules",
     "gaussian_act": "baselines",
+    "generate_batch": "batch.engine",
     "grid_page": "report",
     "linear_act": "baselines",
     "list_concepts": "concepts",
@@ -82,6 +84,7 @@ __all__ = [
     "explore",
     "find_modules",
     "gaussian_act",
+    "generate_batch",
     "grid_page",
     "linear_act",
     "list_concepts",

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import LineaError
-from . import benching, evaluating, facts, grids, learning, pictures, scores
+from . import batching, benching, evaluating, facts, grids, learning, pictures, scores
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ for _command, _example in (
     (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
     (grids.grid, 'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid'),
     (scores.score, 'linea score demo/grid.png --text "a picture in neon style"'),
+    (batching.batch, "linea batch jobs.jsonl --steering neon --strengths 0:1:5 --out batch"),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
     (facts.concepts, "linea concepts neon"),

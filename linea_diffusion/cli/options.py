@@ -136,11 +136,11 @@ def training_config(settings: list[str], **given: Any) -> TrainingConfig:
         known = [field.name for field in fields(TrainingConfig)]
         if not equals or key not in known:
             raise LineaError(f"got --set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
-        chosen[key] = _literal(text)
+        chosen[key] = literal(text)
     return TrainingConfig(**chosen)
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """A number, True, None, a tuple ... as Python writes it; anything else is a word."""
     try:
         return ast.literal_eval(text)
