@@ -78,7 +78,7 @@ def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]
         key, equals, text = setting.partition("=")
         if not equals or key not in known:
             raise LineaError(f"got --clip-set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
-        chosen[key] = _dtype(text) if key == "dtype" else _literal(text)
+        chosen[key] = _dtype(text) if key == "dtype" else literal(text)
     return ClipScorer(clip, weights, device=device, **chosen)
 
 
