@@ -12,7 +12,8 @@ _STAGES = {
     "transformer_blocks": (1, "blocks"),
     "single_transformer_blocks": (2, "single blocks"),
 }
-_FIRST, _BETWEEN, _LAST = ("embed",), 5, ("out", "final", "post")
+_START, _BETWEEN, _END = 0, 5, 9
+_ENDINGS = ("out", "final", "post")
 
 
 def stage_of(name: str) -> str:
@@ -24,7 +25,9 @@ def stage_of(name: str) -> str:
     component, *rest = name.split(".")
     if "text_encoder" in component or "language" in component:
         return component.replace("_", " ")
-    return _STAGES[rest[0]][1] if rest and rest[0] in _STAGES else "other"
+    if rest and rest[0] in _STAGES:
+        return _STAGES[rest[0]][1]
+    return {_START: "start", _END: "end"}.get(_rank(rest[0] if rest else ""), "other")
 
 
 def by_depth(names: Iterable[str]) -> list[str]:
@@ -45,9 +48,9 @@ def _key(name: str) -> tuple[bool, str, int, list[tuple[int, int]]]:
 def _rank(part: str) -> int:
     if part in _STAGES:
         return _STAGES[part][0]
-    if any(word in part for word in _FIRST):
-        return 0
-    return 9 if any(word in part for word in _LAST) else _BETWEEN
+    if "embed" in part:
+        return _START
+    return _END if any(word in part for word in _ENDINGS) else _BETWEEN
 
 
 def _position(rest: list[str]) -> list[tuple[int, int]]:

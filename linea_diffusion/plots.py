@@ -88,10 +88,16 @@ def curves_plot(
         if bounds is not None:
             axes.set_ylim(*bounds)
         if len(curves) > 1:
-            canvas.legend(loc="outside upper left", ncols=min(len(curves), 3), handlelength=2.6, columnspacing=1.2)
+            canvas.legend(loc="outside upper left", ncols=_legend_columns(curves), handlelength=2.6, columnspacing=1.2)
 
     lines = [_in_words(curve, rows) for curve, rows in zip(curves, means, strict=True)]
     return Plot(draw, title or figure, f"{figure} against {along}. " + " ".join(lines), size)
+
+
+def _legend_columns(curves: Sequence[Curve]) -> int:
+    """As many as the longest label lets stand side by side."""
+    longest = max(len(curve.label) for curve in curves)
+    return min(len(curves), 3 if longest <= 12 else 2 if longest <= 24 else 1)
 
 
 def _in_words(curve: Curve, rows: np.ndarray) -> str:

@@ -38,7 +38,9 @@ class Server:
     def start(self, **order) -> int:
         order.setdefault("log", str(self.log))
         order.setdefault("batch_size", 4)
-        return self.ask({"start": {name: str(value) if isinstance(value, Path) else value for name, value in order.items()}})
+        return self.ask(
+            {"start": {name: str(value) if isinstance(value, Path) else value for name, value in order.items()}}
+        )
 
     def wait(self, pid: int) -> int:
         return self.ask({"wait": pid})
@@ -73,7 +75,9 @@ def check_same(whole_out: Path, out: Path) -> None:
     assert files(out) == files(whole_out)
     for row in rows(out):
         assert np.abs(pixels(out, row) - pixels(whole_out, row)).max() <= 2
-    shards = [line for shard in (out / ".linea").glob("manifest-*.jsonl") for line in shard.read_bytes().splitlines(True)]
+    shards = [
+        line for shard in (out / ".linea").glob("manifest-*.jsonl") for line in shard.read_bytes().splitlines(True)
+    ]
     assert all(line.endswith(b"\n") for line in shards)
     assert len({json.loads(line)["file_name"] for line in shards}) == len(shards) == len(rows(out))
 

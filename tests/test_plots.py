@@ -102,3 +102,13 @@ def test_support_is_drawn_along_the_depth_and_counted_by_module():
     assert plot.title == "Support by module: neon"
     assert "unet.down_blocks.0.resnets.0.norm1 75%" in plot.alt
     assert support_plot(maps, title="mine").title == "Support by module: mine"
+
+
+@pytest.mark.parametrize("length", [1, 12, 24, 40])
+def test_a_legend_stays_within_its_figure(length):
+    curves = [Curve(letter * length, X, VALUES) for letter in "abc"]
+    _, figure = _axes(curves_plot(curves, figure="x"))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
