@@ -50,7 +50,7 @@ def wrap(text: str, *, size: int, width: float, lines: int) -> list[str]:
         if wrapped and text_width(joined, size) <= width:
             wrapped[-1] = joined
         else:
-            wrapped += _pieces(word, size, width)
+            wrapped += _pieces(word, size, width, lines + 1)
         if len(wrapped) > lines:
             return [*wrapped[: lines - 1], shorten(f"{wrapped[lines - 1]} {ELLIPSIS}", size=size, width=width)]
     return wrapped or [""]
@@ -64,10 +64,10 @@ def shorten(text: str, *, size: int, width: float) -> str:
     return text[:kept].rstrip() + ELLIPSIS
 
 
-def _pieces(word: str, size: int, width: float) -> list[str]:
-    """A word, broken where it is wider than a line."""
-    pieces = []
-    while word:
+def _pieces(word: str, size: int, width: float, most: int) -> list[str]:
+    """A word, broken where it is wider than a line; its first `most` pieces."""
+    pieces: list[str] = []
+    while word and len(pieces) < most:
         kept = max(1, _fitting(word, size, width))
         pieces.append(word[:kept])
         word = word[kept:]
@@ -76,7 +76,10 @@ def _pieces(word: str, size: int, width: float) -> list[str]:
 
 def _fitting(text: str, size: int, width: float) -> int:
     """How many characters from the left fit."""
-    low, high = 0, len(text)
+    high = 16
+    while high < len(text) and text_width(text[:high], size) <= width:
+        high *= 2
+    low, high = 0, min(high, len(text))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if text_width(text[:middle], size) <= width else (low, middle - 1)

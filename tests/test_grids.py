@@ -1,15 +1,17 @@
-"""Grids: what is rendered, scored, drawn and written."""
+"""`StyleGrid` as a whole: from prompts to scores and files."""
 
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image
 
 from linea_diffusion import ClipScorer, LineaError, StyleGrid, load_concept
-from linea_diffusion.grids import SCORES, Cell
+from linea_diffusion.cells import Cell
+from linea_diffusion.scores import SCORES
 
 from .conftest import seeded
 
@@ -36,44 +38,33 @@ def test_cells_are_the_pictures_of_single_calls(grid, pipe, random_maps):
 
 def test_scores_are_the_scorers(grid):
     scorer, concept = ClipScorer(), load_concept("neon")
-    images = [cell.image for cell in grid.cells]
+    images, prompts = [cell.image for cell in grid.cells], [cell.prompt for cell in grid.cells]
+    unsteered = [grid.rows[i // 3][0].image for i in range(6)]
     expected = {
         "clip_style": scorer.text_similarity(images, concept.text),
-        "clip_prompt": scorer.text_similarity(images, [cell.prompt for cell in grid.cells]),
+        "clip_prompt": scorer.text_similarity(images, prompts),
+        "clip_score_style": scorer.clip_score(images, concept.text),
+        "clip_score_prompt": scorer.clip_score(images, prompts),
         "style_probability": scorer.style_probability(images, concept.text, concept.neutral),
-        "similarity_to_unsteered": scorer.image_similarity(images, [grid.rows[i // 3][0].image for i in range(6)]),
+        "directional_similarity": scorer.directional_similarity(images, unsteered, concept.text, concept.neutral),
+        "similarity_to_unsteered": scorer.image_similarity(images, unsteered),
     }
-    assert tuple(expected) == SCORES
+    assert list(expected) == list(SCORES)
     for name, values in expected.items():
-        assert [cell.scores[name] for cell in grid.cells] == pytest.approx(values.tolist(), abs=1e-5)
+        for cell, value in zip(grid.cells, values.tolist(), strict=True):
+            assert cell.scores.get(name, float("nan")) == pytest.approx(value, abs=1e-5, nan_ok=True)
+    assert [("directional_similarity" in cell.scores) for cell in grid.rows[0]] == [False, True, True]
 
 
-def test_without_strength_0_there_is_no_similarity(grid):
-    rows = [[Cell(c.prompt, c.strength, c.seed, c.image) for c in row[1:]] for row in grid.rows]
-    scored = StyleGrid(rows, style="neon").score(ClipScorer(), load_concept("neon"))
-    assert all("similarity_to_unsteered" not in cell.scores for cell in scored.cells)
-
-
-def test_the_picture_shows_every_cell_and_every_label(grid, tmp_path):
-    grid.save(tmp_path / "deep" / "grid.png", cell_size=128)
-    sheet = Image.open(tmp_path / "deep" / "grid.png")
-    enlarged = grid.rows[0][1].image.resize((128, 128), Image.Resampling.NEAREST)
-    left, top, step = 128, 128 // 3, 128 + 128 // 16
-    assert (
-        ImageChops.difference(sheet.crop((left + step, top, left + step + 128, top + 128)), enlarged).getbbox() is None
-    )
-    for box in ((0, 0, left, top), (left, 0, left + 128, top), (0, top, left - 8, top + 128)):
-        assert np.asarray(sheet.crop(box)).min() < 100, "a label is missing"
-    under = sheet.crop((left, top + 128, left + 128, top + 128 + 16))
-    assert np.asarray(under).min() < 160, "the score under the cell is missing"
-
-
-def test_csv_has_a_line_per_cell(grid, tmp_path):
-    grid.save_csv(tmp_path / "scores.csv")
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
-    assert list(rows[0]) == ["prompt", "style", "strength", "seed", *SCORES]
+def test_csv_has_a_line_per_cell_and_says_the_conventions(grid, tmp_path):
+    grid.save_csv(tmp_path / "deep" / "scores.csv")
+    rows = list(csv.DictReader((tmp_path / "deep" / "scores.csv").open()))
+    facts = ["prompt", "style", "strength", "seed", "row", "column", "method", "strengths"]
+    assert list(rows[0]) == [*facts, *(figure.header for figure in SCORES.values())]
     assert [float(row["strength"]) for row in rows] == [0, 0.5, 1] * 2
-    assert float(rows[4]["clip_style"]) == pytest.approx(grid.cells[4].scores["clip_style"], abs=1e-5)
+    assert json.loads(rows[4]["strengths"]) == {"default": 0.5}
+    assert float(rows[4]["clip_style (raw cosine)"]) == pytest.approx(grid.cells[4].scores["clip_style"], abs=1e-5)
+    assert rows[0]["directional_similarity (cosine of changes)"] == ""
 
 
 def test_mean_scores_are_column_means(grid):
@@ -83,16 +74,22 @@ def test_mean_scores_are_column_means(grid):
     assert means[2]["clip_style"] == pytest.approx(expected)
 
 
-def test_long_prompts_are_wrapped_and_shortened():
-    image = Image.new("RGB", (64, 64))
-    tall = StyleGrid([[Cell("a very long prompt " * 40, 0.0, 0, image)]], style="x").image(cell_size=128)
-    short = StyleGrid([[Cell("a", 0.0, 0, image)]], style="x").image(cell_size=128)
-    assert tall.size == short.size
-    assert np.asarray(tall.crop((0, 0, 120, 40))).min() == np.asarray(short.crop((0, 0, 120, 40))).min()
+def test_the_saved_grid_is_the_drawn_one(grid, tmp_path):
+    grid.save(tmp_path / "deep" / "grid.png", cell_size=96, colorbar=True)
+    saved = Image.open(tmp_path / "deep" / "grid.png")
+    assert saved.tobytes() == grid.image(cell_size=96, colorbar=True).tobytes()
 
 
-def test_grids_that_make_no_sense_are_refused(pipe):
+def test_labels_title_and_facts_have_defaults_that_say_what_is_known():
+    image = Image.new("RGB", (8, 8))
+    grid = StyleGrid([[Cell("a", 0.25, 0, image), Cell("a", 1.0, 0, image)]], style="neon")
+    assert (grid.title, grid.row_labels, grid.column_labels) == ("neon", ["a"], ["0.25", "1"])
+    assert (grid.kind, grid.facts) == ("prompts x strengths", {})
+
+
+def test_grids_that_make_no_sense_are_refused():
+    image = Image.new("RGB", (8, 8))
     with pytest.raises(LineaError, match="equal lengths"):
         StyleGrid([], style="x")
-    with pytest.raises(LineaError, match="2 prompts and 1 seeds"):
-        StyleGrid.render(pipe, ["a", "b"], [0.0], seeds=[1])
+    with pytest.raises(LineaError, match="2 row labels and 1 column labels: expected 1 and 1"):
+        StyleGrid([[Cell("a", 0, 0, image)]], style="x", row_labels=["a", "b"])

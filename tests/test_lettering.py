@@ -61,5 +61,12 @@ def test_a_font_that_has_a_character_draws_it():
     assert np.asarray(image).min() < 128, "something is drawn where no font has it"
 
 
+def test_a_word_of_any_length_is_quick():
+    """Measured piece by piece: the time of the whole would grow with the square of its length."""
+    lines = wrap("x" * 1_000_000, size=12, width=100, lines=3)
+    assert len(lines) == 3
+    assert lines[-1].endswith(ELLIPSIS)
+
+
 def test_marks_stay_with_their_letter():
     assert len(lettering._runs("e\u0301a\ufe0f")) == 1

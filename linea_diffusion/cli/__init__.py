@@ -21,8 +21,18 @@ for _command, _example in (
     (learning.train, "linea train neon --out neon"),
     (learning.calibrate, "linea calibrate neon"),
     (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
-    (grids.grid, 'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid'),
-    (scores.score, 'linea score demo/grid.png --text "a picture in neon style"'),
+    (
+        grids.grid,
+        'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid\n\n'
+        'linea grid "a red heart" --rows styles --steering neon --steering mosaic --animate styles.gif\n\n'
+        'linea grid "a red heart" --steering neon --against mosaic --colorbar\n\n'
+        'linea grid "a red heart" --rows methods --steering lineas=neon --steering lin-act=other --in-words',
+    ),
+    (
+        scores.score,
+        'linea score demo/grid.png --text "a picture in neon style"\n\n'
+        'linea score steered/metadata.jsonl --text "a picture in neon style" --reference plain --out scores.csv',
+    ),
     (batching.batch, "linea batch jobs.jsonl --steering neon --strengths 0:1:5 --out batch"),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),

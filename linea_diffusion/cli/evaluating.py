@@ -10,6 +10,7 @@ import typer
 from ..errors import LineaError
 from .options import (
     Clip,
+    ClipSet,
     ClipWeights,
     Device,
     Dtype,
@@ -20,6 +21,7 @@ from .options import (
     call_arguments,
     command_line,
     open_pipeline,
+    open_scorer,
     parse_strengths,
 )
 
@@ -49,6 +51,7 @@ def evaluate(
     guidance: Guidance = None,
     clip: Clip = "shapeland-clip",
     clip_weights: ClipWeights = None,
+    clip_set: ClipSet = [],  # noqa: B006
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -57,7 +60,6 @@ def evaluate(
     from ..concepts import load_concept
     from ..evaluation import Pictures, evaluate, keep_first, markdown, write_records
     from ..report import evaluation_page, write_report
-    from ..scoring import ClipScorer
     from ..storage import make_folder
     from ..training_config import TrainingConfig
 
@@ -68,7 +70,7 @@ def evaluate(
     if len(named) != len(methods.split(",")):
         raise LineaError(f"got methods {methods!r}, of which two have the same name: expected different folder names")
     make_folder(out)
-    scorer, pipe = ClipScorer(clip, clip_weights, device=device), open_pipeline(model, device, dtype)
+    scorer, pipe = open_scorer(clip, clip_weights, device, clip_set), open_pipeline(model, device, dtype)
     config, records = TrainingConfig(seed=seed), []
     pictures: Pictures = {}
     shown: dict[str, SteeringMaps] = {}

@@ -64,8 +64,8 @@ def grid(
     calibrated: Calibrated = False,
     cell_size: Annotated[int, typer.Option(help="Longer side of a picture in the grid, in pixels.")] = 192,
     score: Annotated[
-        str, typer.Option(help="Figure that is shown, as `linea score --help` lists them.")
-    ] = "clip_style",
+        str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style.")
+    ] = None,
     score_place: Annotated[str, typer.Option(help="under or on each picture, or none.")] = "under",
     colorbar: Annotated[bool, typer.Option(help="Frame each picture in the colour of its score.")] = False,
     animate: Annotated[Path | None, typer.Option(help="Also an animation over strength: a .gif or .webp file.")] = None,
@@ -119,21 +119,24 @@ def _texts(concept: str | None) -> StyleTexts | None:
     return load_concept(concept).texts if concept else None
 
 
-def _drawing(cell_size: int, score: str, place: str, colorbar: bool, *, scored: bool) -> dict[str, Any]:
+def _drawing(cell_size: int, score: str | None, place: str, colorbar: bool, *, scored: bool) -> dict[str, Any]:
     from ..grid_sheet import SCORE_PLACES, check_size
     from ..modules import nearest_name
     from ..scores import SCORES
 
     check_size(cell_size)
-    if score not in SCORES:
+    if score is not None and score not in SCORES:
         raise LineaError(
             f"got --score {score}: expected one of {', '.join(SCORES)}; nearest: {nearest_name(score, SCORES)}"
         )
     if place not in (*SCORE_PLACES, "none"):
         raise LineaError(f"got --score-place {place}: expected one of {', '.join(SCORE_PLACES)}, none")
     if not scored:
-        if colorbar:
-            raise LineaError("got --colorbar and --clip none: expected a CLIP to score with, or no colour bar")
+        if colorbar or score:
+            raise LineaError(
+                f"got {'--colorbar' if colorbar else '--score'} and --clip none: expected a CLIP to score with, or "
+                "the option left out"
+            )
         return {"cell_size": cell_size}
     chosen = None if place == "none" else place
     return {"cell_size": cell_size, "score": score, "score_place": chosen, "colorbar": colorbar}

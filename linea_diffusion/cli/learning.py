@@ -11,6 +11,7 @@ from ..errors import LineaError
 from .grids import print_scores
 from .options import (
     Clip,
+    ClipSet,
     ClipWeights,
     Device,
     Dtype,
@@ -21,6 +22,7 @@ from .options import (
     call_arguments,
     open_concept,
     open_pipeline,
+    open_scorer,
     training_config,
 )
 
@@ -134,6 +136,7 @@ def calibrate(
     guidance: Guidance = None,
     clip: Clip = "shapeland-clip",
     clip_weights: ClipWeights = None,
+    clip_set: ClipSet = [],  # noqa: B006
     seed: Seed = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -141,11 +144,10 @@ def calibrate(
     """Fit the dial of maps so that equal steps of strength look equal; use it with --calibrated."""
     from ..calibration import calibrate, clip_measure
     from ..maps import SteeringMaps
-    from ..scoring import ClipScorer
 
     maps = SteeringMaps.from_pretrained(steering)
     learned = _concept_of(maps, concept)
-    measure = clip_measure(ClipScorer(clip, clip_weights, device=device), learned.texts)
+    measure = clip_measure(open_scorer(clip, clip_weights, device, clip_set), learned.texts)
     pipe = open_pipeline(model, device, dtype)
     curve = calibrate(
         pipe, maps, measure, learned.source, points=points, seed=seed + 500, **call_arguments(steps, guidance)
