@@ -64,7 +64,8 @@ def test_neighbours_order_and_batch_size_do_not_matter(tiny, tmp_path):
     run(tiny, [*others[:1], *JOBS[::-1][:5], *others[1:], JOBS[0]], tmp_path / "other", batch_size=6, window=6)
     run(tiny, JOBS, tmp_path / "one", batch_size=1)
     six, other, one = (
-        {row["file_name"]: pixels(tmp_path / name, row) for row in rows(tmp_path / name)} for name in ("six", "other", "one")
+        {row["file_name"]: pixels(tmp_path / name, row) for row in rows(tmp_path / name)}
+        for name in ("six", "other", "one")
     )
     assert len(six) == 6
     assert set(six) == set(one)
@@ -176,7 +177,7 @@ class Breaks(Exception):
 
 
 def breaking(pipe, *, on=(), nan=(), room=10**9):
-    """The pipeline, made to fail on some prompts, to draw no numbers for others, and to lack memory for large batches."""
+    """The pipeline, made to fail on some prompts, to draw no numbers for others, to lack memory for large batches."""
     base = pipe.base
     decode = base.vae.decode
     now = []
@@ -240,14 +241,16 @@ def test_an_image_that_never_fits_is_a_failure_with_a_reason(tmp_path):
 
 
 def test_strict_stops_at_the_line(tiny, tmp_path):
-    with pytest.raises(LineaError, match="line 2: got unknown field 'promt'.*nearest: prompt"):
+    with pytest.raises(LineaError, match=r"line 2: got unknown field 'promt'.*nearest: prompt"):
         run(tiny, [{"prompt": "a cat"}, {"promt": "a dog"}], tmp_path, strict=True)
 
 
 def test_stop_finishes_what_is_under_way(tiny, tmp_path):
     seen = []
     jobs = [{"prompt": "a cat", "seed": seed} for seed in range(12)]
-    summary = run(tiny, jobs, tmp_path, batch_size=2, on_event=seen.append, stop=lambda: len(events(seen, "image")) >= 4)
+    summary = run(
+        tiny, jobs, tmp_path, batch_size=2, on_event=seen.append, stop=lambda: len(events(seen, "image")) >= 4
+    )
     assert summary.stopped
     assert 4 <= summary.done < 12
     assert len(rows(tmp_path)) == len(files(tmp_path)) == summary.done

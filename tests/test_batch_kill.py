@@ -38,7 +38,9 @@ class Server:
     def start(self, **order) -> int:
         order.setdefault("log", str(self.log))
         order.setdefault("batch_size", 4)
-        return self.ask({"start": {name: str(value) if isinstance(value, Path) else value for name, value in order.items()}})
+        return self.ask(
+            {"start": {name: str(value) if isinstance(value, Path) else value for name, value in order.items()}}
+        )
 
     def wait(self, pid: int) -> int:
         return self.ask({"wait": pid})
@@ -73,7 +75,9 @@ def check_same(whole_out: Path, out: Path) -> None:
     assert files(out) == files(whole_out)
     for row in rows(out):
         assert np.abs(pixels(out, row) - pixels(whole_out, row)).max() <= 2
-    shards = [line for shard in (out / ".linea").glob("manifest-*.jsonl") for line in shard.read_bytes().splitlines(True)]
+    shards = [
+        line for shard in (out / ".linea").glob("manifest-*.jsonl") for line in shard.read_bytes().splitlines(True)
+    ]
     assert all(line.endswith(b"\n") for line in shards)
     assert len({json.loads(line)["file_name"] for line in shards}) == len(shards) == len(rows(out))
 
@@ -116,7 +120,7 @@ def test_a_full_disk_is_one_clear_line_and_corrupts_nothing(server, tmp_path, mo
     jobs.write_text("a cat\na dog\n{a,the} fish\n")
     assert server.run(jobs=jobs, out=tmp_path / "whole", batch_size=2) == 0
     log = tmp_path / "log.txt"
-    assert server.run(jobs=jobs, out=tmp_path / "out", batch_size=2, full_at=moment, log=log) != 0
+    assert server.run(jobs=jobs, out=tmp_path / "out", batch_size=2, full_at=moment, log=log) == 2
     assert "No space left on device); make room" in log.read_text().splitlines()[-1]
     assert not [name for name in files(tmp_path / "out") if name.endswith(".part")]
     assert server.run(jobs=jobs, out=tmp_path / "out", batch_size=2) == 0
@@ -163,7 +167,7 @@ def test_two_runs_cannot_do_the_same_share(server, whole, tmp_path):
     while not (tmp_path / "images").exists():
         time.sleep(0.01)
     log = tmp_path / "log.txt"
-    assert server.run(jobs=jobs, out=tmp_path, log=log) != 0
+    assert server.run(jobs=jobs, out=tmp_path, log=log) == 2
     assert "another batch is running as process 0" in log.read_text()
     os.kill(first, signal.SIGKILL)
     server.wait(first)

@@ -67,7 +67,9 @@ def batch(
         bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count images and batches.")] = False,
-    log: Annotated[str, typer.Option(help="bar, json (a line for each event, on standard error) or none.")] = "bar",
+    log: Annotated[
+        str, typer.Option("--log", "--log-format", help="bar, json (a line for each event, on standard error) or none.")
+    ] = "bar",
     device: Device = "cpu",
     dtype: Dtype = "float32",
 ) -> None:
