@@ -78,7 +78,7 @@ def test_a_calibrated_strength_is_read_off_the_curve(maker):
     job = only(maker, steering="neon", strength=0.2, calibrated=True)
     assert job.strength == {"styles/neon": 0.2}
     assert job.positions["styles/neon"] == pytest.approx(0.5)
-    with pytest.raises(LineaError, match="never|without a calibration"):
+    with pytest.raises(LineaError, match="without a calibration"):
         only(maker, steering="mosaic", calibrated=True)
 
 

@@ -1,4 +1,4 @@
-"""Batches that are killed at any moment, on a full disk, by signals, and by several processes: nothing lost or twice."""
+"""Batches killed at any moment, on a full disk, stopped by signals, shared by processes: nothing lost or twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from .batches import files, pixels, rows
 
-COUNT = 300
+COUNT = 240
 
 
 class Server:

@@ -74,7 +74,8 @@ def test_the_index_knows_what_is_done(tmp_path):
     scored = JobIndex()
     scored.read(layout, columns=["clip_prompt"])
     assert scored.claim("aa1") is State.DONE
-    assert scored.claim("bb2") is None
+    assert scored.claim("bb2") is State.UNSCORED
+    assert scored.claim("cc3") is None
 
 
 def test_the_merge_is_in_order_and_without_doubles(tmp_path):

@@ -225,6 +225,8 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _text(value: Any, name: str, *, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value.strip()):
         raise LineaError(f"got {name} {short(value)}: expected text")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise LineaError(f"got {name} {short(value)} with half a character (a lone surrogate): expected whole ones")
     return value
 
 
