@@ -18,7 +18,7 @@ import torch
 
 torch.set_num_threads(1)  # a fork must not find threads that only its parent has
 
-from linea_diffusion import cli
+from linea_diffusion import LineaError, cli
 from linea_diffusion.batch.engine import generate_batch
 
 from .batches import QUICK, tiny_pipe
@@ -41,8 +41,12 @@ def child(pipe, order: dict) -> int:
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0
-    jobs = Path(order["jobs"])
-    summary = generate_batch(pipe, jobs, order["out"], defaults=QUICK, batch_size=order["batch_size"], progress=False)
+    size, jobs = order["batch_size"], Path(order["jobs"])
+    try:
+        summary = generate_batch(pipe, jobs, order["out"], defaults=QUICK, batch_size=size, progress=False)
+    except LineaError as error:
+        print(f"linea: {error}", file=sys.stderr)
+        return 2
     return 1 if summary.failed else 0
 
 

@@ -177,7 +177,7 @@ class Breaks(Exception):
 
 
 def breaking(pipe, *, on=(), nan=(), room=10**9):
-    """The pipeline, made to fail on some prompts, to draw no numbers for others, and to lack memory for large batches."""
+    """The pipeline, made to fail on some prompts, to draw no numbers for others, to lack memory for large batches."""
     base = pipe.base
     decode = base.vae.decode
     now = []
@@ -240,8 +240,18 @@ def test_an_image_that_never_fits_is_a_failure_with_a_reason(tmp_path):
     assert "memory ran out with this image alone" in rows(tmp_path, "failures.jsonl")[0]["reason"]
 
 
+def test_an_image_that_its_format_cannot_hold_is_a_failure(tiny, tmp_path):
+    jobs = [{"prompt": "a cat"}, {"prompt": "a " + "long " * 20_000 + "cat"}, {"prompt": "half \ud800"}]
+    summary = run(tiny, jobs, tmp_path, image_format="jpg")
+    assert (summary.done, summary.failed, summary.bad_lines) == (1, 1, 1)
+    reasons = [row["reason"] for row in rows(tmp_path, "failures.jsonl")]
+    assert "cannot be written as jpg" in reasons[0]
+    assert "half a character" in reasons[1]
+    assert len(files(tmp_path)) == len(rows(tmp_path)) == 1
+
+
 def test_strict_stops_at_the_line(tiny, tmp_path):
-    with pytest.raises(LineaError, match="line 2: got unknown field 'promt'.*nearest: prompt"):
+    with pytest.raises(LineaError, match=r"line 2: got unknown field 'promt'.*nearest: prompt"):
         run(tiny, [{"prompt": "a cat"}, {"promt": "a dog"}], tmp_path, strict=True)
 
 
@@ -277,8 +287,13 @@ def test_scores_stand_in_the_lines(tiny, tmp_path):
     scorer = ClipScorer()
     run(tiny, JOBS, tmp_path)
     assert "clip_prompt" not in rows(tmp_path)[0]
-    assert run(tiny, JOBS, tmp_path, scorer=scorer).done == 6  # lines without figures do not count
+    before = rows(tmp_path)
+    (tmp_path / before[5]["file_name"]).unlink()
+    summary = run(tiny, JOBS, tmp_path, scorer=scorer)  # what is there is scored without being made again
+    assert (summary.done, summary.skipped) == (1, 5)
     lines = rows(tmp_path)
+    assert [{name: line[name] for name in before[0]} for line in lines] == before
+    assert all(-1 < line["clip_prompt"] < 1 for line in lines)
     with Image.open(tmp_path / lines[1]["file_name"]) as image:
         assert lines[1]["clip_prompt"] == pytest.approx(float(scorer.text_similarity([image], "a blue fish")), abs=1e-4)
         chance = float(scorer.style_probability([image], "a picture in neon style", "a picture"))
@@ -317,7 +332,7 @@ def test_a_lost_folder_is_one_clear_error(tiny, tmp_path):
         if event["event"] == "image" and out.exists():
             shutil.rmtree(out)
 
-    with pytest.raises(LineaError, match="expected to write it .*No such file.*everything finished is kept"):
+    with pytest.raises(LineaError, match=r"expected to write it .*No such file.*everything finished is kept"):
         run(tiny, [{"prompt": "a cat", "seed": seed} for seed in range(9)], out, batch_size=1, on_event=lose)
 
 

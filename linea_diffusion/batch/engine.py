@@ -80,7 +80,7 @@ def generate_batch(
         batch_size: images at once, or ``"auto"``; it is halved whenever memory runs out.
         window: how many jobs may wait for others of the same shape.
         image_format: ``png``, ``jpg`` or ``webp``.
-        scorer: adds the figures `scores.FIGURES` to every line. Images whose line has none are made again.
+        scorer: adds the figures `scores.FIGURES` to every line, also to lines of images that are there already.
         strict: stop at the first line that no job can be made of.
         retry_failed: try jobs again that failed in an earlier run.
         progress: show a bar (in the main process).

@@ -19,6 +19,7 @@ class State(IntEnum):
     DONE = 1
     FAILED = 2
     PLANNED = 3
+    UNSCORED = 4
 
 
 class JobIndex:
@@ -39,7 +40,7 @@ class JobIndex:
         Args:
             layout: of the output folder.
             failures: whether jobs that failed count as dealt with.
-            columns: what the line of a finished image must have, or it is done again.
+            columns: what the line of a finished image must have, or it is `State.UNSCORED`.
         """
         if failures:
             self._read(layout.failure_shards(), "job", State.FAILED, ())
@@ -51,8 +52,9 @@ class JobIndex:
             for _, row in read_lines(shard):
                 if row is None or not isinstance(row.get(key), str):
                     self.damaged += 1
-                elif all(column in row for column in columns):
-                    self.put(digest_of(row[key]), state)
+                else:
+                    whole = all(column in row for column in columns)
+                    self.put(digest_of(row[key]), state if whole else State.UNSCORED)
 
     def _forget_missing(self, layout: Layout) -> None:
         """Images that were deleted, or lost with the power, are not done, whatever their lines say."""
@@ -63,7 +65,8 @@ class JobIndex:
             ((_key(digest_of(name)),) for name in names if not name.startswith(".")),
         )
         self._base.execute(
-            "DELETE FROM job WHERE state = ? AND digest NOT IN (SELECT digest FROM present)", (State.DONE,)
+            "DELETE FROM job WHERE state IN (?, ?) AND digest NOT IN (SELECT digest FROM present)",
+            (State.DONE, State.UNSCORED),
         )
         self._base.execute("DROP TABLE present")
 

@@ -102,14 +102,15 @@ class JobMaker:
         self.model = model_digest(pipe.base)
         self._ending = ending
         self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *_RULED))]
-        self._defaults = {name: value for name, value in defaults.items() if value is not None}
-        self._check_names({name: value for name, value in self._defaults.items() if name != "prompt"})
+        given = {name: value for name, value in defaults.items() if value is not None}
+        self._check_names(given)
+        self._defaults = _plain(given)
 
     def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
         """The jobs of one line, one for each image, or what is wrong with the line or an image of it."""
         try:
             self._check_names(fields)
-            whole = {"seed": 0, **self._defaults, **fields}
+            whole = {"seed": 0, **self._defaults, **_plain(fields)}
             if "steering" in fields and "strength" not in fields and isinstance(whole.get("strength"), Mapping):
                 del whole["strength"]  # the default names other steering than this line
             for part, one in enumerate(expand(whole)):
@@ -183,15 +184,11 @@ class JobMaker:
 
     def _arguments(self, fields: Mapping[str, Any], negative: str | None) -> dict[str, Any]:
         """The arguments of the base pipeline, without those that say what it does anyway."""
-        given = {
-            ALIASES.get(name, name): value for name, value in fields.items() if name in self._call or name in ALIASES
-        }
+        given = {name: value for name, value in fields.items() if name in self._call or name in _CHECKS}
         for name in ("prompt", "strength"):
             given.pop(name, None)
         if "denoising_strength" in fields:
             given["strength"] = _number(fields["denoising_strength"], "denoising_strength")
-        if "size" in fields:
-            given["width"], given["height"] = _size(fields["size"])
         for name, check in _CHECKS.items():
             if name in given:
                 given[name] = check(given[name], name)
@@ -209,9 +206,27 @@ class JobMaker:
         return picture_digest(value) if is_picture(name, value) else value
 
 
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields under the names that pipelines have for them, with a size as width and height."""
+    plain: dict[str, Any] = {}
+    for name, value in fields.items():
+        size = (
+            zip(("width", "height"), _size(value), strict=True)
+            if name == "size"
+            else [(ALIASES.get(name, name), value)]
+        )
+        for own, one in size:
+            if own in plain:
+                raise LineaError(f"got {own!r} twice, once by another name: expected it once")
+            plain[own] = one
+    return plain
+
+
 def _text(value: Any, name: str, *, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value.strip()):
         raise LineaError(f"got {name} {short(value)}: expected text")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise LineaError(f"got {name} {short(value)} with half a character (a lone surrogate): expected whole ones")
     return value
 
 

@@ -18,6 +18,7 @@ except ImportError:  # not on Windows, where two runs in one folder go unnoticed
 
 _HELD: dict[Path, int] = {}
 """Lock file -> open file of this process."""
+_TRIES, _PAUSE = 5, 0.05
 
 
 def take_share(layout: Layout, share: Share) -> None:
@@ -38,7 +39,7 @@ def take_share(layout: Layout, share: Share) -> None:
         raise LineaError(
             f"got output folder {str(layout.folder)!r}: expected a writable place ({reason(error)})"
         ) from None
-    if not _lock(file):
+    if not _lock_patiently(file):
         os.close(file)
         raise LineaError(
             f"got output folder {str(layout.folder)!r}, where another batch is running as process {share.rank}: "
@@ -59,29 +60,32 @@ def others_at_work(layout: Layout, share: Share) -> list[int]:
     return [rank_of(path) for path in layout.locks() if rank_of(path) != share.rank and _is_held(path)]
 
 
-def wait_for_others(layout: Layout, share: Share, *, pause: float = 0.5) -> None:
-    """Return when no other process holds a share of the folder."""
-    while others_at_work(layout, share):
-        time.sleep(pause)
-
-
 def _is_held(path: Path) -> bool:
     try:
         file = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
-        return not _lock(file)
+        return not _lock(file, shared=True)
     finally:
         os.close(file)
 
 
-def _lock(file: int) -> bool:
+def _lock_patiently(file: int) -> bool:
+    """Try a few times: another process may just be looking whether this share is taken."""
+    for _ in range(_TRIES):
+        if _lock(file):
+            return True
+        time.sleep(_PAUSE)
+    return False
+
+
+def _lock(file: int, *, shared: bool = False) -> bool:
     """Try to lock; False if another process has it. File systems that cannot lock let everybody through."""
     if fcntl is None:
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

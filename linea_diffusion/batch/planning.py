@@ -38,7 +38,7 @@ def planned_jobs(
     share: Share,
     counts: Counts,
     bad_line: Callable[[int, int, LineaError], None],
-    met: Callable[[State], None] = lambda state: None,
+    met: Callable[[State, Job], None] = lambda state, job: None,
 ) -> Iterator[Job]:
     """The jobs to do.
 
@@ -64,11 +64,11 @@ def planned_jobs(
                 _count(counts, state)
                 if state is not State.PLANNED:
                     index.put(job.digest, State.PLANNED)
-                met(state)
+                met(state, job)
 
 
 def _count(counts: Counts, state: State) -> None:
-    if state is State.DONE:
+    if state in (State.DONE, State.UNSCORED):
         counts.skipped += 1
     elif state is State.FAILED:
         counts.failed += 1

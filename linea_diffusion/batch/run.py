@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ..errors import LineaError
+from ..images import open_images
 from ..pipeline import LinEASDiffusionPipeline
 from .batch_size import BatchSize
 from .describing import bad_line_row, failure_row, metadata_row, recipe_of
 from .grouping import batches_of
 from .index import JobIndex, State
 from .jobs import Job, JobMaker
-from .layout import Layout, rank_of
+from .layout import Layout, image_name, rank_of
 from .lines import LineFile
 from .merging import is_current, merge
 from .planning import Counts, planned_jobs
 from .reading import Line
 from .rendering import Renderer
-from .saving import Finished, Saver, clear_unfinished
+from .saving import Finished, Saved, Saver, clear_unfinished
 from .scores import FIGURES, figures_of
 from .shares import Share
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..scoring import ClipScorer
 
 Event = dict[str, Any]
+_SCORED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Run:
         settings: Settings,
     ) -> None:
         self.counts = Counts()
+        self._unscored: list[Job] = []
         self._layout, self._share, self._maker, self._size, self._settings = layout, share, maker, size, settings
         self._model = str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__)
         self._base, self._renderer = pipe.base, Renderer(pipe, maker.styles, size)
@@ -96,17 +99,19 @@ class Run:
     def _through(self, lines: Iterable[Line]) -> bool:
         index = self._prepared_index()
         failures = LineFile(self._layout.failure_shard(self._share.rank))
-        saver = Saver(self._layout, self._share.rank, self._settings.ending, self._saved)
+        saver = Saver(self._layout, self._share.rank, self._settings.ending, lambda saved: self._saved(saved, failures))
         bad_lines = self._bad_lines()
         try:
             jobs = planned_jobs(
                 self._until_stopped(lines), self._maker, index, self._share, self.counts,
-                lambda line, part, error: self._bad_line(bad_lines, line, part, error), self._passed,
+                lambda line, part, error: self._bad_line(bad_lines, line, part, error),
+                lambda state, job: self._passed(state, job, saver),
             )  # fmt: skip
             for batch in batches_of(jobs, self._size.of, self._settings.window):
                 if self._settings.stop():
                     break
                 self._do(batch, saver, failures)
+            self._score_present(saver)
             saver.flush()
         finally:
             saver.close()
@@ -127,7 +132,7 @@ class Run:
         clear_unfinished(layout, self._clears)
         index = JobIndex()
         index.read(layout, failures=not self._settings.retry_failed, columns=FIGURES if self._settings.scorer else ())
-        if share.is_main and not is_current(layout):
+        if share.is_main and not self._settings.retry_failed and not is_current(layout):
             merge(layout, share.rank)
         self.tell(
             "start", out=str(layout.folder), rank=share.rank, world=share.world, present=index.count(State.DONE),
@@ -149,18 +154,22 @@ class Run:
         images: list[tuple[Job, Image.Image]] = []
         for job, outcome in self._renderer.render(batch):
             if isinstance(outcome, LineaError):
-                failures.append([failure_row(job, outcome)])
-                self.counts.failed += 1
-                self.tell("failure", line=job.line, job=job.digest, reason=str(outcome))
+                self._fail(job, outcome, failures)
             else:
                 images.append((job, outcome))
         saver.save(self._described(images))
+
+    def _fail(self, job: Job, error: LineaError, failures: LineFile) -> None:
+        failures.append([failure_row(job, error)])
+        self.counts.failed += 1
+        self.tell("failure", line=job.line, job=job.digest, reason=str(error))
 
     def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
         styles, pictures = self._maker.styles, [image for _, image in images]
         figures = figures_of(self._settings.scorer, [job for job, _ in images], pictures, styles)
         return [
             Finished(
+                job,
                 image,
                 metadata_row(job, image, ending=self._settings.ending, model=self._model, figures=own),
                 recipe_of(job, model=self._model, styles=styles),
@@ -168,14 +177,29 @@ class Run:
             for (job, image), own in zip(images, figures, strict=True)
         ]
 
-    def _saved(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        for row in rows:
+    def _saved(self, saved: Saved, failures: LineFile) -> None:
+        written, refused = saved
+        for one in written:
             self.counts.done += 1
-            self.tell("image", file_name=row["file_name"], line=row["line"], seed=row["seed"])
+            self.tell("image", file_name=one.row["file_name"], line=one.job.line, seed=one.job.seed)
+        for job, error in refused:
+            self._fail(job, error, failures)
 
-    def _passed(self, state: State) -> None:
-        names = {State.DONE: "skipped", State.FAILED: "failed_before", State.PLANNED: "duplicate"}
-        self.tell(names[state])
+    def _passed(self, state: State, job: Job, saver: Saver) -> None:
+        names = {State.FAILED: "failed_before", State.PLANNED: "duplicate"}
+        self.tell(names.get(state, "skipped"))
+        if state is State.UNSCORED:
+            self._unscored.append(job)
+            if len(self._unscored) >= _SCORED_AT_ONCE:
+                self._score_present(saver)
+
+    def _score_present(self, saver: Saver) -> None:
+        """Images of an earlier run whose lines have no figures get new lines that have them."""
+        jobs, self._unscored = self._unscored, []
+        paths = [self._layout.folder / image_name(job.digest, self._settings.ending) for job in jobs]
+        images = list(zip(jobs, open_images(paths), strict=True))
+        if images:
+            saver.note([one.row for one in self._described(images)])
 
     def _bad_lines(self) -> LineFile | None:
         """Every process reads all lines; the main one reports the bad ones, anew each time."""

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import LineaError
 from ..wording import reason
+from .jobs import Job
 from .layout import Layout
 from .lines import LineFile, write_all
 
@@ -28,11 +29,16 @@ _QUALITY = 95
 
 @dataclass(frozen=True)
 class Finished:
-    """An image, the row that the manifest gets for it, and the recipe that goes into its file."""
+    """The image of a job, the row that the manifest gets for it, and the recipe that goes into its file."""
 
+    job: Job
     image: Image.Image
     row: Mapping[str, Any]
     recipe: Mapping[str, Any]
+
+
+Saved = tuple[list[Finished], list[tuple[Job, LineaError]]]
+"""What is on the disk, and what could not become a file of its format."""
 
 
 def encode(image: Image.Image, ending: str, recipe: Mapping[str, Any]) -> bytes:
@@ -42,8 +48,18 @@ def encode(image: Image.Image, ending: str, recipe: Mapping[str, Any]) -> bytes:
         image: any mode that the format knows.
         ending: ``png``, ``jpg`` or ``webp``.
         recipe: JSON-able.
+
+    Raises:
+        LineaError: the format cannot hold it.
     """
-    text, file = json.dumps(recipe), io.BytesIO()
+    try:
+        return _encoded(image, ending, json.dumps(recipe))
+    except (OSError, ValueError) as error:
+        raise LineaError(f"got an image that cannot be written as {ending} ({reason(error)}): try png") from None
+
+
+def _encoded(image: Image.Image, ending: str, text: str) -> bytes:
+    file = io.BytesIO()
     if ending == "png":
         info = PngInfo()
         info.add_text(RECIPE, text)
@@ -76,16 +92,14 @@ class Saver:
         layout: of the output folder.
         rank: this process', in the names of unfinished files and of the manifest shard.
         ending: of the image files.
-        saved: told of the rows whose images and lines are on the disk, in the thread that calls.
+        saved: told of what became of images, in the thread that calls.
     """
 
-    def __init__(
-        self, layout: Layout, rank: int, ending: str, saved: Callable[[Sequence[Mapping[str, Any]]], None]
-    ) -> None:
+    def __init__(self, layout: Layout, rank: int, ending: str, saved: Callable[[Saved], None]) -> None:
         self._layout, self._rank, self._ending, self._saved = layout, rank, ending, saved
         self._manifest = LineFile(layout.manifest(rank))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="linea-saver")
-        self._running: Future[list[Mapping[str, Any]]] | None = None
+        self._running: Future[Saved] | None = None
 
     def save(self, finished: Sequence[Finished]) -> None:
         """Hand images over, when those handed over before are on the disk.
@@ -107,19 +121,29 @@ class Saver:
         if running is not None:
             self._saved(running.result())
 
+    def note(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put new lines for images that are there already into the manifest."""
+        self.flush()
+        self._manifest.append(rows)
+
     def close(self) -> None:
         """End the thread and close the manifest; what is being written is finished."""
         self._thread.shutdown(wait=True)
         self._manifest.close()
 
-    def _write(self, finished: list[Finished]) -> list[Mapping[str, Any]]:
-        rows = []
+    def _write(self, finished: list[Finished]) -> Saved:
+        written: list[Finished] = []
+        refused: list[tuple[Job, LineaError]] = []
         for one in finished:
-            data = encode(one.image, self._ending, one.recipe)
+            try:
+                data = encode(one.image, self._ending, one.recipe)
+            except LineaError as error:
+                refused.append((one.job, error))
+                continue
             write_image(self._layout.folder / one.row["file_name"], data, self._rank)
-            rows.append(one.row)
-        self._manifest.append(rows)
-        return rows
+            written.append(one)
+        self._manifest.append([one.row for one in written])
+        return written, refused
 
 
 def write_image(path: Path, data: bytes, rank: int) -> None:

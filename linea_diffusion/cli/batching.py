@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,6 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..batch.engine import BatchPlan, BatchSummary
-    from ..batch.stopping import StopRequest
 
 LOGS = ("bar", "json", "none")
 
@@ -67,7 +67,9 @@ def batch(
         bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count images and batches.")] = False,
-    log: Annotated[str, typer.Option(help="bar, json (a line for each event, on standard error) or none.")] = "bar",
+    log: Annotated[
+        str, typer.Option("--log", "--log-format", help="bar, json (a line for each event, on standard error) or none.")
+    ] = "bar",
     device: Device = "cpu",
     dtype: Dtype = "float32",
 ) -> None:
@@ -76,7 +78,6 @@ def batch(
     from ..batch.locks import take_share
     from ..batch.reading import read_jobs
     from ..batch.shares import own_share
-    from ..batch.stopping import stop_signals
 
     if log not in LOGS:
         raise LineaError(f"got --log {log!r}: expected one of {', '.join(LOGS)}")
@@ -93,13 +94,13 @@ def batch(
     read_jobs(jobs)
     _check_sheet(grid, out)
     share = own_share()
-    with stop_signals() as stop:
-        if not dry_run:
-            take_share(Layout(out), share)
-        if share.world > 1 and device == "cuda":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}"
-        if log != "bar":
-            _silence_loading()
+    if not dry_run:
+        take_share(Layout(out), share)
+    if share.world > 1 and device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}"
+    if log != "bar":
+        _silence_loading()
+    try:
         pipe = open_steered(model, steering, device, dtype)
         if score:
             from ..scoring import ClipScorer
@@ -108,23 +109,21 @@ def batch(
         if dry_run:
             _plan(pipe, jobs, out, chosen)
         else:
-            _run(pipe, jobs, out, chosen, stop, log, grid)
+            _run(pipe, jobs, out, chosen, log, grid)
+    except KeyboardInterrupt:
+        typer.echo("linea: stopped at once; the same command goes on", err=True)
+        sys.exit(128 + signal.SIGINT)
 
 
-def _run(
-    pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], stop: StopRequest, log: str, grid: Path | None
-) -> None:
+def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, grid: Path | None) -> None:
     from ..batch.engine import generate_batch
     from ..batch.shares import own_share
     from ..batch.sheet import write_sheet
+    from ..batch.stopping import stop_signals
 
-    try:
-        summary = generate_batch(
-            pipe, jobs, out, stop=stop, progress=log == "bar", on_event=_print_json if log == "json" else None, **chosen
-        )
-    except KeyboardInterrupt:
-        typer.echo("linea: stopped at once; the same command goes on", err=True)
-        sys.exit(stop.exit_code if stop() else 130)
+    listener = _print_json if log == "json" else None
+    with stop_signals() as stop:
+        summary = generate_batch(pipe, jobs, out, stop=stop, progress=log == "bar", on_event=listener, **chosen)
     if grid is not None and summary.images:
         write_sheet(out, grid)
     alone = own_share().world == 1
