@@ -27,6 +27,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..concepts import Concept
+    from ..evaluation import Record
     from ..maps import SteeringMaps
     from ..pipeline import LinEASDiffusionPipeline
     from ..training_config import TrainingConfig
@@ -59,7 +60,6 @@ def evaluate(
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts import load_concept
     from ..evaluation import Pictures, evaluate, keep_first, markdown, write_records
-    from ..report import evaluation_page, write_report
     from ..storage import make_folder
     from ..training_config import TrainingConfig
 
@@ -74,7 +74,8 @@ def evaluate(
     config, records = TrainingConfig(seed=seed), []
     pictures: Pictures = {}
     shown: dict[str, SteeringMaps] = {}
-    facts = {"model": model, "strengths": positions, "noise from seed": seed + 1000, "scorer": scorer.name}
+    given = call_arguments(steps, guidance)
+    facts = {"model": model, "strengths": positions, "noise from seed": seed + 1000, "scorer": scorer.name, **given}
     for concept in concepts:
         fitted = {
             name: _maps(method, pipe, concept, config, out / "maps" / concept.name) for name, method in named.items()
@@ -82,20 +83,21 @@ def evaluate(
         records += evaluate(
             pipe, fitted, concept.texts, asked[concept.name], strengths=positions, scorer=scorer,
             judge=_judge(model, concept.name), seed=seed + 1000,
-            on_pictures=keep_first(pictures, concept.name, asked[concept.name][:SHOWN]),
-            **call_arguments(steps, guidance),
+            on_pictures=keep_first(pictures, concept.name, asked[concept.name][:SHOWN]), **given,
         )  # fmt: skip
         shown |= {f"{concept.name}, {name}": maps for name, maps in fitted.items() if maps is not None}
         write_records(records, out / "evaluation.csv")
         (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
-    page = evaluation_page(
-        records, pictures=pictures, maps=shown, facts={**facts, **call_arguments(steps, guidance)},
-        command=command_line(),
-    )  # fmt: skip
-    write_report(page, out / "report.html")
+    _write_report(out / "report.html", records, pictures=pictures, maps=shown, facts=facts)
     typer.echo(markdown(records))
     typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
-    typer.echo(f"look at {out / 'report.html'}")
+
+
+def _write_report(path: Path, records: list[Record], **shown: Any) -> None:
+    from ..report import evaluation_page, write_report
+
+    write_report(evaluation_page(records, command=command_line(), **shown), path)
+    typer.echo(f"look at {path}\n")
 
 
 def _refuse_removal(concepts: list[Concept], methods: str, prompts: Path | None) -> None:
