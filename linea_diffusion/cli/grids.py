@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from ..maps import SteeringMaps
     from ..scoring import ClipScorer
 
+Report = Annotated[
+    bool, typer.Option("--report", help="Also report.html: sliders, curves, settings in one offline file.")
+]
+
 FORMATS = ("png", "webp", "jpg")
 
 
@@ -73,10 +77,7 @@ def grid(
         Path | None, typer.Option(help="Also the single pictures, in this folder beside a metadata.jsonl.")
     ] = None,
     format: Annotated[str, typer.Option(help="Of the grid: png, webp or jpg.")] = "png",
-    report: Annotated[
-        bool,
-        typer.Option("--report", help="Also report.html: sliders, curves, settings in one offline file."),
-    ] = False,
+    report: Report = False,
     batch_size: Annotated[int | None, typer.Option(help="Pictures at once; a row when left out.")] = None,
     model: Model = "shapeland-unet",
     steps: Steps = None,
@@ -103,8 +104,8 @@ def grid(
     plan = asked.plan(pipe, maps, prompts, parse_strengths(strengths), seed=seed, style=texts.name if texts else "")
     if scorer:
         _check_texts(scorer, plan, texts, steering)
-    given = {"calibrated": calibrated, **call_arguments(steps, guidance)}
-    rendered = StyleGrid.of_plan(pipe, plan, batch_size=batch_size, folder=images, **given)
+    given = {"calibrated": calibrated, "batch_size": batch_size, **call_arguments(steps, guidance)}
+    rendered = StyleGrid.of_plan(pipe, plan, folder=images, **given)
     if scorer:
         rendered.score(scorer, texts)
         print_scores(rendered)
