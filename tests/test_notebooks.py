@@ -27,6 +27,7 @@ REPLACEMENTS = {
     "03_composing_and_removing.ipynb": QUICK,
     "04_sparsity.ipynb": {
         "TrainingConfig(sparsity=sparsity)": f"TrainingConfig(sparsity=sparsity, {SHORT})",
+        ', "a yellow house", "a green fish", "a red mushroom", "a blue tree"]': "]",
         **ONE_STEP,
     },
     "05_your_own_model.ipynb": {
