@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 from linea_diffusion import SteeringMaps
 
@@ -148,7 +149,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
     for flag in ((), ("--calibrated",)):
         grid = ("--strengths", "0,0.5,1", "--steps", 2, *flag, "--out", tmp_path / "grid")
         assert linea("grid", "a red heart", "--steering", tmp_path / "neon", *grid)[0] == 0
-        grids.append((tmp_path / "grid" / "grid.png").read_bytes())
+        grids.append(Image.open(tmp_path / "grid" / "grid.png").tobytes())
     assert (grids[0] == grids[1]) == (curve["values"][1] == 0.5)
     SteeringMaps.of(dict(random_maps.named_maps())).save_pretrained(tmp_path / "unnamed")
     code, _, err = linea("calibrate", tmp_path / "unnamed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,3 +73,10 @@ def test_headers_say_name_and_convention():
     headers = [figure.header for figure in [*SCORES.values(), *CURVES.values()]]
     assert len(set(headers)) == len(headers)
     assert all(name == figure.name and figure.low < figure.high for name, figure in {**SCORES, **CURVES}.items())
+
+
+def test_the_page_repeats_the_table():
+    page = (Path(__file__).parents[1] / "docs" / "scores.md").read_text(encoding="utf-8")
+    for figure in [*SCORES.values(), *CURVES.values()]:
+        row = f"| `{figure.name}` | {figure.convention} | {figure.low:g} to {figure.high:g} | {figure.meaning} |"
+        assert row in page
