@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from linea_diffusion.batch.engine import plan_batch
-from linea_diffusion.batch.jobs import FIELDS
+from linea_diffusion.batch.fields import FIELDS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text()
 
