@@ -168,7 +168,7 @@ def test_planning_counts_and_writes_nothing(tiny, tmp_path):
     before = files(tmp_path / "out")
     bad = []
     jobs = [*JOBS, JOBS[0], {"prompt": "a cat", "steps": 2}, {"prompt": ""}]
-    given = {"defaults": {**QUICK, "strength": 0}, "batch_size": 2}
+    given = {"defaults": {**QUICK, "strength": 0}, "batch_size": 2, "progress": False}
     plan = plan_batch(tiny, jobs, tmp_path / "out", on_bad_line=lambda line, error: bad.append(line), **given)
     assert (plan.images, plan.batches, plan.skipped, plan.duplicates, plan.bad_lines) == (5, 3, 2, 1, 1)
     assert bad == [9]

@@ -32,18 +32,14 @@ RULED = ("generator", "latents", "output_type", "return_dict", "num_images_per_p
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields under the names that pipelines have for them, with a size as width and height."""
-    plain: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in fields.items():
-        size = (
-            zip(("width", "height"), size_of(value), strict=True)
-            if name == "size"
-            else [(ALIASES.get(name, name), value)]
-        )
-        for own, one in size:
-            if own in plain:
+        width_and_height = zip(("width", "height"), size_of(value), strict=True) if name == "size" else ()
+        for own, one in dict(width_and_height).items() or [(ALIASES.get(name, name), value)]:
+            if own in found:
                 raise LineaError(f"got {own!r} twice, once by another name: expected it once")
-            plain[own] = one
-    return plain
+            found[own] = one
+    return found
 
 
 def text_of(value: Any, name: str, *, empty: bool = False) -> str:
@@ -65,7 +61,7 @@ def number_of(value: Any, name: str) -> float:
     Raises:
         LineaError: it is none.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not _is_number(value):
         raise LineaError(f"got {name} {short(value)}: expected a finite number")
     return float(value)
 
@@ -76,15 +72,17 @@ def count_of(value: Any, name: str) -> int:
     Raises:
         LineaError: it is none.
     """
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not math.isfinite(value)
-        or value % 1
-        or value < 1
-    ):
+    if not _is_number(value) or value % 1 or value < 1:
         raise LineaError(f"got {name}={short(value)}: expected a whole number above 0")
     return int(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number that a float can hold."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def size_of(value: Any) -> tuple[int, int]:

@@ -91,7 +91,7 @@ def batch(
         pipe = open_steered(model, steering, device, dtype)
         chosen["scorer"] = _scorer(clip, clip_weights, device) if score else None
         if dry_run:
-            _plan(pipe, jobs, out, chosen)
+            _plan(pipe, jobs, out, chosen, log)
         else:
             _run(pipe, jobs, out, chosen, log, grid)
     except KeyboardInterrupt:
@@ -158,12 +158,13 @@ def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, gri
         sys.exit(1)
 
 
-def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any]) -> None:
+def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str) -> None:
     from ..batch.engine import plan_batch
 
-    plan: BatchPlan = plan_batch(
-        pipe, jobs, out, on_bad_line=lambda line, error: typer.echo(f"line {line}: {error}", err=True), **chosen
-    )
+    def tell(line: int, error: LineaError) -> None:
+        typer.echo(f"line {line}: {error}", err=True)
+
+    plan: BatchPlan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **chosen)
     typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
     if plan.bad_lines or plan.failed:
         sys.exit(1)
