@@ -9,6 +9,7 @@ turn has new seeds, so that nothing is there already.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import tempfile
@@ -77,7 +78,8 @@ def main() -> None:
         f"{date.today()}, {platform.machine()}, {options.threads} thread(s), torch {torch.__version__}, "
         f"`shapeland-unet` (8 steps, 64 x 64), one style, {options.count} jobs at five strengths, seeds 1000 to "
         f"{1000 * options.turns + options.count - 1}. Median of {options.turns} turns after a first that does not "
-        "count; the ratio is taken within each turn. `generate_batch` syncs every file to the disk, the loop does not.",
+        "count; the ratio is taken within each turn. `generate_batch` syncs every file to the disk, the loop does not. "
+        f"Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
         "",
         "| way | images a second | against the plain loop (lowest to highest turn) |",
         "| --- | --- | --- |",

@@ -28,6 +28,12 @@ def test_a_file_becomes_a_folder_of_images(linea, neon, tmp_path):
     code, told, _ = linea(*argv, "--dry-run")
     assert code == 0
     assert told.startswith("5 images in 1 batches; 0 there already")
+    assert linea(*argv, "--dry-run", "--batch-size", "2")[1].startswith("5 images in 3 batches")
+    assert linea(*argv, "--dry-run", "--window", "1")[1].startswith("5 images in 5 batches")
+    assert linea(*argv, "--dry-run", "--images", "3")[1].startswith("15 images")
+    code, told, shown = linea(*argv, "--dry-run", "--calibrated")  # these maps never were
+    assert (code, told[:8]) == (1, "0 images")
+    assert "without a calibration" in shown
     assert not out.exists()
     code, told, _ = linea(*argv, "--grid", sheet, "--score", "--format", "webp")
     assert code == 0
@@ -53,6 +59,7 @@ def test_the_progress_bar_counts_images_and_failures(linea, tmp_path):
     code, told, shown = linea("batch", jobs, "--out", tmp_path / "out", "--steps", "1")
     assert code == 1
     assert "4/4" in shown
+    assert "images: 100%" in shown
     assert "image/s" in shown
     assert "failures=1" in shown
     assert "1 asked for more than once, 0 failed, 1 bad lines" in told

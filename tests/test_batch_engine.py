@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import shutil
-
 import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from linea_diffusion import LineaError, LinEASDiffusionPipeline, generate_batch
+from linea_diffusion import generate_batch
 from linea_diffusion.batch.engine import plan_batch
 from linea_diffusion.batch.saving import read_recipe
 
@@ -154,107 +151,6 @@ def test_an_image_carries_the_job_that_makes_it_again(tiny, tmp_path, ending):
     assert again.read_bytes() == (tmp_path / "a" / row["file_name"]).read_bytes()
 
 
-def test_a_bad_job_takes_no_other_with_it(tiny, tmp_path):
-    jobs = [{"prompt": "a cat", "seed": seed} for seed in range(6)]
-    jobs[2] = {"prompt": "a cat", "seed": 2, "clip_skip": 77}  # no such layer
-    jobs[4] = {"prompt": "a dog", "steering": "no/such/maps"}
-    seen = []
-    summary = run(tiny, jobs, tmp_path, on_event=seen.append)
-    assert (summary.done, summary.failed, summary.bad_lines) == (4, 1, 1)
-    assert [row["line"] for row in rows(tmp_path)] == [1, 2, 4, 6]
-    failed = rows(tmp_path, "failures.jsonl")
-    assert [row["line"] for row in failed] == [3, 5]
-    assert "IndexError" in failed[0]["reason"]
-    assert "no/such/maps" in failed[1]["reason"]
-    assert [event["line"] for event in events(seen, "failure")] == [3]
-    again = run(tiny, jobs, tmp_path)
-    assert (again.done, again.skipped, again.failed, again.failures) == (0, 4, 1, 2)
-    assert run(tiny, [{"prompt": "a cat", "clip_skip": 77, "seed": 2}], tmp_path, retry_failed=True).failed == 1
-
-
-class Breaks(Exception):
-    """What the pipeline below raises."""
-
-
-def breaking(pipe, *, on=(), nan=(), room=10**9):
-    """The pipeline, made to fail on some prompts, to draw no numbers for others, to lack memory for large batches."""
-    base = pipe.base
-    decode = base.vae.decode
-    now = []
-
-    class Broken(type(base)):
-        def __call__(self, prompt=None, **kwargs):
-            if any(word in one for one in prompt for word in on):
-                raise Breaks("it broke")
-            if len(prompt) > room:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-            now[:] = prompt
-            calls.append(len(prompt))
-            return super().__call__(prompt, **kwargs)
-
-        __call__.__signature__ = inspect.signature(type(base).__call__)
-
-    def spoilt(latents, **kwargs):
-        pictures = decode(latents, **kwargs)
-        for row, prompt in enumerate(now):
-            if any(word in prompt for word in nan):
-                pictures[0][row] = float("nan")
-        return pictures
-
-    calls = []
-    broken = Broken(**base.components, requires_safety_checker=False)
-    broken.vae.decode = spoilt
-    return LinEASDiffusionPipeline(broken), calls, lambda: delattr(broken.vae, "decode")
-
-
-def test_culprits_are_found_and_images_without_numbers_refused(tmp_path):
-    pipe, _, mend = breaking(tiny_pipe(), on=["bomb"], nan=["fog"])
-    jobs = [{"prompt": f"a {word}", "seed": n} for n, word in enumerate(["cat", "bomb", "dog", "fog", "boat", "bombs"])]
-    summary = run(pipe, jobs, tmp_path, batch_size=6)
-    assert (summary.done, summary.failed) == (3, 3)
-    reasons = {row["line"]: row["reason"] for row in rows(tmp_path, "failures.jsonl")}
-    assert reasons[2] == "the pipeline raised Breaks: it broke"
-    assert "not finite" in reasons[4]
-    assert len(files(tmp_path)) == 3
-    mend()
-    mended, _, _ = breaking(tiny_pipe())
-    assert run(mended, jobs, tmp_path, batch_size=6).failed == 3  # they are not tried again unless asked
-    retried = run(mended, jobs, tmp_path, batch_size=6, retry_failed=True)
-    assert (retried.done, retried.failed, retried.failures) == (3, 0, 0)
-    assert rows(tmp_path, "failures.jsonl") == []
-
-
-def test_out_of_memory_halves_the_batch_from_then_on(tmp_path):
-    pipe, calls, _ = breaking(tiny_pipe(), room=3)
-    jobs = [{"prompt": f"cat {n}"} for n in range(20)]
-    summary = run(pipe, jobs, tmp_path, batch_size="auto")
-    assert (summary.done, summary.failed) == (20, 0)
-    assert max(calls) == 2  # 16, 8, 4 did not fit
-    assert calls.count(1) == 0
-
-
-def test_an_image_that_never_fits_is_a_failure_with_a_reason(tmp_path):
-    pipe, _, _ = breaking(tiny_pipe(), room=0)
-    summary = run(pipe, [{"prompt": "a cat"}, {"prompt": "a dog"}], tmp_path)
-    assert (summary.done, summary.failed) == (0, 2)
-    assert "memory ran out with this image alone" in rows(tmp_path, "failures.jsonl")[0]["reason"]
-
-
-def test_an_image_that_its_format_cannot_hold_is_a_failure(tiny, tmp_path):
-    jobs = [{"prompt": "a cat"}, {"prompt": "a " + "long " * 20_000 + "cat"}, {"prompt": "half \ud800"}]
-    summary = run(tiny, jobs, tmp_path, image_format="jpg")
-    assert (summary.done, summary.failed, summary.bad_lines) == (1, 1, 1)
-    reasons = [row["reason"] for row in rows(tmp_path, "failures.jsonl")]
-    assert "cannot be written as jpg" in reasons[0]
-    assert "half a character" in reasons[1]
-    assert len(files(tmp_path)) == len(rows(tmp_path)) == 1
-
-
-def test_strict_stops_at_the_line(tiny, tmp_path):
-    with pytest.raises(LineaError, match=r"line 2: got unknown field 'promt'.*nearest: prompt"):
-        run(tiny, [{"prompt": "a cat"}, {"promt": "a dog"}], tmp_path, strict=True)
-
-
 def test_stop_finishes_what_is_under_way(tiny, tmp_path):
     seen = []
     jobs = [{"prompt": "a cat", "seed": seed} for seed in range(12)]
@@ -272,7 +168,7 @@ def test_planning_counts_and_writes_nothing(tiny, tmp_path):
     before = files(tmp_path / "out")
     bad = []
     jobs = [*JOBS, JOBS[0], {"prompt": "a cat", "steps": 2}, {"prompt": ""}]
-    given = {"defaults": {**QUICK, "strength": 0}, "batch_size": 2}
+    given = {"defaults": {**QUICK, "strength": 0}, "batch_size": 2, "progress": False}
     plan = plan_batch(tiny, jobs, tmp_path / "out", on_bad_line=lambda line, error: bad.append(line), **given)
     assert (plan.images, plan.batches, plan.skipped, plan.duplicates, plan.bad_lines) == (5, 3, 2, 1, 1)
     assert bad == [9]
@@ -323,28 +219,3 @@ def test_another_model_is_another_job(tiny, tmp_path):
     with torch.no_grad():
         tiny.unet.conv_in.weight.div_(2)
     assert run(tiny, ["a cat"], tmp_path).skipped == 1
-
-
-def test_a_lost_folder_is_one_clear_error(tiny, tmp_path):
-    out = tmp_path / "out"
-
-    def lose(event):
-        if event["event"] == "image" and out.exists():
-            shutil.rmtree(out)
-
-    with pytest.raises(LineaError, match=r"expected to write it .*No such file.*everything finished is kept"):
-        run(tiny, [{"prompt": "a cat", "seed": seed} for seed in range(9)], out, batch_size=1, on_event=lose)
-
-
-def test_arguments_are_checked(tiny, tmp_path):
-    for wrong, message in (
-        ({"batch_size": 0}, "batch size 0"),
-        ({"batch_size": "huge"}, "auto"),
-        ({"image_format": "gif"}, "png, jpg, webp"),
-        ({"window": 0}, "window 0"),
-    ):
-        with pytest.raises(LineaError, match=message):
-            run(tiny, ["a cat"], tmp_path / "none", **wrong)
-    with pytest.raises(LineaError, match="unknown field 'stepz'"):
-        run(tiny, ["a cat"], tmp_path / "none", defaults={"stepz": 3})
-    assert not (tmp_path / "none").exists()

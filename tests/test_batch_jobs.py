@@ -90,6 +90,7 @@ def test_a_calibrated_strength_is_read_off_the_curve(maker):
         ({"size": 16, "width": 24}, "'width' twice"),
         ({"steps": 3, "num_inference_steps": 3}, "'num_inference_steps' twice"),
         ({"steps": 0}, "num_inference_steps=0"),
+        ({"steps": 10**400}, "num_inference_steps=a whole number of 1329 bits"),
         ({"steps": 2.5}, "num_inference_steps=2.5"),
         ({"guidance": "high"}, "guidance_scale 'high'"),
         ({"size": "a x b"}, "size 'a x b'"),

@@ -19,19 +19,46 @@ _CPU_PIXELS = 16 * 128 * 128
 """On a CPU larger pictures gain nothing from company."""
 
 
+class CudaMemory:
+    """What a batch takes of a CUDA device, in bytes.
+
+    Args:
+        device: the device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, 0
+
+    def begin(self) -> None:
+        """A batch is about to run."""
+        torch.cuda.reset_peak_memory_stats(self._device)
+        self._before = torch.cuda.memory_allocated(self._device)
+
+    def taken(self) -> int:
+        """The most that it had beyond what was there before."""
+        return torch.cuda.max_memory_allocated(self._device) - self._before
+
+    def free(self) -> int:
+        """What a batch may have now: free on the device, or kept by PyTorch without use."""
+        kept = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        return int(torch.cuda.mem_get_info(self._device)[0]) + kept
+
+
 class BatchSize:
     """The size of batches, for jobs of any size of picture.
 
     Args:
         wanted: a number, or ``"auto"``: what half the free memory has room for by a rule of thumb, at most 16 on a CPU
-            (and fewer of large pictures, which gain nothing there) and 64 elsewhere.
+            (and fewer of large pictures, which gain nothing there) and 64 elsewhere. On CUDA the first batch
+            replaces the rule of thumb by what it took.
         pipe: the base pipeline.
+        memory: tells what a batch takes; `CudaMemory` on CUDA, otherwise nothing tells.
 
     Raises:
         LineaError: neither a number above 0 nor ``"auto"``.
     """
 
-    def __init__(self, wanted: BatchSizeArgument, pipe: Any) -> None:
+    def __init__(self, wanted: BatchSizeArgument, pipe: Any, *, memory: CudaMemory | None = None) -> None:
         if wanted != "auto" and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1):
             raise LineaError(f"got batch size {wanted!r}: expected a whole number above 0, or auto")
         self._wanted = wanted
@@ -39,6 +66,9 @@ class BatchSize:
         self._device = torch.device(getattr(pipe, "_execution_device", pipe.device))
         self._room = _pixels_that_fit(self._device)
         self._ceiling: float = float("inf")
+        if memory is None and self._device.type == "cuda" and wanted == "auto":
+            memory = CudaMemory(self._device)
+        self._memory = memory
 
     def of(self, job: Job) -> int:
         """The largest batch that this job may be in now."""
@@ -53,6 +83,17 @@ class BatchSize:
         """Memory ran out with so many rows: go on with half of them, and no larger batch from now on."""
         self._ceiling = min(self._ceiling, max(1, rows // 2) * self._pixels(job))
         return self.of(job)
+
+    def begin(self) -> None:
+        """A batch is about to run."""
+        if self._memory is not None:
+            self._memory.begin()
+
+    def learn(self, job: Job, rows: int) -> None:
+        """A batch of so many rows has run: what it took says what four fifths of the free memory have room for."""
+        if self._memory is not None:
+            taken, free = self._memory.taken(), self._memory.free()
+            self._room = max(1, int(0.8 * free * rows * self._pixels(job) / max(taken, 1)))
 
     def _pixels(self, job: Job) -> int:
         width, height = (

@@ -10,7 +10,8 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import LineaError
-from .jobs import DIALS, Job
+from .fields import DIALS
+from .jobs import Job
 from .layout import image_name
 from .styles import Styles
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from ..errors import LineaError
 from ..pipeline import LinEASDiffusionPipeline
 from .batch_size import BatchSize, BatchSizeArgument
@@ -139,6 +141,7 @@ def plan_batch(
     scorer: ClipScorer | None = None,
     strict: bool = False,
     retry_failed: bool = False,
+    progress: bool = True,
     on_bad_line: Callable[[int, LineaError], None] | None = None,
 ) -> BatchPlan:
     """Count what `generate_batch` would do with the same arguments. Nothing is rendered and nothing written.
@@ -162,7 +165,8 @@ def plan_batch(
         if on_bad_line is not None:
             on_bad_line(line, error)
 
-    planned = planned_jobs(lines, maker, index, own_share(), plan, bad_line)
+    seen = tqdm(lines, desc="plan", unit="line", disable=not progress)
+    planned = planned_jobs(seen, maker, index, own_share(), plan, bad_line)
     for batch in batches_of(planned, size.of, window):
         plan.images += len(batch)
         plan.batches += 1

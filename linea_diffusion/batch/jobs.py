@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..batch_rows import STEERING_GUIDANCE
 from ..errors import LineaError
 from ..modules import nearest_name
-from ..steering import COMPOSITIONS
-from ..wording import short
 from .expanding import escape, expand
+from .fields import CHECKS, DIALS, FIELDS, RULED, dial_of, names_of, number_of, plain, text_of
 from .fingerprint import digest, model_digest
 from .pictures import is_picture, picture_digest
 from .styles import Styles
@@ -21,22 +18,6 @@ from .styles import Styles
 if TYPE_CHECKING:
     from ..pipeline import LinEASDiffusionPipeline
 
-ALIASES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
-"""Fields of a job that have another name in pipelines."""
-DIALS: dict[str, Any] = {
-    "composition": "sum",
-    "calibrated": False,
-    "steering_guidance": "both",
-    "steering_start": 0.0,
-    "steering_end": 1.0,
-}
-"""Fields that say how steering acts, as the arguments of a call, with their defaults."""
-FIELDS = (
-    "prompt", "negative_prompt", "seed", "images", "strength", "steering", "steps", "guidance", "width", "height",
-    "size", "denoising_strength", *DIALS,
-)  # fmt: skip
-"""Every field of a job; the keywords of the base pipeline come on top."""
-_RULED = ("generator", "latents", "output_type", "return_dict", "num_images_per_prompt")
 _DIGITS = 32
 
 
@@ -101,16 +82,16 @@ class JobMaker:
         self.styles = Styles(pipe)
         self.model = model_digest(pipe.base)
         self._ending = ending
-        self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *_RULED))]
+        self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *RULED))]
         given = {name: value for name, value in defaults.items() if value is not None}
         self._check_names(given)
-        self._defaults = _plain(given)
+        self._defaults = plain(given)
 
     def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
         """The jobs of one line, one for each image, or what is wrong with the line or an image of it."""
         try:
             self._check_names(fields)
-            whole = {"seed": 0, **self._defaults, **_plain(fields)}
+            whole = {"seed": 0, **self._defaults, **plain(fields)}
             if "steering" in fields and "strength" not in fields and isinstance(whole.get("strength"), Mapping):
                 del whole["strength"]  # the default names other steering than this line
             for part, one in enumerate(expand(whole)):
@@ -123,7 +104,7 @@ class JobMaker:
 
     def _check_names(self, fields: Mapping[str, Any]) -> None:
         for name in fields:
-            if name in _RULED or name.endswith("embeds") or name.startswith("callback"):
+            if name in RULED or name.endswith("embeds") or name.startswith("callback"):
                 hint = "use a list of seeds, or images" if name == "num_images_per_prompt" else "leave it out"
                 raise LineaError(f"got {name!r}, which a batch sets by itself or cannot hold: {hint}")
             if name not in self._known or (name == "denoising_strength" and "strength" not in self._call):
@@ -133,9 +114,9 @@ class JobMaker:
                 )
 
     def _job(self, line: int, part: int, fields: Mapping[str, Any]) -> Job:
-        prompt, negative = _text(fields.get("prompt"), "prompt"), fields.get("negative_prompt")
-        negative = None if negative is None else _text(negative, "negative_prompt", empty=True)
-        dials = {name: _dial(name, fields.get(name, default)) for name, default in DIALS.items()}
+        prompt, negative = text_of(fields.get("prompt"), "prompt"), fields.get("negative_prompt")
+        negative = None if negative is None else text_of(negative, "negative_prompt", empty=True)
+        dials = {name: dial_of(name, fields.get(name, default)) for name, default in DIALS.items()}
         calibrated = dials.pop("calibrated")
         if not dials["steering_start"] < dials["steering_end"]:
             raise LineaError(
@@ -162,17 +143,17 @@ class JobMaker:
 
     def _strength(self, fields: Mapping[str, Any], *, in_order: bool) -> dict[str, float]:
         """Adapter name -> strength; sorted by name where the order does not matter."""
-        given, steering = fields.get("strength"), _names(fields.get("steering"))
+        given, steering = fields.get("strength"), names_of(fields.get("steering"))
         if isinstance(given, Mapping):
             wanted = {
-                self.styles.find(str(name)): _number(value, f"strength of {name!r}") for name, value in given.items()
+                self.styles.find(str(name)): number_of(value, f"strength of {name!r}") for name, value in given.items()
             }
             listed = None if steering is None else [self.styles.find(name) for name in steering]
             if listed is not None and set(listed) != set(wanted):
                 raise LineaError(f"got strength for {list(wanted)} and steering {listed}: expected the same names")
             found = {name: wanted[name] for name in listed or wanted}
         else:
-            number = None if given is None else _number(given, "strength")
+            number = None if given is None else number_of(given, "strength")
             names = list(self.styles.default) if steering is None else [self.styles.find(name) for name in steering]
             if number is None and steering is None:
                 found = dict(self.styles.default)
@@ -184,12 +165,12 @@ class JobMaker:
 
     def _arguments(self, fields: Mapping[str, Any], negative: str | None) -> dict[str, Any]:
         """The arguments of the base pipeline, without those that say what it does anyway."""
-        given = {name: value for name, value in fields.items() if name in self._call or name in _CHECKS}
+        given = {name: value for name, value in fields.items() if name in self._call or name in CHECKS}
         for name in ("prompt", "strength"):
             given.pop(name, None)
         if "denoising_strength" in fields:
-            given["strength"] = _number(fields["denoising_strength"], "denoising_strength")
-        for name, check in _CHECKS.items():
+            given["strength"] = number_of(fields["denoising_strength"], "denoising_strength")
+        for name, check in CHECKS.items():
             if name in given:
                 given[name] = check(given[name], name)
         for name in given:
@@ -204,87 +185,3 @@ class JobMaker:
 
     def _settled(self, name: str, value: Any) -> Any:
         return picture_digest(value) if is_picture(name, value) else value
-
-
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields under the names that pipelines have for them, with a size as width and height."""
-    plain: dict[str, Any] = {}
-    for name, value in fields.items():
-        size = (
-            zip(("width", "height"), _size(value), strict=True)
-            if name == "size"
-            else [(ALIASES.get(name, name), value)]
-        )
-        for own, one in size:
-            if own in plain:
-                raise LineaError(f"got {own!r} twice, once by another name: expected it once")
-            plain[own] = one
-    return plain
-
-
-def _text(value: Any, name: str, *, empty: bool = False) -> str:
-    if not isinstance(value, str) or not (empty or value.strip()):
-        raise LineaError(f"got {name} {short(value)}: expected text")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise LineaError(f"got {name} {short(value)} with half a character (a lone surrogate): expected whole ones")
-    return value
-
-
-def _number(value: Any, name: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise LineaError(f"got {name} {short(value)}: expected a finite number")
-    return float(value)
-
-
-def _count(value: Any, name: str) -> int:
-    if (
-        not isinstance(value, int | float)
-        or isinstance(value, bool)
-        or not math.isfinite(value)
-        or value % 1
-        or value < 1
-    ):
-        raise LineaError(f"got {name}={short(value)}: expected a whole number above 0")
-    return int(value)
-
-
-def _size(value: Any) -> tuple[int, int]:
-    parts = value.lower().split("x") if isinstance(value, str) else value if isinstance(value, list) else [value]
-    try:
-        numbers = [_count(int(part), "size") for part in parts]
-    except (TypeError, ValueError):
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise LineaError(f"got size {short(value)}: expected pixels, or width and height such as 768x512")
-    return numbers[0], numbers[-1]
-
-
-def _names(value: Any) -> list[str] | None:
-    if value is None:
-        return None
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise LineaError(f"got steering {short(value)}: expected a name or a list of names")
-    if len(set(names)) != len(names):
-        raise LineaError(f"got steering {short(value)}: expected each name once")
-    return [name for name in names if name]
-
-
-def _dial(name: str, value: Any) -> Any:
-    choices = {"composition": COMPOSITIONS, "steering_guidance": STEERING_GUIDANCE, "calibrated": (True, False)}
-    if name in choices:
-        if value not in choices[name] or (name == "calibrated" and not isinstance(value, bool)):
-            raise LineaError(f"got {name} {short(value)}: expected one of {', '.join(map(str, choices[name]))}")
-        return value
-    share = _number(value, name)
-    if not 0 <= share <= 1:
-        raise LineaError(f"got {name}={share:g}: expected a share of the denoising schedule, 0 to 1")
-    return share
-
-
-_CHECKS: dict[str, Callable[[Any, str], Any]] = {
-    "num_inference_steps": _count,
-    "width": _count,
-    "height": _count,
-    "guidance_scale": _number,
-}

@@ -69,7 +69,10 @@ class Renderer:
     def _attempt(self, jobs: list[Job]) -> list[Image.Image | LineaError] | Exception:
         """The images, or the exception without its traceback, which would keep the memory of the failed call."""
         try:
-            return self._call(jobs)
+            self._size.begin()
+            images = self._call(jobs)
+            self._size.learn(jobs[0], len(jobs))
+            return images
         except Exception as error:  # noqa: BLE001  whatever a pipeline raises is the job's failure
             failure: Exception = error.with_traceback(None)
             failure.__context__ = failure.__cause__ = None

@@ -28,6 +28,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..batch.engine import BatchPlan, BatchSummary
+    from ..scoring import ClipScorer
 
 LOGS = ("bar", "json", "none")
 
@@ -74,15 +75,6 @@ def batch(
     dtype: Dtype = "float32",
 ) -> None:
     """Render the jobs of a file into an image folder. Stopped or killed, the same command goes on where it was."""
-    from ..batch.layout import FORMATS, Layout
-    from ..batch.locks import take_share
-    from ..batch.reading import read_jobs
-    from ..batch.shares import own_share
-
-    if log not in LOGS:
-        raise LineaError(f"got --log {log!r}: expected one of {', '.join(LOGS)}")
-    if image_format not in FORMATS:
-        raise LineaError(f"got --format {image_format!r}: expected one of {', '.join(FORMATS)}")
     defaults = _defaults(strengths, settings or [], {
         "seed": seed, "images": images, "negative_prompt": negative_prompt, "steps": steps, "guidance": guidance,
         "size": size, "calibrated": calibrated or None,
@@ -91,28 +83,58 @@ def batch(
         "defaults": defaults, "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
     }  # fmt: skip
-    read_jobs(jobs)
-    _check_sheet(grid, out)
-    share = own_share()
-    if not dry_run:
-        take_share(Layout(out), share)
-    if share.world > 1 and device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}"
+    _check(jobs, out, image_format, log, grid)
     if log != "bar":
         _silence_loading()
     try:
+        device = _own_device(out, device, dry_run)
         pipe = open_steered(model, steering, device, dtype)
-        if score:
-            from ..scoring import ClipScorer
-
-            chosen["scorer"] = ClipScorer(clip, clip_weights, device=device)
+        chosen["scorer"] = _scorer(clip, clip_weights, device) if score else None
         if dry_run:
-            _plan(pipe, jobs, out, chosen)
+            _plan(pipe, jobs, out, chosen, log)
         else:
             _run(pipe, jobs, out, chosen, log, grid)
     except KeyboardInterrupt:
         typer.echo("linea: stopped at once; the same command goes on", err=True)
         sys.exit(128 + signal.SIGINT)
+
+
+def _check(jobs: Path, out: Path, image_format: str, log: str, grid: Path | None) -> None:
+    """What can be refused before anything is loaded."""
+    from ..batch.layout import FORMATS
+    from ..batch.reading import read_jobs
+    from ..images import check_image_name
+
+    if log not in LOGS:
+        raise LineaError(f"got --log {log!r}: expected one of {', '.join(LOGS)}")
+    if image_format not in FORMATS:
+        raise LineaError(f"got --format {image_format!r}: expected one of {', '.join(FORMATS)}")
+    read_jobs(jobs)
+    if grid is None:
+        return
+    check_image_name(grid)
+    if (out / "images").resolve() in grid.resolve().parents:
+        raise LineaError(
+            f"got --grid {grid}, among the images of the data set: expected a place outside {out / 'images'}"
+        )
+
+
+def _own_device(out: Path, device: str, dry_run: bool) -> str:
+    """The GPU of this process when several share a machine; its share of the work is taken before models are loaded."""
+    from ..batch.layout import Layout
+    from ..batch.locks import take_share
+    from ..batch.shares import own_share
+
+    share = own_share()
+    if not dry_run:
+        take_share(Layout(out), share)
+    return f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}" if share.world > 1 and device == "cuda" else device
+
+
+def _scorer(clip: str, clip_weights: str | None, device: str) -> ClipScorer:
+    from ..scoring import ClipScorer
+
+    return ClipScorer(clip, clip_weights, device=device)
 
 
 def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, grid: Path | None) -> None:
@@ -136,12 +158,13 @@ def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, gri
         sys.exit(1)
 
 
-def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any]) -> None:
+def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str) -> None:
     from ..batch.engine import plan_batch
 
-    plan: BatchPlan = plan_batch(
-        pipe, jobs, out, on_bad_line=lambda line, error: typer.echo(f"line {line}: {error}", err=True), **chosen
-    )
+    def tell(line: int, error: LineaError) -> None:
+        typer.echo(f"line {line}: {error}", err=True)
+
+    plan: BatchPlan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **chosen)
     typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
     if plan.bad_lines or plan.failed:
         sys.exit(1)
@@ -195,15 +218,3 @@ def _defaults(strengths: str | None, settings: list[str], given: dict[str, Any])
             raise LineaError(f"got --set {setting}: expected FIELD=VALUE such as --set steering_end=0.8")
         defaults[name] = literal(text)
     return defaults
-
-
-def _check_sheet(grid: Path | None, out: Path) -> None:
-    from ..images import check_image_name
-
-    if grid is None:
-        return
-    check_image_name(grid)
-    if (out / "images").resolve() in grid.resolve().parents:
-        raise LineaError(
-            f"got --grid {grid}, among the images of the data set: expected a place outside {out / 'images'}"
-        )
