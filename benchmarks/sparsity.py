@@ -2,6 +2,7 @@
 
     python benchmarks/sparsity.py train --styles neon watercolor      # maps under runs/sparsity, one at a time
     python benchmarks/sparsity.py table                               # judges them, writes results/sparsity.{csv,md}
+    python benchmarks/sparsity.py draw                                # docs/sparsity.png anew from the table
 
 Maps that are there already are not trained again, so that several runs can share the work.
 """
@@ -14,10 +15,12 @@ import platform
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
 from linea_diffusion.optimization import MapOptimizer
+from linea_diffusion.plots import Sparsities, support_effect_plot
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import measure_dial
 
@@ -30,6 +33,7 @@ RECIPES = {
     **{f"plain l1 {gamma:g}": {"sparsity": 0.0, "l1": gamma} for gamma in (0.3, 0.6, 0.8)},
 }
 RESULTS = Path(__file__).parent / "results"
+FIGURE = RESULTS.parent.parent / "docs" / "sparsity.png"
 FIELDS = ("style", "recipe", "seed", "support", "strength", "style_probability", "amount", "object", "colour")
 
 
@@ -73,7 +77,13 @@ def table(work: Path) -> None:
             writer.writeheader()
             writer.writerows(rows)
     (RESULTS / "sparsity.md").write_text(_markdown(rows))
-    _draw(rows, RESULTS.parent.parent / "docs" / "sparsity.png")
+    _draw(rows, FIGURE)
+
+
+def draw() -> None:
+    """The figure alone, from the table that is there."""
+    with (RESULTS / "sparsity.csv").open() as file:
+        _draw(list(csv.DictReader(file)), FIGURE)
 
 
 def _effects(rows: list[dict[str, str]]) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
@@ -90,33 +100,21 @@ def _effects(rows: list[dict[str, str]]) -> tuple[dict[tuple[str, str], float], 
 
 def _draw(rows: list[dict[str, str]], path: Path) -> None:
     """Effect kept against support: every style a dot, the mean over styles a line."""
-    from matplotlib import pyplot
-
     kept, support = _effects(rows)
-    figure, axes = pyplot.subplots(figsize=(6.4, 3.6), dpi=150)
     kinds = {
-        "pruned": ("pruning while training (ours)", "#0072b2", "o"),
-        "l1": ("proximal step in Adam's metric", "#009e73", "s"),
-        "plain l1": ("proximal step, plain", "#d55e00", "^"),
+        "pruned": "pruning while training (ours)",
+        "l1": "proximal step in Adam's metric",
+        "plain l1": "proximal step, plain",
     }
-    for kind, (label, color, marker) in kinds.items():
-        recipes = [recipe for recipe in RECIPES if recipe.startswith(kind) and any(key[0] == recipe for key in kept)]
-        points = []
-        for recipe in ["dense", *recipes]:
-            keys = [key for key in kept if key[0] == recipe]
-            axes.scatter(
-                [support[k] for k in keys], [kept[k] for k in keys], s=12, color=color, alpha=0.35, marker=marker
-            )
-            points.append([sum(values[k] for k in keys) / len(keys) for values in (support, kept)])
-        axes.plot(*zip(*sorted(points), strict=True), color=color, marker=marker, label=label)
-    axes.set_xscale("log")
-    axes.set_xlabel("support: share of the maps' numbers that are not zero")
-    axes.set_ylabel("effect kept (P(style) gained)")
-    axes.set_ylim(-0.05, 1.1)
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path)
+    ways = []
+    for kind, label in kinds.items():
+        known = [r for r in RECIPES if r.startswith((kind, "dense")) and any(key[0] == r for key in kept)]
+        tables = (
+            np.array([[values.get((recipe, style), np.nan) for style in STYLES] for recipe in known])
+            for values in (support, kept)
+        )
+        ways.append(Sparsities(label, *tables))
+    support_effect_plot(ways, effect="effect kept (P(style) gained)").save(path)
 
 
 def _markdown(rows: list[dict[str, str]]) -> str:
@@ -147,7 +145,7 @@ def _folder(work: Path, style: str, recipe: str, seed: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "table"])
+    parser.add_argument("what", choices=["train", "table", "draw"])
     parser.add_argument("--styles", nargs="+", default=list(STYLES))
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--seed", type=int, default=0)
@@ -157,8 +155,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.what == "train":
         train(options.styles, options.recipes, options.seed, options.work)
-    else:
+    elif options.what == "table":
         table(options.work)
+    else:
+        draw()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from .concepts import list_concepts, load_concept
@@ -9,6 +10,7 @@ from .errors import LineaError
 from .grids import StyleGrid
 from .pipeline import LinEASDiffusionPipeline
 from .recipes import recipe_for
+from .report import grid_page, write_report
 from .scoring import ClipScorer
 from .shapeland.truth import held_out_prompts
 from .storage import make_folder
@@ -18,7 +20,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def run_demo(style: str, out: Path, *, seed: int = 0, rows: int = 6, model: str = "shapeland-unet") -> StyleGrid:
-    """Write ``maps/``, ``grid.png`` and ``scores.csv`` into `out` and return the scored grid.
+    """Write ``maps/``, ``grid.png``, ``report.html`` and ``scores.csv`` into `out` and return the scored grid.
 
     Raises:
         LineaError: unknown style or model, or a folder that cannot be written.
@@ -38,4 +40,6 @@ def run_demo(style: str, out: Path, *, seed: int = 0, rows: int = 6, model: str 
     grid.score(ClipScorer(), concept)
     grid.save(out / "grid.png")
     grid.save_csv(out / "scores.csv")
+    command = shlex.join(["linea", "demo", "--style", style, "--seed", str(seed), "--model", model, "--out", str(out)])
+    write_report(grid_page(grid, maps={concept.name: maps}, command=command), out / "report.html")
     return grid

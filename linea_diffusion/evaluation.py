@@ -56,6 +56,11 @@ class Record:
     truth_color: float = float("nan")
 
 
+Pictures = dict[tuple[str, str, str, float], Image.Image]
+"""(style, method, prompt, strength) -> picture."""
+
+OnPictures = Callable[[str, float, list[Image.Image]], None]
+
 CONVENTIONS = {
     "clip_style": SCORES["style_probability"].convention,
     "clip_text": SCORES["clip_style"].convention,
@@ -78,6 +83,7 @@ def evaluate(
     judge: Judge | None = None,
     seed: int = 1000,
     batch_size: int = 32,
+    on_pictures: OnPictures | None = None,
     **arguments: Any,
 ) -> list[Record]:
     """Render held-out prompts by every method at every strength, and score each picture.
@@ -93,6 +99,8 @@ def evaluate(
         judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
         seed: of the noise.
         batch_size: pictures at once.
+        on_pictures: called with (method, strength, pictures in the order of the prompts) as they are made, such as
+            `keep_first`; without it no picture is kept.
         **arguments: of the pipeline's calls.
 
     Raises:
@@ -107,20 +115,42 @@ def evaluate(
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
     seeds = range(seed, seed + len(prompts))
     score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
-    records = []
+    records: list[Record] = []
+
+    def put(method: str, strength: float, images: list[Image.Image]) -> None:
+        records.extend(score.records(method, strength, images))
+        if on_pictures is not None:
+            on_pictures(method, strength, images)
+
     with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
         for method, maps in methods.items():
-            records += score.records(method, 0.0, score.unsteered)
+            put(method, 0.0, score.unsteered)
             for strength in strengths[1:]:
                 if maps is not None:
                     with maps.apply(pipe, strength):
-                        images = render_prompts(pipe.base, prompts, seeds, **given)
-                    records += score.records(method, strength, images)
+                        put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
                 elif strength == 1:
                     asked = [f"{prompt}, {texts.name}" for prompt in prompts]
-                    records += score.records(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
+                    put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
                 bar.update()
     return records
+
+
+def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPictures:
+    """An `on_pictures` that puts the pictures of the first prompts into `pictures`, for a report.
+
+    Args:
+        pictures: where to.
+        style: the concept's name.
+        prompts: the first of those that are evaluated.
+    """
+
+    def put(method: str, strength: float, images: list[Image.Image]) -> None:
+        pictures.update(
+            {(style, method, prompt, strength): image for prompt, image in zip(prompts, images, strict=False)}
+        )
+
+    return put
 
 
 class _Scores:

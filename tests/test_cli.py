@@ -199,5 +199,6 @@ def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch, model):
     assert len({row["prompt"] for row in rows}) >= 4
     assert {float(row["strength"]) for row in rows} == {0, 0.25, 0.5, 0.75, 1}
     assert (tmp_path / "demo" / "grid.png").stat().st_size > 10_000
+    assert "Turn the dial" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "demo" / "maps" / "steering.safetensors").exists()
     assert "P(style)" in out

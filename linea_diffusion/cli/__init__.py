@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import LineaError
-from . import benching, evaluating, facts, grids, learning, pictures, scores
+from . import batching, benching, evaluating, facts, grids, learning, pictures, scores
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +33,7 @@ for _command, _example in (
         'linea score demo/grid.png --text "a picture in neon style"\n\n'
         'linea score steered/metadata.jsonl --text "a picture in neon style" --reference plain --out scores.csv',
     ),
+    (batching.batch, "linea batch jobs.jsonl --steering neon --strengths 0:1:5 --out batch"),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
     (facts.concepts, "linea concepts neon"),

@@ -19,6 +19,7 @@ from .options import (
     Seed,
     Steps,
     call_arguments,
+    command_line,
     open_pipeline,
     open_scorer,
     parse_strengths,
@@ -26,9 +27,13 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..concepts import Concept
+    from ..evaluation import Record
     from ..maps import SteeringMaps
     from ..pipeline import LinEASDiffusionPipeline
     from ..training_config import TrainingConfig
+
+SHOWN = 3
+"""Prompts of each style whose pictures are in the report."""
 
 
 def evaluate(
@@ -36,7 +41,9 @@ def evaluate(
     methods: Annotated[
         str, typer.Option(help="Names with commas, or folders of maps.")
     ] = "lineas,lin-act,gaussian-act,mean-shift,prompting",
-    out: Annotated[Path, typer.Option(help="Folder for evaluation.csv, evaluation.md and maps/.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, evaluation.csv, evaluation.md and maps/.")] = Path(
+        "evaluation"
+    ),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
     count: Annotated[int, typer.Option(help="How many held-out prompts.")] = 64,
     strengths: Annotated[str, typer.Option(help="The dial's positions.")] = "0,0.25,0.5,0.75,1",
@@ -52,7 +59,7 @@ def evaluate(
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts import load_concept
-    from ..evaluation import evaluate, markdown, write_records
+    from ..evaluation import Pictures, evaluate, keep_first, markdown, write_records
     from ..recipes import recipe_for
     from ..storage import make_folder
 
@@ -65,18 +72,32 @@ def evaluate(
     make_folder(out)
     scorer, pipe = open_scorer(clip, clip_weights, device, clip_set), open_pipeline(model, device, dtype)
     config, records = recipe_for(pipe, seed=seed), []
+    pictures: Pictures = {}
+    shown: dict[str, SteeringMaps] = {}
+    given = call_arguments(steps, guidance)
+    facts = {"model": model, "strengths": positions, "noise from seed": seed + 1000, "scorer": scorer.name, **given}
     for concept in concepts:
         fitted = {
             name: _maps(method, pipe, concept, config, out / "maps" / concept.name) for name, method in named.items()
         }
         records += evaluate(
             pipe, fitted, concept.texts, asked[concept.name], strengths=positions, scorer=scorer,
-            judge=_judge(model, concept.name), seed=seed + 1000, **call_arguments(steps, guidance),
+            judge=_judge(model, concept.name), seed=seed + 1000,
+            on_pictures=keep_first(pictures, concept.name, asked[concept.name][:SHOWN]), **given,
         )  # fmt: skip
+        shown |= {f"{concept.name}, {name}": maps for name, maps in fitted.items() if maps is not None}
         write_records(records, out / "evaluation.csv")
         (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
+    _write_report(out / "report.html", records, pictures=pictures, maps=shown, facts=facts)
     typer.echo(markdown(records))
     typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
+
+
+def _write_report(path: Path, records: list[Record], **shown: Any) -> None:
+    from ..report import evaluation_page, write_report
+
+    write_report(evaluation_page(records, command=command_line(), **shown), path)
+    typer.echo(f"look at {path}\n")
 
 
 def _refuse_removal(concepts: list[Concept], methods: str, prompts: Path | None) -> None:

@@ -22,6 +22,7 @@ from .options import (
     Steering,
     Steps,
     call_arguments,
+    command_line,
     open_pipeline,
     open_scorer,
     parse_strengths,
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
     from ..concepts import StyleTexts
     from ..grid_plans import Plan
     from ..grids import StyleGrid
+    from ..maps import SteeringMaps
     from ..scoring import ClipScorer
+
+Report = Annotated[
+    bool, typer.Option("--report", help="Also report.html: sliders, curves, settings in one offline file.")
+]
 
 FORMATS = ("png", "webp", "jpg")
 
@@ -71,6 +77,7 @@ def grid(
         Path | None, typer.Option(help="Also the single pictures, in this folder beside a metadata.jsonl.")
     ] = None,
     format: Annotated[str, typer.Option(help="Of the grid: png, webp or jpg.")] = "png",
+    report: Report = False,
     batch_size: Annotated[int | None, typer.Option(help="Pictures at once; a row when left out.")] = None,
     model: Model = "shapeland-unet",
     steps: Steps = None,
@@ -97,12 +104,14 @@ def grid(
     plan = asked.plan(pipe, maps, prompts, parse_strengths(strengths), seed=seed, style=texts.name if texts else "")
     if scorer:
         _check_texts(scorer, plan, texts, steering)
-    given = {"calibrated": calibrated, **call_arguments(steps, guidance)}
-    rendered = StyleGrid.of_plan(pipe, plan, batch_size=batch_size, folder=images, **given)
+    given = {"calibrated": calibrated, "batch_size": batch_size, **call_arguments(steps, guidance)}
+    rendered = StyleGrid.of_plan(pipe, plan, folder=images, **given)
     if scorer:
         rendered.score(scorer, texts)
         print_scores(rendered)
     _write(rendered, out, drawing, format, animate, images, cell_size)
+    if report:
+        _write_report(rendered, {**pipe.steering, **plan.maps}, out / "report.html")
 
 
 def _texts(concept: str | None) -> StyleTexts | None:
@@ -188,6 +197,14 @@ def _write(
         rendered.save_animation(animate, cell_size=cell_size)
     more = "".join(f", {place}" for place in (animate, images) if place)
     typer.echo(f"\nlook at {sheet}{more}; scores in {out / 'scores.csv'}")
+
+
+def _write_report(rendered: StyleGrid, known: dict[str, SteeringMaps], path: Path) -> None:
+    from ..report import grid_page, write_report
+
+    used = dict.fromkeys(name for cell in rendered.cells for name in cell.strengths)
+    write_report(grid_page(rendered, maps={name: known[name] for name in used}, command=command_line()), path)
+    typer.echo(f"turn the dial in {path}")
 
 
 def print_scores(grid: StyleGrid) -> None:

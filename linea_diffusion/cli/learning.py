@@ -35,7 +35,7 @@ def demo(
     style: Annotated[
         str, typer.Option(help="A concept of `linea concepts`, or a .toml, .jsonl or .csv file.")
     ] = "neon",
-    out: Annotated[Path, typer.Option(help="Folder for grid.png, scores.csv and maps/.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, grid.png, scores.csv and maps/.")] = Path("demo"),
     seed: Seed = 0,
     model: Annotated[str, typer.Option(help="An embedded model.")] = "shapeland-unet",
 ) -> None:
@@ -43,7 +43,8 @@ def demo(
     from ..demo import run_demo
 
     print_scores(run_demo(style, out, seed=seed, model=model))
-    typer.echo(f"\nlook at {out / 'grid.png'}; scores in {out / 'scores.csv'}, maps in {out / 'maps'}")
+    typer.echo(f"\nturn the dial in {out / 'report.html'}, look at {out / 'grid.png'}")
+    typer.echo(f"scores in {out / 'scores.csv'}, maps in {out / 'maps'}")
 
 
 def train(

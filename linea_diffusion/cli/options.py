@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
+import shlex
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +77,7 @@ def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]
         key, equals, text = setting.partition("=")
         if not equals or key not in known:
             raise LineaError(f"got --clip-set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
-        chosen[key] = _dtype(text) if key == "dtype" else _literal(text)
+        chosen[key] = _dtype(text) if key == "dtype" else literal(text)
     return ClipScorer(clip, weights, device=device, **chosen)
 
 
@@ -112,6 +114,11 @@ def parse_strengths(text: str) -> list[float]:
     return values
 
 
+def command_line() -> str:
+    """What was typed, for reports."""
+    return shlex.join(["linea", *sys.argv[1:]])
+
+
 def call_arguments(steps: int | None, guidance: float | None) -> dict[str, Any]:
     """What --steps and --guidance give the base pipeline; nothing that was left out."""
     given = {"num_inference_steps": steps, "guidance_scale": guidance}
@@ -128,12 +135,12 @@ def training_settings(settings: list[str], **given: Any) -> dict[str, Any]:
         known = [field.name for field in fields(TrainingConfig)]
         if not equals or key not in known:
             raise LineaError(f"got --set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
-        chosen[key] = _literal(text)
+        chosen[key] = literal(text)
     TrainingConfig(**chosen)
     return chosen
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """A number, True, None, a tuple ... as Python writes it; anything else is a word."""
     try:
         return ast.literal_eval(text)

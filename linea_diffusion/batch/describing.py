@@ -1,0 +1,74 @@
+"""What is written about an image: its line of metadata, the recipe in its file, the line of a failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from .. import __version__
+from ..errors import LineaError
+from .fields import DIALS
+from .jobs import Job
+from .layout import image_name
+from .styles import Styles
+
+_OWN_COLUMNS = ("num_inference_steps", "guidance_scale", "width", "height")
+
+
+def metadata_row(
+    job: Job, image: Image.Image, *, ending: str, model: str, figures: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """The line of an image: the same columns for every job, each of one type, so that tables can be made of it.
+
+    Args:
+        job: what was asked for.
+        image: what came of it.
+        ending: of its file.
+        model: the model's name.
+        figures: scores, columns of their own.
+    """
+    others = {name: value for name, value in job.arguments.items() if name not in _OWN_COLUMNS}
+    others |= {name: value for name, value in job.dials.items() if value != DIALS[name]}
+    guidance = job.arguments.get("guidance_scale")
+    return {
+        "file_name": image_name(job.digest, ending),
+        "prompt": job.prompt,
+        "negative_prompt": job.negative_prompt,
+        "seed": job.seed,
+        "steering": list(job.strength),
+        "strength": list(job.strength.values()),
+        "steps": job.arguments.get("num_inference_steps"),
+        "guidance": None if guidance is None else float(guidance),
+        "width": image.width,
+        "height": image.height,
+        "arguments": json.dumps(others, sort_keys=True, ensure_ascii=False),
+        "model": model,
+        **figures,
+        "line": job.line,
+        "part": job.part,
+    }
+
+
+def recipe_of(job: Job, *, model: str, styles: Styles) -> dict[str, Any]:
+    """What an image's file says about it; ``job`` is a line that asks for it again."""
+    return {
+        "job": job.fields(),
+        "digest": job.digest,
+        "model": model,
+        "model_sha256": job.recipe["model"],
+        "steering_sha256": {name: styles.digest(name) for name in job.strength},
+        "software": f"linea-diffusion {__version__}",
+    }
+
+
+def failure_row(job: Job, error: LineaError) -> dict[str, Any]:
+    """The line of a job that failed; ``fields`` are those of a line that asks for the image again."""
+    return {"job": job.digest, "line": job.line, "part": job.part, "reason": str(error), "fields": job.fields()}
+
+
+def bad_line_row(line: int, part: int, error: LineaError) -> dict[str, Any]:
+    """The line of an input line that no job could be made of."""
+    return {"job": f"line {line} image {part}", "line": line, "part": part, "reason": str(error), "fields": None}

@@ -1,0 +1,185 @@
+"""`generate_batch`: images of any number of jobs, of which none is lost or made twice, however often it is killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from ..errors import LineaError
+from ..pipeline import LinEASDiffusionPipeline
+from .batch_size import BatchSize, BatchSizeArgument
+from .grouping import batches_of
+from .index import JobIndex
+from .jobs import JobMaker
+from .layout import FORMATS, Layout
+from .locks import others_at_work, release_share, take_share
+from .merging import merge
+from .planning import Counts, planned_jobs
+from .progress import Bar
+from .reading import read_jobs
+from .run import Event, Run, Settings
+from .scores import FIGURES
+from .shares import own_share
+
+if TYPE_CHECKING:
+    from ..scoring import ClipScorer
+
+Jobs = str | Path | Iterable[Mapping[str, Any] | str]
+
+
+@dataclass
+class BatchSummary(Counts):
+    """What `generate_batch` did; of several processes, what this one did.
+
+    Attributes:
+        seconds: it took.
+        stopped: whether it was asked to stop before the end.
+        images: lines of ``metadata.jsonl``; None when another process is still at work, which will write it.
+        failures: lines of ``failures.jsonl``, or None as above.
+    """
+
+    seconds: float = 0.0
+    stopped: bool = False
+    images: int | None = None
+    failures: int | None = None
+
+
+def generate_batch(
+    pipe: Any,
+    jobs: Jobs,
+    out: str | Path,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    batch_size: BatchSizeArgument = "auto",
+    window: int = 1024,
+    image_format: str = "png",
+    scorer: ClipScorer | None = None,
+    strict: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+    stop: Callable[[], bool] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> BatchSummary:
+    """Render jobs into a folder that Hugging Face ``datasets`` loads as an ``imagefolder``.
+
+    Run again, it goes on where it was; nothing that is finished is made again. Several processes (torchrun,
+    ``accelerate launch``) share the jobs.
+
+    Args:
+        pipe: a `LinEASDiffusionPipeline`, or a diffusers pipeline. A job without ``steering`` and ``strength`` does
+            what ``pipe(prompt)`` does.
+        jobs: a ``.jsonl``, ``.csv`` or ``.txt`` file, or an iterable of dicts or prompts; read as it is needed. The
+            fields are ``prompt``, ``negative_prompt``, ``seed`` (0), ``images``, ``strength``, ``steering``, ``steps``,
+            ``guidance``, ``width``, ``height``, ``size``, ``denoising_strength``, the dials of a call, and every
+            argument of the base pipeline. ``{a,b}`` in prompts, lists of seeds and strengths give several images.
+        out: the folder: ``images/``, ``metadata.jsonl``, ``failures.jsonl``.
+        defaults: fields for what a job leaves out.
+        batch_size: images at once, or ``"auto"``; it is halved whenever memory runs out.
+        window: how many jobs may wait for others of the same shape.
+        image_format: ``png``, ``jpg`` or ``webp``.
+        scorer: adds the figures `scores.FIGURES` to every line, also to lines of images that are there already.
+        strict: stop at the first line that no job can be made of.
+        retry_failed: try jobs again that failed in an earlier run.
+        progress: show a bar (in the main process).
+        stop: asked before each batch; when it says True, what is under way is finished, and that is all.
+        on_event: told of everything that happens, as dicts with a key ``event``: ``start``, ``image``, ``skipped``,
+            ``duplicate``, ``failure``, ``bad_line``, ``end``.
+
+    Raises:
+        LineaError: arguments that no batch can have, a file that cannot be read, a folder that cannot be written or is
+            in use, a broken device; with ``strict`` a bad line. What is finished stays finished.
+    """
+    _check(image_format, window)
+    own, layout, share = _wrapped(pipe), Layout(out), own_share()
+    lines, size = read_jobs(jobs), BatchSize(batch_size, own.base)
+    maker = JobMaker(own, defaults or {}, image_format)
+    take_share(layout, share)
+    began, bar = time.perf_counter(), Bar(jobs, defaults or {}, share) if progress and share.is_main else None
+    listeners = [listener for listener in (bar and bar.tell, on_event) if listener]
+    settings = Settings(window, image_format, scorer, strict, retry_failed, stop or (lambda: False), listeners)
+    run = Run(own, layout, share, maker, size, settings)
+    try:
+        stopped = run.through(lines)
+    finally:
+        release_share(layout, share)
+        if bar is not None:
+            bar.close()
+    merged = (None, None) if others_at_work(layout, share) else merge(layout, share.rank)
+    counts, seconds = asdict(run.counts), time.perf_counter() - began
+    summary = BatchSummary(**counts, seconds=seconds, stopped=stopped, images=merged[0], failures=merged[1])
+    run.tell("end", **asdict(summary))
+    return summary
+
+
+@dataclass
+class BatchPlan(Counts):
+    """What `generate_batch` would do; ``done`` is 0.
+
+    Attributes:
+        images: how many it would make.
+        batches: in how many calls.
+    """
+
+    images: int = 0
+    batches: int = 0
+
+
+def plan_batch(
+    pipe: Any,
+    jobs: Jobs,
+    out: str | Path,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    batch_size: BatchSizeArgument = "auto",
+    window: int = 1024,
+    image_format: str = "png",
+    scorer: ClipScorer | None = None,
+    strict: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+    on_bad_line: Callable[[int, LineaError], None] | None = None,
+) -> BatchPlan:
+    """Count what `generate_batch` would do with the same arguments. Nothing is rendered and nothing written.
+
+    Args:
+        on_bad_line: told of every line that no job can be made of. The others are those of `generate_batch`.
+
+    Raises:
+        LineaError: as `generate_batch`.
+    """
+    _check(image_format, window)
+    own, layout, plan = _wrapped(pipe), Layout(out), BatchPlan()
+    lines, size, index = read_jobs(jobs), BatchSize(batch_size, own.base), JobIndex()
+    maker = JobMaker(own, defaults or {}, image_format)
+    index.read(layout, failures=not retry_failed, columns=FIGURES if scorer else ())
+
+    def bad_line(line: int, part: int, error: LineaError) -> None:
+        if strict:
+            raise LineaError(f"line {line}: {error}")
+        plan.bad_lines += 1
+        if on_bad_line is not None:
+            on_bad_line(line, error)
+
+    seen = tqdm(lines, desc="plan", unit="line", disable=not progress)
+    planned = planned_jobs(seen, maker, index, own_share(), plan, bad_line)
+    for batch in batches_of(planned, size.of, window):
+        plan.images += len(batch)
+        plan.batches += 1
+    index.close()
+    return plan
+
+
+def _wrapped(pipe: Any) -> LinEASDiffusionPipeline:
+    return pipe if isinstance(pipe, LinEASDiffusionPipeline) else LinEASDiffusionPipeline(pipe)
+
+
+def _check(image_format: str, window: int) -> None:
+    if image_format not in FORMATS:
+        raise LineaError(f"got image format {image_format!r}: expected one of {', '.join(FORMATS)}")
+    if not isinstance(window, int) or window < 1:
+        raise LineaError(f"got window {window!r}: expected a whole number above 0")

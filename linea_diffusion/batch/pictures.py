@@ -1,0 +1,47 @@
+"""Pictures that jobs start from or are controlled by: named by file, known by their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import LineaError
+from ..images import open_images
+from ..wording import reason
+
+
+def is_picture(name: str, value: Any) -> bool:
+    """Whether an argument of a pipeline is the file name of a picture."""
+    return isinstance(value, str) and (name == "image" or name.endswith("_image"))
+
+
+def open_picture(path: str) -> Image.Image:
+    """The picture as RGB.
+
+    Raises:
+        LineaError: it cannot be read.
+    """
+    return open_images([Path(path)])[0]
+
+
+def picture_digest(path: str) -> str:
+    """Digest of the bytes of a file.
+
+    Raises:
+        LineaError: it cannot be read.
+    """
+    try:
+        facts = Path(path).stat()
+        return _digest(path, facts.st_mtime_ns, facts.st_size)
+    except OSError as error:
+        raise LineaError(f"got picture {path!r}: expected a readable file ({reason(error)})") from None
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: str, changed: int, size: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,81 @@
+"""The progress bar of a batch: images, images a second, time that remains, failures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ..errors import LineaError
+from .expanding import count_images
+from .reading import read_jobs
+from .shares import Share
+
+
+class Bar:
+    """A bar over the images that this process has to make; those it passes over do not count in its speed.
+
+    Args:
+        jobs: a file, which is read once to know how much there is, or an iterable, of which nobody knows.
+        defaults: fields for what a job leaves out.
+        share: with several processes the bar shows one's share of the images, which is about equal.
+    """
+
+    def __init__(self, jobs: Any, defaults: Mapping[str, Any], share: Share) -> None:
+        self._failures, self._ended = 0, threading.Event()
+        self._bar = tqdm(desc="see what is there", unit="image", smoothing=0.05)
+        self._counter = threading.Thread(target=self._count, args=(jobs, defaults, share), daemon=True)
+        if isinstance(jobs, str | Path):
+            self._counter.start()
+
+    def _count(self, jobs: str | Path, defaults: Mapping[str, Any], share: Share) -> None:
+        """Beside the work, because a long file takes a minute to count."""
+        with suppress(LineaError):  # the work itself reads the same file and tells what is wrong
+            total = count_all(jobs, defaults, self._ended.is_set)
+            if not self._ended.is_set():
+                self._bar.total = -(-total // share.world)
+                self._bar.refresh()
+
+    def tell(self, facts: Mapping[str, Any]) -> None:
+        """Take an event into account."""
+        event = facts["event"]
+        if event == "start":
+            self._bar.set_description("images")
+        if event in ("failure", "bad_line", "failed_before"):
+            self._failures += 1
+            self._bar.set_postfix(failures=self._failures, refresh=False)
+        if event in ("image", "failure"):
+            self._bar.update()
+        elif event in ("skipped", "duplicate", "failed_before", "bad_line"):
+            self._bar.initial += 1
+            self._bar.n += 1
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._ended.set()
+        if self._counter.is_alive():
+            self._counter.join()
+        self._bar.close()
+
+
+def count_all(jobs: str | Path, defaults: Mapping[str, Any], stop: Callable[[], bool] = lambda: False) -> int:
+    """How many images the lines ask for, those that ask for the same image twice and bad lines included.
+
+    Args:
+        jobs: a file of them.
+        defaults: fields for what a job leaves out.
+        stop: whether nobody wants to know any more.
+    """
+    given, total = {"seed": 0, **{name: value for name, value in defaults.items() if value is not None}}, 0
+    for _, fields in read_jobs(jobs):
+        if stop():
+            break
+        try:
+            total += 1 if isinstance(fields, LineaError) else count_images(given | fields)
+        except LineaError:
+            total += 1
+    return total

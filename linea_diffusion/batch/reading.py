@@ -1,0 +1,143 @@
+"""Reading jobs one at a time from JSON lines, CSV, plain text, or any iterable; a bad line does not end it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import LineaError
+from ..wording import reason, short
+
+Fields = dict[str, Any]
+Line = tuple[int, Fields | LineaError]
+"""The number of a line, from 1, and the fields of its job or what is wrong with it."""
+
+
+def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
+    """The jobs of a file or an iterable, one at a time.
+
+    Args:
+        source: a ``.jsonl`` file (an object each line), a ``.csv`` file (the first line names the fields, an empty cell
+            is left out), a ``.txt`` file (a prompt each line), or an iterable of dicts or prompts. Blank lines do not
+            count.
+
+    Raises:
+        LineaError: a file that cannot be read, or of no known format. What is wrong with one line is yielded in its
+            place.
+    """
+    if not isinstance(source, str | Path):
+        return _given(source)
+    path = Path(source)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise LineaError(f"got jobs {str(path)!r}: expected a file ending in one of {', '.join(READERS)}")
+    if not path.is_file():
+        raise LineaError(f"got jobs {str(path)!r}: expected an existing file")
+    return _guarded(reader, path)
+
+
+def _guarded(reader: Callable[[Path], Iterator[Line]], path: Path) -> Iterator[Line]:
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise LineaError(f"got jobs {str(path)!r}: expected a readable file ({reason(error)})") from None
+
+
+def _given(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
+    for number, job in enumerate(jobs, start=1):
+        if isinstance(job, str):
+            yield number, {"prompt": job}
+        elif isinstance(job, Mapping):
+            yield number, dict(job)
+        else:
+            yield number, LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
+
+
+def _text_lines(path: Path) -> Iterator[tuple[int, str | LineaError]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                yield number, LineaError(f"got bytes that are no UTF-8 ({reason(error)}): expected UTF-8 text")
+                continue
+            if text:
+                yield number, text
+
+
+def _plain(path: Path) -> Iterator[Line]:
+    for number, text in _text_lines(path):
+        yield number, text if isinstance(text, LineaError) else {"prompt": text}
+
+
+def _json_lines(path: Path) -> Iterator[Line]:
+    for number, text in _text_lines(path):
+        yield number, text if isinstance(text, LineaError) else _object(text)
+
+
+def _object(text: str) -> Fields | LineaError:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return LineaError(f"got {short(text)}: expected one JSON object a line ({reason(error)})")
+    if not isinstance(fields, dict):
+        return LineaError(f'got {short(text)}: expected a JSON object such as {{"prompt": "a red heart"}}')
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _csv(path: Path) -> Iterator[Line]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = csv.reader(file, strict=True, skipinitialspace=True)
+        header: list[str] | None = None
+        while True:
+            number = rows.line_num + 1
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield number, LineaError(f"got a row that is no CSV ({reason(error)}): mend its quotes")
+                continue
+            if header is None and row:
+                header = _header(row, path)
+            elif row and header is not None:
+                yield number, _cells(header, row)
+
+
+def _header(row: list[str], path: Path) -> list[str]:
+    names = [name.strip() for name in row]
+    if "prompt" not in names or len(set(names)) != len(names):
+        raise LineaError(
+            f"got columns {', '.join(names)} in {str(path)!r}: expected a header with different names, one of them "
+            "'prompt'"
+        )
+    return names
+
+
+def _cells(header: list[str], row: list[str]) -> Fields | LineaError:
+    if len(row) != len(header):
+        return LineaError(
+            f"got {len(row)} columns: expected {len(header)}, {', '.join(header)}; put text that has commas in double "
+            "quotes"
+        )
+    if any("\udc80" <= letter <= "\udcff" for cell in row for letter in cell):
+        return LineaError("got bytes that are no UTF-8: expected UTF-8 text")
+    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    return {name: _value(name, cell) for name, cell in cells.items() if cell}
+
+
+def _value(name: str, cell: str) -> Any:
+    """A cell as JSON would say it, where it does; prompts are always text."""
+    if name.startswith(("prompt", "negative_prompt")):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell
+
+
+READERS: dict[str, Callable[[Path], Iterator[Line]]] = {".jsonl": _json_lines, ".csv": _csv, ".txt": _plain}
+"""Ending of a file of jobs -> its reader."""

@@ -1,0 +1,217 @@
+"""One process' work on its share of a batch: prepare, render, save, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ..errors import LineaError
+from ..images import open_images
+from ..pipeline import LinEASDiffusionPipeline
+from .batch_size import BatchSize
+from .describing import bad_line_row, failure_row, metadata_row, recipe_of
+from .grouping import batches_of
+from .index import JobIndex, State
+from .jobs import Job, JobMaker
+from .layout import Layout, image_name, rank_of
+from .lines import LineFile
+from .merging import is_current, merge
+from .planning import Counts, planned_jobs
+from .reading import Line
+from .rendering import Renderer
+from .saving import Finished, Saved, Saver, clear_unfinished
+from .scores import FIGURES, figures_of
+from .shares import Share
+
+if TYPE_CHECKING:
+    from ..scoring import ClipScorer
+
+Event = dict[str, Any]
+_SCORED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is told beside its jobs; see `generate_batch`.
+
+    Attributes:
+        window: how many jobs may wait for others of the same shape.
+        ending: of image files.
+        scorer: of the figures, or None.
+        strict: stop at a bad line.
+        retry_failed: forget earlier failures.
+        stop: whether to stop.
+        listeners: told of every event.
+    """
+
+    window: int = 1024
+    ending: str = "png"
+    scorer: ClipScorer | None = None
+    strict: bool = False
+    retry_failed: bool = False
+    stop: Callable[[], bool] = lambda: False
+    listeners: Sequence[Callable[[Event], None]] = ()
+
+
+@contextmanager
+def silent(pipe: Any) -> Iterator[None]:
+    """Within the context a pipeline shows no progress bar of its own."""
+    before = dict(getattr(pipe, "_progress_bar_config", {}))
+    pipe.set_progress_bar_config(**before | {"disable": True})
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)
+
+
+class Run:
+    """One process' work on its share."""
+
+    def __init__(
+        self,
+        pipe: LinEASDiffusionPipeline,
+        layout: Layout,
+        share: Share,
+        maker: JobMaker,
+        size: BatchSize,
+        settings: Settings,
+    ) -> None:
+        self.counts = Counts()
+        self._unscored: list[Job] = []
+        self._layout, self._share, self._maker, self._size, self._settings = layout, share, maker, size, settings
+        self._model = str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__)
+        self._base, self._renderer = pipe.base, Renderer(pipe, maker.styles, size)
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Report an event to whoever listens."""
+        for listener in self._settings.listeners:
+            listener({"event": event, **facts})
+
+    def through(self, lines: Iterable[Line]) -> bool:
+        """Do all jobs; returns whether it was stopped before the end."""
+        with silent(self._base):
+            return self._through(lines)
+
+    def _through(self, lines: Iterable[Line]) -> bool:
+        index = self._prepared_index()
+        failures = LineFile(self._layout.failure_shard(self._share.rank))
+        saver = Saver(self._layout, self._share.rank, self._settings.ending, lambda saved: self._saved(saved, failures))
+        bad_lines = self._bad_lines()
+        try:
+            jobs = planned_jobs(
+                self._until_stopped(lines), self._maker, index, self._share, self.counts,
+                lambda line, part, error: self._bad_line(bad_lines, line, part, error),
+                lambda state, job: self._passed(state, job, saver),
+            )  # fmt: skip
+            for batch in batches_of(jobs, self._size.of, self._settings.window):
+                if self._settings.stop():
+                    break
+                self._do(batch, saver, failures)
+            self._score_present(saver)
+            saver.flush()
+        finally:
+            saver.close()
+            failures.close()
+            index.close()
+            if bad_lines is not None:
+                bad_lines.close()
+        return self._settings.stop()
+
+    def _prepared_index(self) -> JobIndex:
+        """What is known of earlier runs, after what they left half done is cleared away."""
+        layout, share = self._layout, self._share
+        layout.images.mkdir(exist_ok=True)
+        if self._settings.retry_failed:
+            for shard in layout.failure_shards():
+                if self._clears(rank_of(shard)):
+                    shard.unlink(missing_ok=True)
+        clear_unfinished(layout, self._clears)
+        index = JobIndex()
+        index.read(layout, failures=not self._settings.retry_failed, columns=FIGURES if self._settings.scorer else ())
+        if share.is_main and not self._settings.retry_failed and not is_current(layout):
+            merge(layout, share.rank)
+        self.tell(
+            "start", out=str(layout.folder), rank=share.rank, world=share.world, present=index.count(State.DONE),
+            failed_before=index.count(State.FAILED), damaged_lines=index.damaged,
+        )  # fmt: skip
+        return index
+
+    def _clears(self, rank: int) -> bool:
+        """Whether this process clears up after one of an earlier run: its own rank, and the main one what is left."""
+        return rank == self._share.rank or (self._share.is_main and rank >= self._share.world)
+
+    def _until_stopped(self, lines: Iterable[Line]) -> Iterator[Line]:
+        for line in lines:
+            if self._settings.stop():
+                return
+            yield line
+
+    def _do(self, batch: Sequence[Job], saver: Saver, failures: LineFile) -> None:
+        images: list[tuple[Job, Image.Image]] = []
+        for job, outcome in self._renderer.render(batch):
+            if isinstance(outcome, LineaError):
+                self._fail(job, outcome, failures)
+            else:
+                images.append((job, outcome))
+        saver.save(self._described(images))
+
+    def _fail(self, job: Job, error: LineaError, failures: LineFile) -> None:
+        failures.append([failure_row(job, error)])
+        self.counts.failed += 1
+        self.tell("failure", line=job.line, job=job.digest, reason=str(error))
+
+    def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
+        styles, pictures = self._maker.styles, [image for _, image in images]
+        figures = figures_of(self._settings.scorer, [job for job, _ in images], pictures, styles)
+        return [
+            Finished(
+                job,
+                image,
+                metadata_row(job, image, ending=self._settings.ending, model=self._model, figures=own),
+                recipe_of(job, model=self._model, styles=styles),
+            )
+            for (job, image), own in zip(images, figures, strict=True)
+        ]
+
+    def _saved(self, saved: Saved, failures: LineFile) -> None:
+        written, refused = saved
+        for one in written:
+            self.counts.done += 1
+            self.tell("image", file_name=one.row["file_name"], line=one.job.line, seed=one.job.seed)
+        for job, error in refused:
+            self._fail(job, error, failures)
+
+    def _passed(self, state: State, job: Job, saver: Saver) -> None:
+        names = {State.FAILED: "failed_before", State.PLANNED: "duplicate"}
+        self.tell(names.get(state, "skipped"))
+        if state is State.UNSCORED:
+            self._unscored.append(job)
+            if len(self._unscored) >= _SCORED_AT_ONCE:
+                self._score_present(saver)
+
+    def _score_present(self, saver: Saver) -> None:
+        """Images of an earlier run whose lines have no figures get new lines that have them."""
+        jobs, self._unscored = self._unscored, []
+        paths = [self._layout.folder / image_name(job.digest, self._settings.ending) for job in jobs]
+        images = list(zip(jobs, open_images(paths), strict=True))
+        if images:
+            saver.note([one.row for one in self._described(images)])
+
+    def _bad_lines(self) -> LineFile | None:
+        """Every process reads all lines; the main one reports the bad ones, anew each time."""
+        if not self._share.is_main:
+            return None
+        self._layout.bad_lines.unlink(missing_ok=True)
+        return LineFile(self._layout.bad_lines)
+
+    def _bad_line(self, bad_lines: LineFile | None, line: int, part: int, error: LineaError) -> None:
+        if self._settings.strict:
+            raise LineaError(f"line {line}: {error}")
+        if bad_lines is not None:
+            bad_lines.append([bad_line_row(line, part, error)])
+            self.counts.bad_lines += 1
+            self.tell("bad_line", line=line, reason=str(error))

@@ -1,0 +1,150 @@
+"""Fields become jobs: every field matters to the digest, the same job has one digest, and errors say what to do."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from linea_diffusion import LineaError
+from linea_diffusion.batch.fingerprint import canonical, maps_digest
+from linea_diffusion.batch.grouping import batches_of, shape_of
+from linea_diffusion.batch.jobs import JobMaker
+
+from .batches import tiny_pipe, tiny_style
+
+
+@pytest.fixture(scope="module")
+def maker():
+    pipe = tiny_pipe()
+    curve = {"strengths": [0.0, 0.5, 1.0], "values": [0.0, 0.2, 1.0]}
+    pipe.load_steering(tiny_style(pipe, 1, calibration=curve), "styles/neon")
+    pipe.load_steering(tiny_style(pipe, 2), "mosaic")
+    return JobMaker(pipe, {"size": 16, "steps": 2, "strength": 0.5}, "png")
+
+
+def only(maker, **fields):
+    (job,) = maker.jobs(1, {"prompt": "a cat", **fields})
+    if isinstance(job, LineaError):
+        raise job
+    return job
+
+
+CHANGES = [
+    {}, {"prompt": "a dog"}, {"negative_prompt": ""}, {"negative_prompt": "dull"}, {"seed": 1}, {"strength": 0.6},
+    {"steering": "neon"}, {"steering": "mosaic"}, {"steering": []}, {"strength": {"neon": 0.5}}, {"steps": 3},
+    {"guidance": 2}, {"size": 24}, {"size": "24x16"}, {"calibrated": True, "steering": "neon"}, {"eta": 0.5},
+    {"composition": "chain"}, {"steering_guidance": "cond"}, {"steering_start": 0.2}, {"steering_end": 0.8},
+]  # fmt: skip
+
+
+def test_every_field_matters(maker):
+    found = {}
+    for change in CHANGES:
+        if change.get("strength") == {"neon": 0.5}:
+            assert only(maker, **change).digest == only(maker, steering="neon").digest
+            continue
+        extra = {"strength": 0} if change.get("steering") == [] else {}
+        found.setdefault(only(maker, **change, **extra).digest, []).append(change)
+    assert all(len(same) == 1 for same in found.values()), found
+    assert len(found) == len(CHANGES) - 1
+
+
+def test_the_same_job_in_other_words(maker):
+    job = only(maker, guidance=2, steering=["neon", "mosaic"])
+    for words in (
+        {"guidance_scale": 2.0, "steering": ["mosaic", "styles/neon"]},
+        {"guidance": 2, "steering": ["neon", "mosaic"], "num_inference_steps": 2, "width": 16, "height": 16, "eta": 0},
+        {"guidance": 2, "strength": {"neon": 0.5, "mosaic": 0.5}, "steering_end": 1},
+    ):
+        assert only(maker, **words).digest == job.digest
+    assert only(maker, width=24).arguments == {**only(maker).arguments, "width": 24}
+    assert only(maker, guidance=7.5).digest == only(maker).digest  # the pipeline's own default
+    pipe = tiny_pipe()
+    pipe.load_steering(tiny_style(pipe, 1, calibration={"strengths": [0, 1], "values": [0, 1]}), "a")
+    assert maps_digest(pipe.steering["a"]) != maker.styles.digest("styles/neon")
+    assert canonical({"a": [1.0, 0.5, True, "1.0"]}) == {"a": [1, 0.5, True, "1.0"]}
+
+
+def test_a_job_asks_for_itself(maker):
+    for change in ({"steering": "neon", "strength": 0.3}, {"prompt": "a {b", "eta": 0.5, "negative_prompt": "x"},
+                   {"composition": "chain", "steering": ["mosaic", "neon"], "calibrated": False}):  # fmt: skip
+        change["prompt"] = change.get("prompt", "a cat").replace("{", "\\{")
+        job = only(maker, **change)
+        fields = job.fields()
+        assert only(maker, **fields).digest == job.digest, fields
+
+
+def test_a_calibrated_strength_is_read_off_the_curve(maker):
+    job = only(maker, steering="neon", strength=0.2, calibrated=True)
+    assert job.strength == {"styles/neon": 0.2}
+    assert job.positions["styles/neon"] == pytest.approx(0.5)
+    with pytest.raises(LineaError, match="without a calibration"):
+        only(maker, steering="mosaic", calibrated=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stength": 1}, "unknown field 'stength'.*nearest: strength"),
+        ({"width": "wide"}, "width='wide'"),
+        ({"size": 16, "width": 24}, "'width' twice"),
+        ({"steps": 3, "num_inference_steps": 3}, "'num_inference_steps' twice"),
+        ({"steps": 0}, "num_inference_steps=0"),
+        ({"steps": 10**400}, "num_inference_steps=a whole number of 1329 bits"),
+        ({"steps": 2.5}, "num_inference_steps=2.5"),
+        ({"guidance": "high"}, "guidance_scale 'high'"),
+        ({"size": "a x b"}, "size 'a x b'"),
+        ({"prompt": ""}, "prompt ''"),
+        ({"prompt": 3}, "prompt 3"),
+        ({"strength": float("nan")}, "strength nan"),
+        ({"strength": 1, "steering": []}, "no steering"),
+        ({"strength": {"neon": 1}, "steering": ["mosaic"]}, "expected the same names"),
+        ({"strength": {"nothing/there": 1}}, "nothing/there"),
+        ({"steering": 3}, "steering 3"),
+        ({"steering": ["neon", "neon"]}, "each name once"),
+        ({"num_images_per_prompt": 2}, "list of seeds"),
+        ({"generator": 1}, "leave it out"),
+        ({"prompt_embeds": [1]}, "leave it out"),
+        ({"denoising_strength": 0.5}, "unknown field 'denoising_strength'"),
+        ({"steering_start": 0.8, "steering_end": 0.5}, "start before the end"),
+        ({"steering_end": 2}, "0 to 1"),
+        ({"composition": "product"}, "sum, chain"),
+        ({"eta": float("inf")}, "JSON cannot hold"),
+    ],
+)
+def test_errors_say_what_to_do(maker, fields, message):
+    with pytest.raises(LineaError, match=message):
+        only(maker, **fields)
+
+
+def test_pictures_are_known_by_their_bytes(tmp_path):
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    from linea_diffusion import LinEASDiffusionPipeline
+
+    pipe = LinEASDiffusionPipeline(StableDiffusionImg2ImgPipeline.from_pipe(tiny_pipe().base))
+    maker = JobMaker(pipe, {}, "png")
+    for name, colour in (("a.png", "red"), ("b.png", "red"), ("c.png", "blue")):
+        Image.new("RGB", (16, 16), colour).save(tmp_path / name)
+    a, b, c = (only(maker, image=str(tmp_path / name)) for name in ("a.png", "b.png", "c.png"))
+    assert a.digest == b.digest != c.digest
+    assert only(maker, image=str(tmp_path / "a.png"), denoising_strength=0.5).digest != a.digest
+    assert shape_of(a) == shape_of(c)
+    with pytest.raises(LineaError, match="readable file"):
+        only(maker, image=str(tmp_path / "none.png"))
+
+
+def test_groups_have_one_shape_and_wait_no_longer_than_the_window(maker):
+    jobs = [only(maker, seed=n, steps=2 + n % 3, steering=["neon", "mosaic"][n % 2]) for n in range(30)]
+    read = []
+    batches = batches_of((read.append(job) or job for job in jobs), lambda job: 4, window=8)
+    first = next(batches)
+    assert len(read) <= 8
+    groups = [first, *batches]
+    assert sorted(job.seed for group in groups for job in group) == list(range(30))
+    assert all(len({shape_of(job) for job in group}) == 1 for group in groups)
+    assert all(len(group) <= 4 for group in groups)
+    assert len(groups) <= 9
+    assert len({next(iter(job.strength)) for job in first}) == 2  # different styles in one batch
+    alone = list(batches_of(iter(jobs), lambda job: 4, window=1))
+    assert all(len(group) == 1 for group in alone)
