@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-SHORT = "iterations=2, num_inference_steps=1, batch_size=4"
+SHORT = "iterations=1, num_inference_steps=1, batch_size=4"
 ONE_STEP = {
     "pipe.set_progress_bar_config(disable=True)": "pipe.set_progress_bar_config(disable=True); "
     "pipe.default_arguments['num_inference_steps'] = 1"

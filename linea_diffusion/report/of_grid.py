@@ -70,9 +70,8 @@ def _strip(grid: StyleGrid, number: int) -> Strip:
         uri, width, height = data_uri(cell.image)
         scores = {short_name(name): f"{cell.scores[name]:.3f}" for name in DRAWN if name in cell.scores}
         caption = f"{cell.scores[main]:.2f}" if main in cell.scores else ""
-        shown = column if turns_one(grid) else column.rpartition(" ")[2]
         pictures.append(
-            Picture(uri, _alt(cell, grid, number, column), shown, cell.strength, scores, caption, width, height)
+            Picture(uri, _alt(cell, grid, number, column), column, cell.strength, scores, caption, width, height)
         )
     noted = f"seed {row[0].seed}"
     return Strip(label, "" if label == noted or not turns_one(grid) else noted, pictures)
