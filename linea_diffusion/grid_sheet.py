@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -150,7 +151,7 @@ def _layout(grid: RenderedGrid, cell_size: int, name: str | None, place: str | N
     gap = max(4, cell_size // 20)
     cell = box_of(grid.rows[0][0].image, cell_size)
     widest = max(text_width(label, text) for label in grid.row_labels)
-    left = round(min(widest, max(170, 1.2 * cell[0]))) + 3 * gap
+    left = math.ceil(min(widest, max(170, 1.2 * cell[0]))) + 3 * gap
     frame = max(3, cell_size // 40) if colorbar else 0
     caption = line_height(small) + 2 if name and place == "under" else 0
     wide, high = cell[0] + 2 * frame + gap, cell[1] + 2 * frame + caption + gap

@@ -26,7 +26,8 @@ def test_help_of_every_command_has_an_example(linea):
     code, out, _ = linea("--help")
     assert code == 0
     names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
-    learning, pictures = {"demo", "train", "calibrate", "evaluate", "bench"}, {"generate", "grid", "score"}
+    learning = {"demo", "train", "calibrate", "evaluate", "bench"}
+    pictures = {"generate", "grid", "batch", "score"}
     assert learning | pictures | {"concepts", "modules", "info"} == set(names)
     for name in names:
         assert name in out

@@ -11,6 +11,7 @@ from PIL import Image, ImageChops
 from linea_diffusion import LineaError, StyleGrid, grid_sheet
 from linea_diffusion.cells import Cell
 from linea_diffusion.grid_sheet import ColorScale, _layout
+from linea_diffusion.lettering import wrap
 
 COLORS = [["#c02020", "#20c020", "#2020c0"], ["#c0c020", "#20c0c0", "#c020c0"]]
 LONG = "a very long prompt, длинный, 很长的提示, " * 20
@@ -47,6 +48,13 @@ def test_every_picture_and_every_label_is_there(size, drawing):
         label = sheet.crop((0, layout.place(row, 0)[1], layout.left - layout.gap, layout.place(row, 0)[1] + size))
         assert np.asarray(label).min() < 120, "a row's label is missing"
     assert np.asarray(sheet.crop((0, 0, 60, layout.top // 2))).min() < 120, "the title is missing"
+
+
+@pytest.mark.parametrize("size", [48, 96, 112, 128, 192])
+def test_a_short_label_stays_in_one_line(size):
+    for label in ("seed 1", "watercolor", "a blue house", "neon 0.75"):
+        layout = _layout(made(labels=(label, label)), size, None, None, False)
+        assert wrap(label, size=layout.text, width=layout.left - 3 * layout.gap, lines=3) == [label]
 
 
 def test_sizes_of_text_grow_with_the_cells_but_are_never_tiny():

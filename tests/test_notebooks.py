@@ -32,7 +32,8 @@ REPLACEMENTS = {
     },
     "05_your_own_model.ipynb": {
         '"iterations": 2, "batch_size": 8, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4',
-        **QUICK,
+        "config = recipe_for(pipe)": f"config = recipe_for(pipe, {SHORT})",
+        **ONE_STEP,
     },
     "06_batches.ipynb": QUICK,
 }
