@@ -11,7 +11,7 @@ from .training_config import TrainingConfig
 
 RECIPES: dict[str, dict[str, Any]] = {
     "unet": {},
-    "transformer": {"target_modules": "attention", "lr": 0.06, "scale_by_variance": True},
+    "transformer": {"target_modules": "attention", "lr": 0.06, "iterations": 100, "scale_by_variance": True},
 }
 """Kind of denoiser -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded models:
 ``benchmarks/results/recipe_search.md`` and ``benchmarks/results/dit_recipes.md``."""
