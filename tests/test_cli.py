@@ -188,12 +188,10 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
 
 @pytest.mark.parametrize("model", ["shapeland-unet", "shapeland-dit"])
 def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch, model):
-    from linea_diffusion import demo
-    from linea_diffusion.training import TrainingConfig
+    from linea_diffusion import demo, recipe_for
 
-    monkeypatch.setattr(
-        demo, "TrainingConfig", lambda seed: TrainingConfig(iterations=2, num_inference_steps=1, seed=seed)
-    )
+    quick = {"iterations": 2, "num_inference_steps": 1}
+    monkeypatch.setattr(demo, "recipe_for", lambda pipe, **given: recipe_for(pipe, **quick, **given))
     code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1, "--model", model)
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "demo" / "scores.csv").open()))

@@ -8,7 +8,7 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion.grid_records import read_record
+from linea_diffusion.grids.records import read_record
 from linea_diffusion.scores import SCORES
 
 FEW = ("--strengths", "0,1", "--steps", 1)

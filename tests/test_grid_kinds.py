@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from linea_diffusion import LineaError, SteeringMaps
-from linea_diffusion.grid_kinds import plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
+from linea_diffusion.grids.kinds import plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
 
 NAMES = ("neon", "mosaic")
 

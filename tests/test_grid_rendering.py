@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import LineaError, SteeringMaps, StyleGrid
-from linea_diffusion.grid_rendering import _batches, loaded
+from linea_diffusion.grids.rendering import _batches, loaded
 
 from .conftest import seeded
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from linea_diffusion import ClipScorer, LineaError, StyleGrid
-from linea_diffusion.cells import Cell
 from linea_diffusion.concepts import StyleTexts
-from linea_diffusion.grid_scores import curve_figures
+from linea_diffusion.grids.cells import Cell
+from linea_diffusion.grids.grid_scores import curve_figures
 from linea_diffusion.shapeland.world import Scene, render
 
 TEXTS = {name: StyleTexts(name, f"a picture in {name} style") for name in ("neon", "mosaic")}

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from linea_diffusion import LineaError, StyleGrid, grid_sheet
-from linea_diffusion.cells import Cell
-from linea_diffusion.grid_sheet import ColorScale, _layout
-from linea_diffusion.lettering import wrap
+from linea_diffusion import LineaError, StyleGrid
+from linea_diffusion.grids import sheet as grid_sheet
+from linea_diffusion.grids.cells import Cell
+from linea_diffusion.grids.lettering import wrap
+from linea_diffusion.grids.sheet import ColorScale, _layout
 
 COLORS = [["#c02020", "#20c020", "#2020c0"], ["#c0c020", "#20c0c0", "#c020c0"]]
 LONG = "a very long prompt, длинный, 很长的提示, " * 20

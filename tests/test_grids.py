@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import ClipScorer, LineaError, StyleGrid, load_concept
-from linea_diffusion.cells import Cell
+from linea_diffusion.grids.cells import Cell
 from linea_diffusion.scores import SCORES
 
 from .conftest import seeded

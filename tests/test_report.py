@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import ClipScorer, StyleGrid, load_concept
-from linea_diffusion.cells import Cell
 from linea_diffusion.evaluation import FIGURES, Record, keep_first
 from linea_diffusion.figures import bootstrap_interval
+from linea_diffusion.grids.cells import Cell
 from linea_diffusion.report import evaluation_page, grid_page, write_report
 from linea_diffusion.report import html as page_html
 from linea_diffusion.report.of_evaluation import MEANINGS

@@ -10,7 +10,7 @@ from ..errors import LineaError
 from .options import parse_strengths
 
 if TYPE_CHECKING:
-    from ..grid_plans import Plan
+    from ..grids.plans import Plan
     from ..maps import SteeringMaps
 
 KINDS = ("prompts", "seeds", "styles", "sparsity", "methods")
@@ -57,7 +57,7 @@ class Rows:
         style: str,
     ) -> Plan:
         """The grid before it is rendered."""
-        from .. import grid_kinds as kinds
+        from ..grids import kinds
 
         prompt = prompts[0]
         if self.kind == "styles":
@@ -78,7 +78,7 @@ class Rows:
         return kinds.plan_prompts(pipe, prompts, strengths, seeds=seed, style=style)
 
     def _dials(self, pipe: Any, maps: dict[str, SteeringMaps], prompt: str, strengths: list[float], seed: int) -> Plan:
-        from ..grid_kinds import plan_dials
+        from ..grids.kinds import plan_dials
 
         first, rows = next(iter(named_maps([str(self.against)], short=True).items()))
         second, columns = next(iter(maps.items()))

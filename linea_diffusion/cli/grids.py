@@ -30,8 +30,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..concepts import StyleTexts
-    from ..grid_plans import Plan
     from ..grids import StyleGrid
+    from ..grids.plans import Plan
     from ..maps import SteeringMaps
     from ..scoring import ClipScorer
 
@@ -121,7 +121,7 @@ def _texts(concept: str | None) -> StyleTexts | None:
 
 
 def _drawing(cell_size: int, score: str | None, place: str, colorbar: bool, *, scored: bool) -> dict[str, Any]:
-    from ..grid_sheet import SCORE_PLACES, check_size
+    from ..grids.sheet import SCORE_PLACES, check_size
     from ..modules import nearest_name
     from ..scores import SCORES
 
@@ -152,7 +152,7 @@ def _check_names(
     strengths: str,
 ) -> None:
     """What would only fail after the rendering."""
-    from ..grid_animation import ENDINGS
+    from ..grids.animation import ENDINGS
     from ..storage import make_folder
 
     if format not in FORMATS:

@@ -12,8 +12,8 @@ from .pictures import STORED, data_uri, is_small
 from .score_sections import DRAWN, column_name, score_sections, short_name, turns_one
 
 if TYPE_CHECKING:
-    from ..cells import Cell
     from ..grids import StyleGrid
+    from ..grids.cells import Cell
     from ..maps import SteeringMaps
 
 

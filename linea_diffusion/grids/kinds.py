@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import LineaError
-from .grid_plans import Plan, Row, make_plan
-from .maps import SteeringMaps
+from ..errors import LineaError
+from ..maps import SteeringMaps
+from .plans import Plan, Row, make_plan
 
 Source = SteeringMaps | str | Path
 Key = TypeVar("Key")

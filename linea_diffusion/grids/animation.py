@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
-from .errors import LineaError
-from .grid_records import grid_record
-from .grid_sheet import INK, PAPER, box_of, check_size, fit, font_sizes
+from ..errors import LineaError
+from ..storage import make_folder
+from ..wording import reason
 from .lettering import draw_line, line_height, shorten, wrap
-from .storage import make_folder
-from .wording import reason
+from .records import grid_record
+from .sheet import INK, PAPER, box_of, check_size, fit, font_sizes
 
 if TYPE_CHECKING:
-    from .rendered_grids import RenderedGrid
+    from .rendered import RenderedGrid
 
 ENDINGS = (".gif", ".webp")
 _ACCENT, _TRACK = (0, 90, 181), (222, 224, 230)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..concepts import Concept, StyleTexts
+from ..errors import LineaError
+from ..figures import gap_deviation, spearman, triangle_deficit
+from ..modules import nearest_name
+from ..scores import CURVES, SCORES, picture_scores
+from ..storage import make_folder
 from .cells import Cell
-from .concepts import Concept, StyleTexts
-from .errors import LineaError
-from .figures import gap_deviation, spearman, triangle_deficit
-from .modules import nearest_name
-from .scores import CURVES, SCORES, picture_scores
-from .storage import make_folder
 
 if TYPE_CHECKING:
-    from .scoring import ClipScorer
+    from ..scoring import ClipScorer
 
 Texts = Concept | StyleTexts
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .concepts import StyleTexts
-from .maps import SteeringMaps
+from ..concepts import StyleTexts
+from ..maps import SteeringMaps
 
 
 @dataclass(frozen=True)

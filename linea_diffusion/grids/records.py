@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..errors import LineaError
+from ..images import check_image_name
+from ..scores import SCORES
+from ..storage import make_folder
+from ..wording import reason
 from .cells import Cell
-from .errors import LineaError
-from .images import check_image_name
-from .scores import SCORES
-from .storage import make_folder
-from .wording import reason
 
 if TYPE_CHECKING:
-    from .rendered_grids import RenderedGrid
+    from .rendered import RenderedGrid
 
 _TEXTS = ("title", "kind", "style", "prompt", "method", "asked", "software", "model", "pipeline", "device", "scorer")
 _DESCRIPTION = 0x010E

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ..concepts import StyleTexts
+from ..errors import LineaError
 from .cells import Cell
-from .concepts import StyleTexts
-from .errors import LineaError
-from .grid_kinds import Source, plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
-from .grid_plans import Plan
-from .grid_rendering import grid_facts, render_cells
+from .kinds import Source, plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
+from .plans import Plan
+from .rendering import grid_facts, render_cells
 
 if TYPE_CHECKING:
     import torch
 
-    from .pipeline import LinEASDiffusionPipeline
+    from ..pipeline import LinEASDiffusionPipeline
 
 
 class RenderedGrid:
@@ -78,7 +78,7 @@ class RenderedGrid:
 
         Args:
             pipe: a pipeline; its adapters are afterwards what they were.
-            plan: from one of the functions of `linea_diffusion.grid_kinds`, or made by hand.
+            plan: from one of the functions of `linea_diffusion.grids.kinds`, or made by hand.
             batch_size: pictures at once: as many whole rows as fit, and a longer row in pieces with the same noise. A
                 row at once when left out.
             folder: where the pictures are written one by one; the grid then reads them when it needs them, and holds

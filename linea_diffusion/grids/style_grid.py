@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from .grid_animation import save_animation
-from .grid_images import save_images
-from .grid_records import grid_record, save_picture
+from .animation import save_animation
 from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_csv
-from .grid_sheet import ScorePlace, draw_sheet
-from .rendered_grids import RenderedGrid
+from .image_folder import save_images
+from .records import grid_record, save_picture
+from .rendered import RenderedGrid
+from .sheet import ScorePlace, draw_sheet
 
 if TYPE_CHECKING:
     import torch
 
-    from .scoring import ClipScorer
+    from ..scoring import ClipScorer
 
 
 class StyleGrid(RenderedGrid):

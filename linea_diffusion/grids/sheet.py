@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..errors import LineaError
+from ..scores import SCORES
 from .cells import Cell
-from .errors import LineaError
 from .grid_scores import check_score
 from .lettering import Color, draw_line, line_height, shorten, text_width, wrap
-from .scores import SCORES
 
 if TYPE_CHECKING:
-    from .rendered_grids import RenderedGrid
+    from .rendered import RenderedGrid
 
 ScorePlace = Literal["under", "on"]
 SCORE_PLACES = ("under", "on")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .images import open_images
+from ..images import open_images
 
 
 @dataclass

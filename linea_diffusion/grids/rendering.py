@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from . import __version__
-from .calling import generators
+from .. import __version__
+from ..calling import generators
+from ..errors import LineaError
+from ..maps import SteeringMaps
+from ..packing import pack
+from ..rows import spread
+from ..storage import make_folder
 from .cells import Cell
-from .errors import LineaError
-from .grid_plans import Plan
-from .maps import SteeringMaps
-from .packing import pack
-from .rows import spread
-from .storage import make_folder
+from .plans import Plan
 
 _OWN = {
     "generator": "seeds=",

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..storage import make_folder
 from .cells import Cell
-from .grid_records import cell_record, save_picture, single_record
-from .grid_rendering import image_name
-from .storage import make_folder
+from .records import cell_record, save_picture, single_record
+from .rendering import image_name
 
 if TYPE_CHECKING:
-    from .rendered_grids import RenderedGrid
+    from .rendered import RenderedGrid
 
 METADATA = "metadata.jsonl"
 
