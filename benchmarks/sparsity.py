@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from where import add_model, results_of
 
-from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, load_concept, recipe_for, train_steering_maps
 from linea_diffusion.optimization import MapOptimizer
 from linea_diffusion.plots import Sparsities, support_effect_plot
 from linea_diffusion.shapeland import load_truth_classifier
@@ -32,13 +33,12 @@ RECIPES = {
     **{f"l1 {gamma:g}": {"sparsity": 0.0, "l1": gamma} for gamma in (3e-5, 1e-4, 3e-4, 1e-3)},
     **{f"plain l1 {gamma:g}": {"sparsity": 0.0, "l1": gamma} for gamma in (0.3, 0.6, 0.8)},
 }
-RESULTS = Path(__file__).parent / "results"
-FIGURE = RESULTS.parent.parent / "docs" / "sparsity.png"
+FIGURES = Path(__file__).parent.parent / "docs"
 FIELDS = ("style", "recipe", "seed", "support", "strength", "style_probability", "amount", "object", "colour")
 
 
-def train(styles: list[str], recipes: list[str], seed: int, work: Path) -> None:
-    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
+def train(model: str, styles: list[str], recipes: list[str], seed: int, work: Path) -> None:
+    pipe = LinEASDiffusionPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     adams_own_metric = MapOptimizer._metric
     for recipe in recipes:
@@ -46,7 +46,7 @@ def train(styles: list[str], recipes: list[str], seed: int, work: Path) -> None:
         for style in styles:
             folder = _folder(work, style, recipe, seed)
             if not folder.exists():
-                maps = train_steering_maps(pipe, load_concept(style), TrainingConfig(seed=seed, **RECIPES[recipe]))
+                maps = train_steering_maps(pipe, load_concept(style), recipe_for(pipe, seed=seed, **RECIPES[recipe]))
                 maps.save_pretrained(folder)
                 print(f"{folder}: support {maps.support:.4f}, loss {maps.metadata['losses'][-1]:.4f}", flush=True)
 
@@ -56,11 +56,11 @@ def _plain_metric(self: MapOptimizer, parameter: torch.nn.Parameter, lr: float) 
     return torch.full_like(parameter, 1 / max(lr, torch.finfo(torch.float32).tiny))
 
 
-def table(work: Path) -> None:
+def table(model: str, work: Path) -> None:
     """Judge every set of maps that has no row yet."""
-    pipe, classifier = LinEASDiffusionPipeline.from_pretrained("shapeland-unet"), load_truth_classifier()
+    pipe, classifier = LinEASDiffusionPipeline.from_pretrained(model), load_truth_classifier()
     pipe.set_progress_bar_config(disable=True)
-    path = RESULTS / "sparsity.csv"
+    path = results_of(model, "sparsity.csv")
     rows = list(csv.DictReader(path.open())) if path.exists() else []
     known = {(row["style"], row["recipe"], row["seed"]) for row in rows}
     for folder in sorted(work.glob("*/*/*/config.json")):
@@ -76,14 +76,14 @@ def table(work: Path) -> None:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()
             writer.writerows(rows)
-    (RESULTS / "sparsity.md").write_text(_markdown(rows))
-    _draw(rows, FIGURE)
+    results_of(model, "sparsity.md").write_text(_markdown(model, rows))
+    _draw(rows, results_of(model, "sparsity.png", FIGURES))
 
 
-def draw() -> None:
+def draw(model: str) -> None:
     """The figure alone, from the table that is there."""
-    with (RESULTS / "sparsity.csv").open() as file:
-        _draw(list(csv.DictReader(file)), FIGURE)
+    with results_of(model, "sparsity.csv").open() as file:
+        _draw(list(csv.DictReader(file)), results_of(model, "sparsity.png", FIGURES))
 
 
 def _effects(rows: list[dict[str, str]]) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float]]:
@@ -117,12 +117,12 @@ def _draw(rows: list[dict[str, str]], path: Path) -> None:
     support_effect_plot(ways, effect="effect kept (P(style) gained)").save(path)
 
 
-def _markdown(rows: list[dict[str, str]]) -> str:
+def _markdown(model: str, rows: list[dict[str, str]]) -> str:
     """Effect kept per style and in the mean."""
     kept, support = _effects(rows)
     styles = [style for style in STYLES if ("dense", style) in kept]
     lines = [
-        "# Support against effect, `shapeland-unet`",
+        f"# Support against effect, `{model}`",
         "",
         f"{date.today()}, {platform.machine()}, torch {torch.__version__}; 64 held-out prompts at each strength, "
         "training seed 0. Each cell: P(style) gained from strength 0 to 1, divided by what the dense maps gain.",
@@ -146,19 +146,21 @@ def _folder(work: Path, style: str, recipe: str, seed: int) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["train", "table", "draw"])
+    add_model(parser)
     parser.add_argument("--styles", nargs="+", default=list(STYLES))
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/sparsity"))
+    parser.add_argument("--work", type=Path, help="folder of the maps; runs/sparsity, and the model behind it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    work = options.work or results_of(options.model, "sparsity", Path("runs"))
     if options.what == "train":
-        train(options.styles, options.recipes, options.seed, options.work)
+        train(options.model, options.styles, options.recipes, options.seed, work)
     elif options.what == "table":
-        table(options.work)
+        table(options.model, work)
     else:
-        draw()
+        draw(options.model)
 
 
 if __name__ == "__main__":
