@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import time
 from datetime import date
 from itertools import pairwise
@@ -53,7 +54,7 @@ def main() -> None:
             maps = train_steering_maps(pipe, load_concept(style), config)
             seconds = time.monotonic() - began
             if options.maps:
-                maps.save_pretrained(options.maps / f"{style}-{abs(hash(recipe)) % 10**6}")
+                maps.save_pretrained(options.maps / f"{style}-{'-'.join(re.findall('[a-z0-9.]+', recipe))}")
             pipe.load_steering(maps)
             rows = measure_dial(
                 pipe, style, STRENGTHS, classifier=classifier, prompts=options.prompts, seeds=options.noises

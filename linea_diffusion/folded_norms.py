@@ -78,7 +78,8 @@ class _FoldedForward:
             return self.site.edit(self._plain(z))
         self.site.acted = True
         parts = (self.site.factor, self.norm.weight, self.norm.bias)
-        if not self._parts or any(a is not b for a, b in zip(self._parts, parts, strict=True)):
+        same = bool(self._parts) and all(a is b for a, b in zip(self._parts, parts, strict=True))
+        if not same or self._weight.device != z.device:  # an offloaded weight moves and stays the same object
             self._fold(z.device)
             self._parts = parts
         return self._apply(self.norm, z, self._weight, self._bias)

@@ -25,14 +25,21 @@ def recipe_for(pipe: Any, **settings: Any) -> TrainingConfig:
 
     Args:
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
-        **settings: of `TrainingConfig`, which come before the recipe's. Other ``target_modules`` are trained with the
-            settings that were measured for such modules, the defaults of `TrainingConfig`.
+        **settings: of `TrainingConfig`, which come before the recipe's. With other ``target_modules`` than the recipe's
+            the defaults of `TrainingConfig` hold, because a learning rate suits the modules that it was measured on.
 
     Raises:
         LineaError: a setting out of range.
     """
-    recipe = {} if "target_modules" in settings else RECIPES[denoiser_kind(pipe)]
+    recipe = RECIPES[denoiser_kind(pipe)]
+    if "target_modules" in settings and _listed(settings["target_modules"]) != _listed(recipe.get("target_modules")):
+        recipe = {}
     return TrainingConfig(**{**recipe, **settings})
+
+
+def _listed(modules: Any) -> Any:
+    """One name is a list of one."""
+    return (modules,) if isinstance(modules, str) else modules if modules is None else tuple(modules)
 
 
 def denoiser_kind(pipe: Any) -> str:

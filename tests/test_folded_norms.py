@@ -89,6 +89,16 @@ def test_new_numbers_are_seen():
         assert torch.allclose(norm(z) - site.shift, 6 * (before - site.shift), atol=1e-4)
 
 
+def test_a_norm_that_moves_between_devices_is_folded_again():
+    """Offloading moves a parameter's data: the objects that were folded stay the same."""
+    norm = nn.LayerNorm(6, elementwise_affine=False)
+    site = _site(norm, 6)
+    with folded(site, lambda: True):
+        for device in ("cpu", "meta"):
+            assert norm(torch.zeros(2, 6, device=device)).device.type == device
+            assert norm.forward._weight.device.type == device
+
+
 def test_other_layers_and_rows_of_strengths_keep_their_hooks():
     assert not is_foldable(_site(nn.Linear(6, 6), 6))
     assert not is_foldable(_site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0])))

@@ -29,6 +29,8 @@ def test_the_callers_settings_come_first(dit):
     assert (changed.iterations, changed.lr) == (7, 0.5)
     assert changed.target_modules == RECIPES["transformer"]["target_modules"]
     assert recipe_for(dit, target_modules="norms", seed=3) == TrainingConfig(target_modules="norms", seed=3)
+    named = recipe_for(dit, target_modules=("attention",))
+    assert (named.lr, named.iterations) == (RECIPES["transformer"]["lr"], RECIPES["transformer"]["iterations"])
     with pytest.raises(LineaError, match="iterations"):
         recipe_for(dit, iterations=0)
 
