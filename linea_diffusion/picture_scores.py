@@ -89,7 +89,10 @@ def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, s
         raise LineaError(f"got {prompt_key!r} in line {number} of {str(path)!r}: expected a text")
     if prompt is None and prompt_key != "prompt":
         raise LineaError(f"got no {prompt_key!r} in line {number} of {str(path)!r}: expected one of {', '.join(known)}")
-    return find_images([path.parent / known["file_name"]])[0], prompt
+    image = path.parent / known["file_name"]
+    if image.is_dir():
+        raise LineaError(f"got file_name {known['file_name']!r} in line {number} of {str(path)!r}: expected a picture")
+    return find_images([image])[0], prompt
 
 
 def _reference(image: Path, reference: Path | None) -> Path | None:
@@ -111,15 +114,17 @@ def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleText
         raise LineaError("got pictures without prompts, and no text: expected a text to compare with, or a reference")
     style, neutral = (None, None) if texts is None else scorer.embed_texts([texts.text, texts.neutral])
     scores: list[dict[str, float]] = []
+
+    def embed(files: Sequence[Path]) -> torch.Tensor:
+        return scorer.embed_images(open_images(files, background=scorer.background))
+
     for start in tqdm(range(0, len(entries), scorer.batch_size), desc="score", unit="batch"):
         batch = entries[start : start + scorer.batch_size]
         values = picture_scores(
-            scorer.embed_images(open_images([entry.image for entry in batch])),
+            embed([entry.image for entry in batch]),
             scale=scorer.scale, style=style, neutral=neutral,
             prompts=_embedded([entry.prompt or None for entry in batch], scorer.embed_texts),
-            references=_embedded(
-                [entry.reference for entry in batch], lambda files: scorer.embed_images(open_images(files))
-            ),
+            references=_embedded([entry.reference for entry in batch], embed),
         )  # fmt: skip
         found = [{name: float(column[row]) for name, column in values.items()} for row in range(len(batch))]
         scores += [{name: value for name, value in one.items() if not math.isnan(value)} for one in found]
