@@ -19,6 +19,7 @@ from .figures import bootstrap_interval, spearman
 from .maps import SteeringMaps
 from .scores import SCORES
 from .scoring import ClipScorer
+from .strengths import check_positions
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
 
@@ -106,10 +107,11 @@ def evaluate(
     Raises:
         LineaError: no prompts, no methods, or strengths that do not ascend from 0 or leave 1 out.
     """
-    ascending = list(strengths) == sorted(set(strengths)) and 0 in strengths[:1] and 1 in strengths
+    strengths = check_positions(strengths)
+    ascending = list(strengths) == sorted(set(strengths)) and strengths[0] == 0 and 1 in strengths
     if not (prompts and methods and ascending):
         raise LineaError(
-            f"got {len(prompts)} prompts, {len(methods)} methods and strengths {tuple(strengths)}: expected some of "
+            f"got {len(prompts)} prompts, {len(methods)} methods and strengths {strengths}: expected some of "
             "each, and strengths that ascend from 0 and have 1 among them"
         )
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}

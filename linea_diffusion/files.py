@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import LineaError
 from .wording import reason
@@ -15,7 +15,7 @@ MEBIBYTE = 2**20
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_regular(path: str | Path, *, what: str = "file") -> BinaryIO:
+def open_regular(path: str | Path, *, what: str = "file") -> BufferedReader:
     """A regular file, opened for reading.
 
     Args:

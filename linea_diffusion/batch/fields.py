@@ -9,6 +9,7 @@ from typing import Any
 from ..batch_rows import STEERING_GUIDANCE
 from ..errors import LineaError
 from ..steering import COMPOSITIONS
+from ..strengths import check_strength
 from ..wording import short
 
 ALIASES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
@@ -64,6 +65,17 @@ def number_of(value: Any, name: str) -> float:
     if not _is_number(value):
         raise LineaError(f"got {name} {short(value)}: expected a finite number")
     return float(value)
+
+
+def strength_of(value: Any, name: str) -> float:
+    """A strength, checked.
+
+    Raises:
+        LineaError: it is none.
+    """
+    number = number_of(value, name)
+    check_strength(number)
+    return number
 
 
 def count_of(value: Any, name: str) -> int:

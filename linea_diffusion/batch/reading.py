@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LineaError
+from ..scalars import as_python
 from ..wording import reason, short
 
 Fields = dict[str, Any]
@@ -51,7 +52,7 @@ def _given(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
         if isinstance(job, str):
             yield number, {"prompt": job}
         elif isinstance(job, Mapping):
-            yield number, dict(job)
+            yield number, as_python(job)
         else:
             yield number, LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
 
