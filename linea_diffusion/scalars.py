@@ -45,12 +45,16 @@ def check_seed(value: Any, name: str = "seed") -> int:
 
 
 def as_python(value: Any) -> Any:
-    """Numpy's and torch's numbers and arrays as Python's numbers and lists, within lists and dicts too."""
+    """Numpy's and torch's numbers and arrays as Python's numbers and lists, within lists and dicts too.
+
+    Raises:
+        LineaError: a tensor without data.
+    """
     if isinstance(value, Mapping):
         return {name: as_python(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return tuple(map(as_python, value)) if isinstance(value, tuple) else list(map(as_python, value))
     try:
         return value.tolist() if hasattr(value, "tolist") and hasattr(value, "dtype") else value
-    except RuntimeError:  # a tensor without data stays one
-        return value
+    except RuntimeError:
+        raise LineaError(f"got {short(value)}, which holds no numbers: expected numbers and text") from None

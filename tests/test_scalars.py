@@ -54,5 +54,6 @@ def test_python_s_own_instead_of_numpy_s():
     found = as_python(given)
     assert found == {"a": 0.5, "b": [1, (2, "x")], "c": [0, 1], "d": True}
     assert [type(one) for one in (found["a"], found["b"][0], found["c"][1], found["d"])] == [float, int, int, bool]
-    assert as_python(META) is META
+    with pytest.raises(LineaError, match="holds no numbers"):
+        as_python([META])
     assert as_python(Fraction(1, 2)) == 0.5

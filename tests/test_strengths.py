@@ -172,6 +172,13 @@ def test_numbers_of_numpy_in_jobs_are_those_of_python(pipe, random_maps, tmp_pat
     }  # fmt: skip
     plan = plan_batch(pipe, [plain, numpy], tmp_path, progress=False)
     assert (plan.images, plan.duplicates, plan.bad_lines) == (4, 4, 0)
+    odd = [
+        {"prompt": "a", "eta": torch.tensor(1.0, device="meta")},
+        {"prompt": "a", 1: 2},
+        {"prompt": "a", "size": (64, 64)},
+    ]
+    plan = plan_batch(pipe, odd, tmp_path, progress=False)
+    assert (plan.images, plan.bad_lines) == (1, 2)
     given = {"steps": np.int8(2), "strength": np.float32(0.5)}
     assert plan_batch(pipe, ["a"], tmp_path, defaults=given, progress=False).images == 1
 

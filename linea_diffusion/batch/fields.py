@@ -103,7 +103,9 @@ def size_of(value: Any) -> tuple[int, int]:
     Raises:
         LineaError: it is none.
     """
-    parts = value.lower().split("x") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    parts = (
+        value.lower().split("x") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    )
     try:
         numbers = [count_of(int(part), "size") for part in parts]
     except (TypeError, ValueError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LineaError
 from ..modules import nearest_name
 from ..scalars import as_python
+from ..wording import short
 from .expanding import escape, expand
 from .fields import CHECKS, DIALS, FIELDS, RULED, dial_of, names_of, number_of, plain, strength_of, text_of
 from .fingerprint import digest, model_digest
@@ -105,6 +106,8 @@ class JobMaker:
 
     def _check_names(self, fields: Mapping[str, Any]) -> None:
         for name in fields:
+            if not isinstance(name, str):
+                raise LineaError(f"got {short(name)} as the name of a field: expected text")
             if name in RULED or name.endswith("embeds") or name.startswith("callback"):
                 hint = "use a list of seeds, or images" if name == "num_images_per_prompt" else "leave it out"
                 raise LineaError(f"got {name!r}, which a batch sets by itself or cannot hold: {hint}")

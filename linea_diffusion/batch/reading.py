@@ -52,9 +52,17 @@ def _given(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
         if isinstance(job, str):
             yield number, {"prompt": job}
         elif isinstance(job, Mapping):
-            yield number, as_python(job)
+            yield number, _python_s(job)
         else:
             yield number, LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
+
+
+def _python_s(job: Mapping[str, Any]) -> Fields | LineaError:
+    """A job with Python's own numbers instead of numpy's and torch's."""
+    try:
+        return dict(as_python(job))
+    except LineaError as error:
+        return error
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str | LineaError]]:
