@@ -28,7 +28,8 @@ def open_regular(path: str | Path, *, what: str = "file") -> BufferedReader:
     try:
         file = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
-        raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({reason(error)})") from None
+        why = getattr(error, "strerror", None) or reason(error)
+        raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({why})") from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise LineaError(

@@ -17,13 +17,15 @@ from tqdm.auto import tqdm
 
 from .concepts import StyleTexts
 from .errors import LineaError
+from .files import MEBIBYTE
 from .images import find_images, open_images
 from .scores import SCORES, picture_scores
-from .wording import reason
+from .text_files import read_text
 
 if TYPE_CHECKING:
     from .scoring import ClipScorer
 
+_LONGEST_LIST = 1024 * MEBIBYTE
 _LIST, _TABLES = ".jsonl", (".csv", ".jsonl")
 
 
@@ -67,10 +69,7 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
 
 
 def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise LineaError(f"got {str(path)!r}: expected a readable .jsonl file ({reason(error)})") from None
+    lines = read_text(path, what="list", limit=_LONGEST_LIST).split("\n")
     entries = [_entry(path, number, line, prompt_key) for number, line in enumerate(lines, 1) if line.strip()]
     if not entries:
         raise LineaError(f"got {str(path)!r} without a line: expected an object with file_name in each")
@@ -80,7 +79,7 @@ def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
 def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, str | None]:
     try:
         known = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         known = None
     if not isinstance(known, dict) or not isinstance(known.get("file_name"), str):
         raise LineaError(f"got line {number} of {str(path)!r}: expected an object with a file_name")
