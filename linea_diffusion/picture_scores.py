@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +17,7 @@ from .errors import LineaError
 from .files import MEBIBYTE
 from .images import find_images, open_images
 from .scores import SCORES, picture_scores
+from .tables import write_csv
 from .text_files import read_text
 
 if TYPE_CHECKING:
@@ -165,8 +163,8 @@ def write_table(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]],
         [str(entry.image), entry.prompt, *(round(one[name], 5) if name in one else None for name in names)]
         for entry, one in zip(entries, scores, strict=True)
     ]
-    with path.open("w", newline="", encoding="utf-8") if path else nullcontext(sys.stdout) as file:
-        if path and path.suffix.lower() == _LIST:
-            file.writelines(json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
-        else:
-            csv.writer(file).writerows([header, *rows])
+    if path is None or path.suffix.lower() != _LIST:
+        write_csv([header, *rows], path)
+        return
+    lines = (json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
