@@ -1,0 +1,45 @@
+"""The one door through which a user's files are read: regular files of bounded size, nothing that waits or never ends."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import LineaError
+from .wording import reason
+
+MEBIBYTE = 2**20
+# Without O_NONBLOCK opening a named pipe waits for somebody to write; the flags are missing on some systems.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBYTE) -> bytes:
+    """What a regular file holds.
+
+    Args:
+        path: of the file, or of a link to one.
+        what: what it is, for the error: ``got <what> '<path>': expected ...``.
+        limit: the most bytes that such a file can sensibly have.
+
+    Raises:
+        LineaError: there is none, it cannot be read, it is larger than `limit`, or it is no regular file: a folder, a
+            named pipe, a device.
+    """
+    try:
+        with open(os.open(path, _FLAGS), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise LineaError(
+                    f"got {what} {str(path)!r}, which is a folder, a pipe or a device: expected a regular file; save "
+                    "what it gives in one first"
+                )
+            content = file.read(limit + 1)
+    except LineaError:
+        raise
+    except (OSError, ValueError) as error:
+        raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({reason(error)})") from None
+    if len(content) > limit:
+        raise LineaError(
+            f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such file"
+        )
+    return content
