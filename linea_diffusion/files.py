@@ -1,4 +1,4 @@
-"""The one door through which a user's files are read: regular files of bounded size, nothing that waits or never ends."""
+"""The one door for a user's files: regular files of bounded size, nothing that waits or never ends."""
 
 from __future__ import annotations
 
