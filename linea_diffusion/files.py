@@ -43,3 +43,14 @@ def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBY
             f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such file"
         )
     return content
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it, so that a rename afterwards never shows half of it.
+
+    Raises:
+        OSError: it cannot be written, also where a full disk or a quota is noticed late.
+    """
+    path.write_bytes(content)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -16,12 +18,13 @@ from .errors import LineaError
 from .wording import reason, short
 
 PARTS = ("scale_offset", "shift")
-LARGEST = 2**28
+LARGEST, WIDEST, MOST_BINS, MOST_MODULES = 2**26, 2**20, 2**10, 2**14
+"""Numbers in all, features and step bins of a module, modules: several times what the largest models have."""
 _DTYPES = {torch.float32: "F32", torch.int32: "I32"}
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[1-9][0-9]{0,3})?")
 _TAKEN = frozenset(dir(nn.ModuleDict()))
-# What one more entry costs in the header beside its name: dtype, shape and offsets as JSON.
-_ENTRY = 70
+# What one more entry costs in the header beside its name: dtype, shape and offsets as JSON, and the `_form`.
+_ENTRY = 112
 
 Shapes = dict[str, list[int]]
 
@@ -35,14 +38,16 @@ def check_shapes(modules: Any, place: str, *, bins: bool = True) -> Shapes:
         bins: False for the first format: module name -> d.
 
     Raises:
-        LineaError: no modules, a name that none can have, a shape that is none, or more than 2**28 numbers in all.
+        LineaError: no modules or too many, a name that none can have, a shape that is none, or too many numbers in all.
     """
     if not isinstance(modules, dict) or not modules:
         raise LineaError(f"got no list of modules in {place}: expected module names with their dimensions, as saved")
+    if len(modules) > MOST_MODULES:
+        raise LineaError(f"got {len(modules)} modules in {place}: expected at most {MOST_MODULES}; choose fewer")
     shapes = {_checked_name(name, place): _checked_shape(name, shape, place, bins) for name, shape in modules.items()}
     total = sum(math.prod(shape) for shape in shapes.values())
     if total > LARGEST:
-        raise LineaError(f"got {total} numbers by the modules of {place}: expected at most {LARGEST}; it is damaged")
+        raise LineaError(f"got {total} numbers by the modules of {place}: expected at most {LARGEST}; choose fewer")
     return shapes
 
 
@@ -76,7 +81,8 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
     """Maps as the bytes of a safetensors file.
 
     Each tensor is written as it is, or as ``<key>.index`` (int32, flat, rising) and ``<key>.value`` where that is
-    smaller, or not at all when all of it is zero. Negative zeros are written as zeros.
+    smaller, or not at all when all of it is zero. Negative zeros are written as zeros. Where some module's shape can
+    then not be told from its tensors, a print of all modules' shapes goes with them.
 
     Args:
         numbers: ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors (d,) or (bins, d).
@@ -93,7 +99,13 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
             packed[f"{key}.index"], packed[f"{key}.value"] = index.to(torch.int32), flat[index]
         else:
             packed[key] = dense
-    return save(packed)
+    shapes = {key.rpartition(".")[0]: list(value.shape) for key, value in numbers.items()}
+    shown = {key.rpartition(".")[0] for key in packed if key.rpartition(".")[2] in PARTS}
+    return save(packed, None if shapes.keys() == shown else {"modules": _form(shapes)})
+
+
+def _form(shapes: Shapes) -> str:
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:8]
 
 
 def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> dict[str, torch.Tensor]:
@@ -109,7 +121,7 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> d
         ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors of the module's shape.
 
     Raises:
-        LineaError: not safetensors, keys missing or too many, another dtype or shape, an index that is out of range
+        LineaError: not safetensors, shapes that are not those of the file, keys missing or too many, another dtype or shape, an index that is out of range
             or does not rise, or a number that is not finite.
     """
     try:
@@ -118,12 +130,21 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> d
         raise LineaError(
             f"got {place} that is damaged ({reason(error)}): expected safetensors as saved; save or download again"
         ) from None
+    # files from before this print have none, and files whose tensors show every shape need none
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    if header.get("__metadata__", {}).get("modules", _form(shapes)) != _form(shapes):
+        raise LineaError(
+            f"got {place} that was saved for other modules or shapes than its config.json names: expected two files of "
+            "one save; save or download both again"
+        )
     numbers = {}
     for name, shape in shapes.items():
         for part in PARTS:
             key = f"{name}.{part}"
+            stored = [f"{key}{ending}" for ending in ("", ".index", ".value") if f"{key}{ending}" in entries]
             numbers[key] = _unpacked(entries, key, shape, place, sparse)
-            _check_finite(numbers[key], key, place)
+            if stored:
+                _check_finite(numbers[key], key, place)
     if entries:
         raise LineaError(
             f"got {min(entries)!r} in {place}: expected only the modules of its config.json; save or download again"
@@ -182,10 +203,14 @@ def _checked_name(name: Any, place: str) -> str:
 def _checked_shape(name: str, shape: Any, place: str, bins: bool) -> list[int]:
     dimensions = shape if bins else [shape]
     fits = isinstance(dimensions, list) and len(dimensions) in (1, 2)
-    if not fits or not all(type(size) is int and 0 < size <= LARGEST for size in dimensions):
+    if not fits or not all(
+        type(size) is int and 0 < size <= most
+        for size, most in zip(reversed(dimensions), (WIDEST, MOST_BINS), strict=False)
+    ):
         expected = "[d] or [bins, d], whole numbers above 0" if bins else "a whole number above 0"
         raise LineaError(
-            f"got {short(shape)} as the dimensions of {name!r} in {place}: expected {expected} and at most {LARGEST}"
+            f"got {short(shape)} as the dimensions of {name!r} in {place}: expected {expected}, d at most {WIDEST} and "
+            f"bins at most {MOST_BINS}"
         )
     return dimensions
 
