@@ -27,22 +27,26 @@ def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBY
             named pipe, a device.
     """
     try:
-        with open(os.open(path, _FLAGS), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise LineaError(
-                    f"got {what} {str(path)!r}, which is a folder, a pipe or a device: expected a regular file; save "
-                    "what it gives in one first"
-                )
-            content = file.read(limit + 1)
-    except LineaError:
-        raise
+        content = _content(path, limit)
     except (OSError, ValueError) as error:
-        raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({reason(error)})") from None
+        raise LineaError(f"got {what} {str(path)!r}: expected a readable {what} ({reason(error)})") from None
     if len(content) > limit:
         raise LineaError(
             f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such file"
         )
     return content
+
+
+def _content(path: str | Path, limit: int) -> bytes:
+    file = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError("it is a folder, a pipe or a device, and only regular files are read")
+    except OSError:
+        os.close(file)
+        raise
+    with open(file, "rb") as opened:
+        return opened.read(limit + 1)
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -18,8 +18,10 @@ from .errors import LineaError
 from .wording import reason, short
 
 PARTS = ("scale_offset", "shift")
-LARGEST, WIDEST, MOST_BINS, MOST_MODULES = 2**26, 2**20, 2**10, 2**14
-"""Numbers in all, features and step bins of a module, modules: several times what the largest models have."""
+LARGEST, MOST_MODULES = 2**28, 2**14
+"""Numbers in all, and modules: several times what the largest models have."""
+_ZEROS, _ZEROS_EACH = 2**23, 2**10
+"""What maps may have in all: so many numbers, and so many more for each that is stored. Others are written dense."""
 _DTYPES = {torch.float32: "F32", torch.int32: "I32"}
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[1-9][0-9]{0,3})?")
 _TAKEN = frozenset(dir(nn.ModuleDict()))
@@ -87,25 +89,31 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
     Args:
         numbers: ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors (d,) or (bins, d).
     """
+    shapes = {key.rpartition(".")[0]: list(value.shape) for key, value in numbers.items()}
+    sparse = _may_be(shapes, sum(int(value.count_nonzero()) for value in numbers.values()))
     packed = {}
     for key, value in numbers.items():
         # adding zero turns -0.0, which shrinking leaves behind, into 0.0
         dense = value.detach().cpu().contiguous() + 0.0
         flat = dense.flatten()
         index = flat.nonzero().squeeze(1)
-        if not len(index):
+        if sparse and not len(index):
             continue
-        if 8 * len(index) + _ENTRY + len(key) < 4 * len(flat):
+        if sparse and 8 * len(index) + _ENTRY + len(key) < 4 * len(flat):
             packed[f"{key}.index"], packed[f"{key}.value"] = index.to(torch.int32), flat[index]
         else:
             packed[key] = dense
-    shapes = {key.rpartition(".")[0]: list(value.shape) for key, value in numbers.items()}
     shown = {key.rpartition(".")[0] for key in packed if key.rpartition(".")[2] in PARTS}
-    return save(packed, None if shapes.keys() == shown else {"modules": _form(shapes)})
+    return save(packed, None if shapes.keys() == shown else {"form": _form(shapes)})
+
+
+def _may_be(shapes: Shapes, stored: int) -> bool:
+    """Whether so few numbers may stand for maps of these shapes: a small file shall not take all memory."""
+    return len(PARTS) * sum(map(math.prod, shapes.values())) <= _ZEROS + _ZEROS_EACH * stored
 
 
 def _form(shapes: Shapes) -> str:
-    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:6]
 
 
 def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> dict[str, torch.Tensor]:
@@ -121,8 +129,8 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> d
         ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors of the module's shape.
 
     Raises:
-        LineaError: not safetensors, shapes that are not those of the file, keys missing or too many, another dtype or shape, an index that is out of range
-            or does not rise, or a number that is not finite.
+        LineaError: not safetensors, of other shapes, keys missing or too many, far too few numbers, another dtype or
+            shape, an index that is out of range or does not rise, or a number that is not finite.
     """
     try:
         entries = dict(deserialize(data))
@@ -132,19 +140,22 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> d
         ) from None
     # files from before this print have none, and files whose tensors show every shape need none
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    if header.get("__metadata__", {}).get("modules", _form(shapes)) != _form(shapes):
+    if (header.get("__metadata__") or {}).get("form", _form(shapes)) != _form(shapes):
         raise LineaError(
             f"got {place} that was saved for other modules or shapes than its config.json names: expected two files of "
             "one save; save or download both again"
+        )
+    if not _may_be(shapes, sum(math.prod(entry["shape"]) for entry in entries.values())):
+        raise LineaError(
+            f"got modules of {sum(map(math.prod, shapes.values()))} numbers for the few in {place}: expected shapes "
+            "that they are enough for; save again"
         )
     numbers = {}
     for name, shape in shapes.items():
         for part in PARTS:
             key = f"{name}.{part}"
-            stored = [f"{key}{ending}" for ending in ("", ".index", ".value") if f"{key}{ending}" in entries]
             numbers[key] = _unpacked(entries, key, shape, place, sparse)
-            if stored:
-                _check_finite(numbers[key], key, place)
+            _check_finite(numbers[key], key, place)
     if entries:
         raise LineaError(
             f"got {min(entries)!r} in {place}: expected only the modules of its config.json; save or download again"
@@ -203,14 +214,10 @@ def _checked_name(name: Any, place: str) -> str:
 def _checked_shape(name: str, shape: Any, place: str, bins: bool) -> list[int]:
     dimensions = shape if bins else [shape]
     fits = isinstance(dimensions, list) and len(dimensions) in (1, 2)
-    if not fits or not all(
-        type(size) is int and 0 < size <= most
-        for size, most in zip(reversed(dimensions), (WIDEST, MOST_BINS), strict=False)
-    ):
+    if not fits or not all(type(size) is int and 0 < size <= LARGEST for size in dimensions):
         expected = "[d] or [bins, d], whole numbers above 0" if bins else "a whole number above 0"
         raise LineaError(
-            f"got {short(shape)} as the dimensions of {name!r} in {place}: expected {expected}, d at most {WIDEST} and "
-            f"bins at most {MOST_BINS}"
+            f"got {short(shape)} as the dimensions of {name!r} in {place}: expected {expected} and at most {LARGEST}"
         )
     return dimensions
 

@@ -193,7 +193,7 @@ class _Training:
             )
 
     def _keep(self, checkpoints: Checkpoints) -> None:
-        """The state stays on disk until the maps are saved; if it cannot be written, saving the maps is still worth it."""
+        """The state stays on disk until the maps are saved; if it cannot be written, saving them is still worth it."""
         try:
             checkpoints.save(*self.settled)
         except LineaError as error:
