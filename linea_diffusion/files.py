@@ -27,26 +27,24 @@ def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBY
             named pipe, a device.
     """
     try:
-        content = _content(path, limit)
+        return _content(path, limit)
     except (OSError, ValueError) as error:
         raise LineaError(f"got {what} {str(path)!r}: expected a readable {what} ({reason(error)})") from None
-    if len(content) > limit:
-        raise LineaError(
-            f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such file"
-        )
-    return content
 
 
 def _content(path: str | Path, limit: int) -> bytes:
     file = os.open(path, _FLAGS)
     try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError("it is a folder, a pipe or a device, and only regular files are read")
+        if facts.st_size > limit:
+            raise OSError(f"it has more than {limit / MEBIBYTE:g} MiB")
     except OSError:
         os.close(file)
         raise
     with open(file, "rb") as opened:
-        return opened.read(limit + 1)
+        return opened.read()
 
 
 def write_durably(path: Path, content: bytes) -> None:
