@@ -18,6 +18,7 @@ from .calling import render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .maps import SteeringMaps
+from .prompt_notices import noticing
 from .scalars import as_whole
 from .scoring import ClipScorer
 from .wording import short
@@ -80,9 +81,10 @@ def calibrate(
     base, seeds = getattr(pipe, "base", pipe), range(seed, seed + len(prompts))
     given = {**getattr(pipe, "default_arguments", {}), **arguments, "batch_size": batch_size}
     means = []
-    for strength in tqdm(strengths.tolist(), desc="calibrate", unit="strength"):
-        with maps.apply(base, strength):
-            means.append(float(measure(render_prompts(base, prompts, seeds, **given)).mean()))
+    with noticing(base, prompts, hint=False):  # a concept that has them from files has told
+        for strength in tqdm(strengths.tolist(), desc="calibrate", unit="strength"):
+            with maps.apply(base, strength):
+                means.append(float(measure(render_prompts(base, prompts, seeds, **given)).mean()))
     rising = isotonic(np.array(means))
     if not rising[-1] > rising[0]:
         raise LineaError(

@@ -16,6 +16,7 @@ from .concepts import StyleTexts
 from .errors import LineaError
 from .figures import bootstrap_interval, spearman
 from .maps import SteeringMaps
+from .prompt_notices import noticing
 from .scores import SCORES
 from .scoring import ClipScorer
 from .strengths import check_positions
@@ -117,25 +118,26 @@ def evaluate(
         )
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
     seeds = range(seed, seed + len(prompts))
-    score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
+    asked = [f"{prompt}, {texts.name}" for prompt in prompts]
     records: list[Record] = []
+    with noticing(pipe.base, [*prompts, *(asked if None in methods.values() else [])]):
+        score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
 
-    def put(method: str, strength: float, images: list[Image.Image]) -> None:
-        records.extend(score.records(method, strength, images))
-        if on_pictures is not None:
-            on_pictures(method, strength, images)
+        def put(method: str, strength: float, images: list[Image.Image]) -> None:
+            records.extend(score.records(method, strength, images))
+            if on_pictures is not None:
+                on_pictures(method, strength, images)
 
-    with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
-        for method, maps in methods.items():
-            put(method, 0.0, score.unsteered)
-            for strength in strengths[1:]:
-                if maps is not None:
-                    with maps.apply(pipe, strength):
-                        put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
-                elif strength == 1:
-                    asked = [f"{prompt}, {texts.name}" for prompt in prompts]
-                    put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
-                bar.update()
+        with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
+            for method, maps in methods.items():
+                put(method, 0.0, score.unsteered)
+                for strength in strengths[1:]:
+                    if maps is not None:
+                        with maps.apply(pipe, strength):
+                            put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
+                    elif strength == 1:
+                        put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
+                    bar.update()
     return records
 
 

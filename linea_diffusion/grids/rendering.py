@@ -18,6 +18,7 @@ from ..calling import generators
 from ..errors import LineaError
 from ..maps import SteeringMaps
 from ..packing import pack
+from ..prompt_notices import noticing
 from ..rows import spread
 from ..storage import make_folder
 from .cells import Cell
@@ -60,7 +61,7 @@ def render_cells(
         make_folder(folder)
     places = [(row, column) for row in range(len(plan.rows)) for column in range(len(plan.columns))]
     rows: list[list[Cell]] = [[] for _ in plan.rows]
-    with loaded(pipe, plan.maps), tqdm(total=len(places), desc="render", unit="picture") as bar:
+    with noticing(pipe.base), loaded(pipe, plan.maps), tqdm(total=len(places), desc="render", unit="picture") as bar:
         names = list(pipe.steering)
         for batch in _batches(len(plan.rows), len(plan.columns), batch_size or len(plan.columns)):
             for (row, column), picture in zip(batch, _render(pipe, plan, names, batch, arguments), strict=True):
