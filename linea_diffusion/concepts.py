@@ -149,7 +149,7 @@ def _packaged(world: str) -> dict[str, Traversable]:
 
 
 def _read(file: Path) -> Concept:
-    fields = concept_fields(read_text(file, what="concept"), str(file))
+    fields = concept_fields(read_text(file, what="concept file"), str(file))
     try:
         return Concept(**fields)
     except LineaError as error:

@@ -21,7 +21,7 @@ from .scores import SCORES
 from .scoring import ClipScorer
 from .strengths import check_positions
 from .tables import read_csv, write_csv
-from .wording import reason
+from .wording import reason, short
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
 
@@ -109,13 +109,9 @@ def evaluate(
     Raises:
         LineaError: no prompts, no methods, or strengths that do not ascend from 0 or leave 1 out.
     """
-    strengths = check_positions(strengths)
-    ascending = list(strengths) == sorted(set(strengths)) and strengths[0] == 0 and 1 in strengths
-    if not (prompts and methods and ascending):
-        raise LineaError(
-            f"got {len(prompts)} prompts, {len(methods)} methods and strengths {strengths}: expected some of "
-            "each, and strengths that ascend from 0 and have 1 among them"
-        )
+    strengths = check_dial(strengths)
+    if not (prompts and methods):
+        raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
     seeds = range(seed, seed + len(prompts))
     asked = [f"{prompt}, {texts.name}" for prompt in prompts]
@@ -139,6 +135,20 @@ def evaluate(
                         put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
                     bar.update()
     return records
+
+
+def check_dial(strengths: Sequence[float]) -> tuple[float, ...]:
+    """The dial's positions of a comparison.
+
+    Raises:
+        LineaError: they do not ascend from 0, or leave 1 out.
+    """
+    positions = check_positions(strengths)
+    if positions[0] != 0 or 1 not in positions or list(positions) != sorted(set(positions)):
+        raise LineaError(
+            f"got strengths {short(positions)}: expected some that ascend from 0 and have 1 among them, such as 0,0.5,1"
+        )
+    return positions
 
 
 def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPictures:
