@@ -10,18 +10,18 @@ from .wording import short
 
 # Each form is found in a time that grows with the text and no faster.
 _SIGNS = {
-    "alternatives": (re.compile(r"\{[^{}]*\}"), "for alternatives {a,b} in jobs of linea batch"),
+    "alternatives": (re.compile(r"\{[^{}]*\}"), "write alternatives as {a,b} in jobs of linea batch"),
     "wildcards": (
         re.compile(r"__(?=[^\W_])[\w./*-]{0,80}?[^\W_]__"),
-        "for words from a list {a,b} in jobs of linea batch, or a prompt for each",
+        "give each word of a list a prompt of its own, or {a,b} in jobs of linea batch",
     ),
     "weights": (
         re.compile(r"\([^()]*:\s*(\d?\.\d+|\d)\s*\)"),
-        "for a style that shall count more its strength, and for words prompt_embeds= with weights",
+        "weigh a style by its strength, and words through prompt_embeds=",
     ),
     "networks": (
         re.compile(r"<(lora|lyco|hypernet):[^<>]+>", re.IGNORECASE),
-        "for a LoRA load_lora_weights of the pipeline",
+        "load a LoRA with load_lora_weights in Python",
     ),
 }
 """What a sign is for -> its form, and what to use here."""
@@ -47,8 +47,8 @@ def hint_at_syntax(prompts: Iterable[str], *, stacklevel: int = 3) -> bool:
     if found:
         ways = "; ".join(_SIGNS[kind][1] for kind in found)
         warnings.warn(
-            f"got {', '.join(map(short, found.values()))} in prompts, which other programs understand and which are "
-            f"words like any others here: expected plain words; use {ways}",
+            f"got {', '.join(map(short, found.values()))} in prompts, signs of other programs that are read as plain "
+            f"words here: expected words only; {ways}",
             stacklevel=stacklevel,
         )
     return bool(found)
