@@ -19,7 +19,7 @@ from .concepts import StyleTexts
 from .errors import LineaError
 from .maps import SteeringMaps
 from .prompt_notices import noticing
-from .scalars import as_whole
+from .scalars import as_whole, check_seed
 from .scoring import ClipScorer
 from .wording import short
 
@@ -77,7 +77,7 @@ def calibrate(
         raise LineaError(
             f"got {short(points)} points and {len(prompts)} prompts: expected at least 3 points and some prompts"
         )
-    strengths = np.linspace(0, 1, count)
+    seed, strengths = check_seed(seed), np.linspace(0, 1, count)
     base, seeds = getattr(pipe, "base", pipe), range(seed, seed + len(prompts))
     given = {**getattr(pipe, "default_arguments", {}), **arguments, "batch_size": batch_size}
     means = []

@@ -17,6 +17,7 @@ from .errors import LineaError
 from .figures import bootstrap_interval, spearman
 from .maps import SteeringMaps
 from .prompt_notices import noticing
+from .scalars import check_seed
 from .scores import SCORES
 from .scoring import ClipScorer
 from .strengths import check_positions
@@ -113,6 +114,7 @@ def evaluate(
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
+    seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
     asked = [f"{prompt}, {texts.name}" for prompt in prompts]
     records: list[Record] = []

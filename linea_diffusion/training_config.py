@@ -88,7 +88,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self._check_counts()
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))
         if self.step_bins > self.num_inference_steps:
             raise LineaError(
                 f"got step_bins={self.step_bins} with num_inference_steps={self.num_inference_steps}: expected at most "

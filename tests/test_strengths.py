@@ -198,5 +198,5 @@ def test_maps_times_a_number_of_any_kind(random_maps):
 def test_a_damaged_list_of_adapters_is_one_sentence(tmp_path, text):
     (tmp_path / "steering").mkdir()
     (tmp_path / "steering" / "adapters.json").write_text(text)
-    with pytest.raises(LineaError, match="got (list of adapters|adapter name)"):
+    with pytest.raises(LineaError, match=r"got (list of adapters|adapter name)"):
         list(saved_adapters(tmp_path))

@@ -20,7 +20,9 @@ from ..maps import SteeringMaps
 from ..packing import pack
 from ..prompt_notices import noticing
 from ..rows import spread
+from ..scalars import as_whole
 from ..storage import make_folder
+from ..wording import short
 from .cells import Cell
 from .plans import Plan
 
@@ -55,8 +57,8 @@ def render_cells(
         raise LineaError(
             f"got {taken}={arguments[taken]!r} for a grid, which gives it itself: use {_OWN[taken]} instead"
         )
-    if batch_size is not None and batch_size < 1:
-        raise LineaError(f"got batch_size={batch_size}: expected at least 1 picture")
+    if batch_size is not None and (as_whole(batch_size) or 0) < 1:
+        raise LineaError(f"got batch_size={short(batch_size)}: expected at least 1 picture")
     if folder is not None:
         make_folder(folder)
     places = [(row, column) for row in range(len(plan.rows)) for column in range(len(plan.columns))]
