@@ -148,7 +148,7 @@ def check_dial(strengths: Sequence[float]) -> tuple[float, ...]:
     positions = check_positions(strengths)
     if positions[0] != 0 or 1 not in positions or list(positions) != sorted(set(positions)):
         raise LineaError(
-            f"got strengths {short(positions)}: expected some that ascend from 0 and have 1 among them, such as 0,0.5,1"
+            f"got strengths {short(positions)}: expected strengths that ascend from 0 and have 1 among them"
         )
     return positions
 

@@ -59,7 +59,7 @@ OWN = {
     ("train", "--checkpoint-every", "0"): "got --checkpoint-every 0: expected a whole number of at least 1",
     ("calibrate", "--points", "2"): "got --points 2: expected a whole number of at least 3",
     ("evaluate", "--count", "0"): "got --count 0",
-    ("evaluate", "--strengths", "0.5,1"): "expected some that ascend from 0",
+    ("evaluate", "--strengths", "0.5,1"): "expected strengths that ascend from 0",
     ("evaluate", "--strengths", "0,nan,1"): "got strength '0,nan,1'",
     ("evaluate", "--methods", "lineas,linas"): "got method 'linas': expected one of",
     ("bench", "--rounds", "0"): "got rounds=0",
