@@ -97,7 +97,7 @@ def test_retrying_only_when_asked(linea, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["none.jsonl"], "expected an existing file"),
+        (["none.jsonl"], "expected a readable jobs file"),
         (["jobs.txt", "--strict"], "line 2: got 'a {bad'"),
         (["jobs.txt", "--format", "gif"], "png, jpg, webp"),
         (["jobs.txt", "--log", "xml"], "bar, json, none"),
