@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -37,8 +39,7 @@ def check_prompts_read(pipe: Any, concept: Concept, call: Call, *, size: int | N
     """
     reads = {side: _reads(pipe, getattr(concept, side), call, size) for side in SIDES}
     for side, read in reads.items():
-        for encoder, tokens in read.items():
-            _warn_of_cuts(pipe, encoder, getattr(concept, side), side, concept.name, tokens.longest)
+        _warn_of_cuts(pipe, concept, side, {encoder: tokens.longest for encoder, tokens in read.items()})
     source, target = ({encoder: tokens.rows for encoder, tokens in reads[side].items()} for side in SIDES)
     if source and source == target:
         raise LineaError(
@@ -110,15 +111,38 @@ def _listening(pipe: Any) -> Iterator[dict[str, _Tokens]]:
             handle.remove()
 
 
-def _warn_of_cuts(pipe: Any, encoder: str, prompts: Sequence[str], side: str, concept: str, limit: int) -> None:
-    tokenizer = pipe.components.get(encoder.replace("text_encoder", "tokenizer"))
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        return
-    cut = [prompt for prompt in prompts if len(tokenizer(prompt, verbose=False)["input_ids"]) > limit]
+def _warn_of_cuts(pipe: Any, concept: Concept, side: str, limits: dict[str, int]) -> None:
+    prompts, cut, readers = getattr(concept, side), set(), []
+    for encoder, limit in limits.items():
+        tokenizer = pipe.components.get(encoder.replace("text_encoder", "tokenizer"))
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            continue
+        if longer := {prompt for prompt in prompts if len(tokenizer(prompt, verbose=False)["input_ids"]) > limit}:
+            cut |= longer
+            readers.append(f"{encoder} reads the first {limit} tokens only")
     if cut:
-        some = ", ".join(short(prompt) for prompt in cut[:3]) + (", ..." if len(cut) > 3 else "")
+        some = ", ".join([short(prompt) for prompt in prompts if prompt in cut][:3]) + (", ..." if len(cut) > 3 else "")
         warnings.warn(
-            f"got {len(cut)} {side} prompts for concept {concept!r} of which {encoder} reads the first {limit} tokens "
-            f"only ({some}): expected shorter ones; words behind that teach it nothing",
-            stacklevel=2,
+            f"got {len(cut)} {side} prompts for concept {concept.name!r} of which {', '.join(readers)} ({some}): "
+            "expected shorter ones; words behind that teach it nothing",
+            stacklevel=3,
         )
+
+
+@contextmanager
+def cuts_told_once(pipe: Any) -> Iterator[None]:
+    """Within the context pipelines do not tell of prompts that are cut, which they would in every call."""
+    stages = (part for part in vars(pipe).values() if isinstance(part, DiffusionPipeline))
+    modules = {base.__module__ for part in (pipe, *stages) for base in type(part).__mro__}
+    loggers = [logging.getLogger(module) for module in modules]
+    for logger in loggers:
+        logger.addFilter(_tells_no_cut)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_tells_no_cut)
+
+
+def _tells_no_cut(record: logging.LogRecord) -> bool:
+    return "input was truncated" not in str(record.msg)
