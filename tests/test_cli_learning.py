@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from linea_diffusion import SteeringMaps
+from linea_diffusion import LineaError, SteeringMaps
+from linea_diffusion.checkpoints import claimed
 
 QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
 
@@ -62,11 +63,13 @@ def test_impossible_settings_are_one_line(linea, tmp_path, setting, message):
     assert message in err.splitlines()[-1]
 
 
-def _started(folder, *options) -> subprocess.Popen:
+def _started(folder, *options, **settings) -> subprocess.Popen:
     command = [sys.executable, "-c", "from linea_diffusion.cli import main; main()", "train", "neon"]
     command += ["--out", str(folder), "--iterations", "40", "--checkpoint-every", "1", *QUICK, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **settings
+    )
 
 
 def _wait_for_states(process: subprocess.Popen, folder, least: int) -> None:
@@ -100,16 +103,28 @@ def test_killed_and_started_again_it_ends_with_the_same_maps(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_an_interrupt_saves_what_is_learned(tmp_path):
-    process = _started(tmp_path / "maps")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_what_is_learned_also_in_the_background_of_a_script(tmp_path, number, code):
+    """`sh -c 'linea train ... &'` starts it with SIGINT ignored; a training in the same folder is refused meanwhile."""
+    ignored = lambda: signal.signal(number, signal.SIG_IGN)  # noqa: E731
+    process = _started(tmp_path / "maps", preexec_fn=ignored)
     _wait_for_states(process, tmp_path / "maps", 3)
-    process.send_signal(signal.SIGINT)
+    assert _refused(tmp_path / "maps" / "checkpoint")
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "training stopped after" in err
+    assert process.returncode == code, err
+    assert "linea: training stopped after" in err.splitlines()[-1]
     maps = SteeringMaps.from_pretrained(tmp_path / "maps")
     assert 3 <= maps.metadata["stopped_after"] == len(maps.metadata["losses"]) < 40
-    assert (tmp_path / "maps" / "checkpoint").exists(), "the same command goes on"
+    assert list((tmp_path / "maps" / "checkpoint").glob("after-*")), "the same command goes on"
+
+
+def _refused(folder) -> bool:
+    try:
+        with claimed(folder):
+            return False
+    except LineaError:
+        return True
 
 
 def test_training_that_diverges_is_one_line_and_keeps_maps(linea, tmp_path):

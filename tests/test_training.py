@@ -361,7 +361,7 @@ def test_impossible_checkpoints_are_refused(pipe, tmp_path, every):
 def test_an_interrupt_before_anything_is_learned_is_an_interrupt(pipe, monkeypatch):
     _stop_at(monkeypatch, 0, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_steering_maps(pipe, load_concept("neon"), SHORT)
+        train_steering_maps(pipe, FEW, SHORT)
 
 
 def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_maps(pipe):
@@ -378,7 +378,7 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
     handle = module.register_forward_hook(poison)
     try:
         with pytest.raises(TrainingDivergedError, match=rf"{name}' at denoising step 1 in iteration 2") as caught:
-            train_steering_maps(pipe, load_concept("neon"), config)
+            train_steering_maps(pipe, FEW, config)
     finally:
         handle.remove()
     maps = caught.value.maps
