@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from .errors import LineaError
@@ -14,37 +15,50 @@ MEBIBYTE = 2**20
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
+def open_regular(path: str | Path, *, what: str = "file") -> BufferedReader:
+    """A regular file, opened for reading.
+
+    Args:
+        path: of the file, or of a link to one.
+        what: what it is, for the error: ``got <what> '<path>': expected ...``.
+
+    Raises:
+        LineaError: there is none, it cannot be read, or it is no regular file: a folder, a named pipe, a device.
+    """
+    try:
+        file = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or reason(error)
+        raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({why})") from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise LineaError(
+            f"got {what} {str(path)!r}: expected a readable {what}, a regular file (it is a folder, a pipe or a device)"
+        )
+    return open(file, "rb")
+
+
 def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBYTE) -> bytes:
     """What a regular file holds.
 
     Args:
         path: of the file, or of a link to one.
-        what: what it is, for the error: ``got <what> '<path>': expected ...``.
+        what: what it is, for the error.
         limit: the most bytes that such a file can sensibly have.
 
     Raises:
-        LineaError: there is none, it cannot be read, it is larger than `limit`, or it is no regular file: a folder, a
-            named pipe, a device.
+        LineaError: as `open_regular`, or a file larger than `limit`.
     """
-    try:
-        return _content(path, limit)
-    except (OSError, ValueError) as error:
-        raise LineaError(f"got {what} {str(path)!r}: expected a readable {what} ({reason(error)})") from None
-
-
-def _content(path: str | Path, limit: int) -> bytes:
-    file = os.open(path, _FLAGS)
-    try:
-        facts = os.fstat(file)
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError("it is a folder, a pipe or a device, and only regular files are read")
-        if facts.st_size > limit:
-            raise OSError(f"it has more than {limit / MEBIBYTE:g} MiB")
-    except OSError:
-        os.close(file)
-        raise
-    with open(file, "rb") as opened:
-        return opened.read()
+    with open_regular(path, what=what) as file:
+        try:
+            content = file.read(limit + 1)
+        except OSError as error:
+            raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({reason(error)})") from None
+    if len(content) > limit:
+        raise LineaError(
+            f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such file"
+        )
+    return content
 
 
 def write_durably(path: Path, content: bytes) -> None:
