@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, cli
+from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, cli, demo
 from linea_diffusion.cli import commands, options
 from linea_diffusion.iteration import Batches
 from linea_diffusion.optimization import MapOptimizer
@@ -109,12 +109,13 @@ def test_training_keeps_what_is_learned(linea, tmp_path, monkeypatch, number, co
     assert not (tmp_path / "checkpoint").exists()
 
 
-@BOTH
-def test_the_demonstration_keeps_what_is_learned(linea, tmp_path, monkeypatch, number, code):
-    _raising(monkeypatch, MapOptimizer, "step", number, at=1)
+def test_the_demonstration_keeps_what_is_learned(linea, tmp_path, monkeypatch):
+    quick = TrainingConfig(iterations=4, num_inference_steps=1, batch_size=4, target_modules="text-attention")
+    monkeypatch.setattr(demo, "recipe_for", lambda pipe, seed: quick)
+    _raising(monkeypatch, MapOptimizer, "step", signal.SIGTERM, at=1)
     found, out, err = linea("demo", "--out", tmp_path)
-    assert (found, out) == (code, "")
-    assert _last(err).startswith("linea: training stopped after 2 of")
+    assert (found, out) == (143, "")
+    assert _last(err).startswith("linea: training stopped after 2 of 4 iterations")
     assert SteeringMaps.from_pretrained(tmp_path / "maps").metadata["stopped_after"] == 2
     assert not (tmp_path / "grid.png").exists()
 
