@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
+import torch
 
 from linea_diffusion import (
     Concept,
@@ -14,6 +15,7 @@ from linea_diffusion import (
     mean_shift,
     train_steering_maps,
 )
+from linea_diffusion.prompts_read import check_prompts_read
 
 from .conftest import SHORT
 
@@ -67,3 +69,17 @@ def test_prompts_that_fit_are_no_matter(pipe):
     with warnings.catch_warnings(action="error", category=UserWarning):
         maps = train_steering_maps(pipe, short, TrainingConfig(**settings))
     assert maps.metadata["losses"][0] > 0
+
+
+def test_an_encoder_that_is_given_something_else_than_prompts_says_nothing(pipe, monkeypatch):
+    """Some read only what stands in quotes: the same row of every prompt, shorter than any."""
+    ids = torch.tensor([[0, 1]])
+    monkeypatch.setattr(pipe.base, "encode_prompt", lambda *_, **__: (pipe.text_encoder(ids)[0].repeat(2, 12, 1), None))
+    short = concept(["a red heart", "a blue fish"], ["a red heart, neon", "a blue fish, neon"])
+    with warnings.catch_warnings(action="error", category=UserWarning):
+        check_prompts_read(pipe.base, short, lambda prompts: pipe.base(list(prompts), num_inference_steps=1))
+
+
+def test_words_that_the_tokenizer_takes_for_the_same_are_refused(pipe):
+    with pytest.raises(LineaError, match="the same as far as the model reads them"):
+        mean_shift(pipe, concept(["a red heart", "a blue fish"], ["A Red Heart", "a  blue fish"]), ONE_STEP)
