@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
-from .calling import accepts
+from .calling import accepts, state_kept
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
 from .overflow import generator_states, look_out, refuse_overflow
@@ -195,6 +195,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             return self.base(prompt, *args, **kwargs) if args else self.base(prompt=prompt, **kwargs)
 
         with (
+            state_kept(self.base),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=(steering_start, steering_end), prompts=count_prompts(prompt, kwargs),
