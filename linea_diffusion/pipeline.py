@@ -171,7 +171,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 negative one (``"both"``, as in training), or only the first (``"cond"``), which guidance then
                 exaggerates.
             steering_start: share of the denoising schedule, [0, 1), that is done when steering begins. Text encoders
-                run before it all and are steered only from 0 on.
+                run before it all and are steered only from 0 on. The schedule is the scheduler's whole list of
+                timesteps: image-to-image at ``denoising_strength=0.5`` runs its second half.
             steering_end: share that is done when steering ends, (0, 1].
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.

@@ -20,41 +20,40 @@ from torch import nn
 from .hooks import replaced
 
 _ENTERED: ContextVar[tuple[Scope, ...]] = ContextVar("linea_diffusion_scopes", default=())
-_LIBRARIES = ("diffusers", "torch")
+_LIBRARIES = ("diffusers", "torch", __name__.partition(".")[0])
 
 
 class Scope:
-    """The code that is run within a context, made by `own_calls`.
-
-    Attributes:
-        resting: whether a model is running within another call, made in a callback; models ask this often.
-    """
+    """The code that is run within a context, made by `own_calls`."""
 
     def __init__(self) -> None:
-        self.resting = False
         self._calls = calls_open()
+        self._resting = False
+        self._before: list[bool] = []
+
+    def entered(self) -> bool:
+        """Whether the running code is within the context, in its thread."""
+        return self in _ENTERED.get()
 
     def acts(self) -> bool:
-        """Whether the model that is running runs for this context; compiled code may ask it."""
-        return self in _ENTERED.get() and not self.resting
+        """Whether the model that is running runs for this context; compiled code may ask it, and models do often."""
+        return self in _ENTERED.get() and not self._resting
 
     def hears(self) -> bool:
         """Whether the code that is running, a method of a pipeline or scheduler, runs for this context."""
-        return self in _ENTERED.get() and not self._in_another_call()
+        return self.entered() and not self._in_another_call()
+
+    def begin_model(self) -> None:
+        """A model begins to run, for this context or for another call."""
+        self._before.append(self._resting)
+        self._resting = self._in_another_call()
+
+    def end_model(self) -> None:
+        """The model that began last has ended."""
+        self._resting = self._before.pop()
 
     def _in_another_call(self) -> bool:
         return calls_open() - self._calls > 1
-
-    @contextmanager
-    def model_runs(self) -> Iterator[None]:
-        """Within the context a model runs, for this scope or for another call."""
-        before = self.resting
-        if self in _ENTERED.get():
-            self.resting = self._in_another_call()
-        try:
-            yield
-        finally:
-            self.resting = before
 
 
 @contextmanager
@@ -83,25 +82,27 @@ def _watch(model: nn.Module, scope: Scope, stack: ExitStack) -> None:
     if compiled is not None:  # compiled in place: its hooks are part of the code, which cannot look at the stack
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            with scope.model_runs():
+            if not scope.entered():
                 return compiled(*args, **kwargs)
+            scope.begin_model()
+            try:
+                return compiled(*args, **kwargs)
+            finally:
+                scope.end_model()
 
         stack.enter_context(replaced(model, "_compiled_call_impl", run))
         return
-    running: list[Any] = []
 
-    def enter(*_: Any) -> None:
-        if torch.compiler.is_compiling():  # a model within a compiled one
-            return
-        running.append(scope.model_runs())
-        running[-1].__enter__()
+    def begin(*_: Any) -> None:
+        if not torch.compiler.is_compiling() and scope.entered():  # a model within a compiled one is part of it
+            scope.begin_model()
 
-    def leave(*_: Any) -> None:
-        if running:
-            running.pop().__exit__(None, None, None)
+    def end(*_: Any) -> None:
+        if not torch.compiler.is_compiling() and scope.entered():
+            scope.end_model()
 
-    stack.callback(model.register_forward_pre_hook(enter, prepend=True).remove)
-    stack.callback(model.register_forward_hook(leave, always_call=True).remove)
+    stack.callback(model.register_forward_pre_hook(begin, prepend=True).remove)
+    stack.callback(model.register_forward_hook(end, always_call=True).remove)
 
 
 def calls_open() -> int:
