@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
-from types import FrameType
+from types import FrameType, MethodType
 from typing import Any
 
 import torch
@@ -28,20 +28,24 @@ class Scope:
 
     def __init__(self) -> None:
         self._calls = calls_open()
-        self._resting = False
-        self._before: list[bool] = []
+        self._resting: bool | None = None
+        self._before: list[bool | None] = []
 
     def entered(self) -> bool:
         """Whether the running code is within the context, in its thread."""
         return self in _ENTERED.get()
 
-    def acts(self) -> bool:
-        """Whether the model that is running runs for this context; compiled code may ask it, and models do often."""
-        return self in _ENTERED.get() and not self._resting
-
     def hears(self) -> bool:
         """Whether the code that is running, a method of a pipeline or scheduler, runs for this context."""
         return self.entered() and not self._in_another_call()
+
+    def acts(self) -> bool:
+        """As `hears`, for code within models: known since the model began to run. Compiled code may ask it."""
+        if self not in _ENTERED.get():
+            return False
+        if self._resting is None:  # a part of a model is called by itself
+            return torch.compiler.is_compiling() or not self._in_another_call()
+        return not self._resting
 
     def begin_model(self) -> None:
         """A model begins to run, for this context or for another call."""
@@ -73,36 +77,31 @@ def resting_in_other_calls(models: Iterable[Any], scope: Scope) -> Iterator[None
     with ExitStack() as stack:
         for model in models:
             if isinstance(model, nn.Module):
-                _watch(model, scope, stack)
+                stack.enter_context(_watched(model, scope))
         yield
 
 
-def _watch(model: nn.Module, scope: Scope, stack: ExitStack) -> None:
-    compiled = vars(model).get("_compiled_call_impl")
-    if compiled is not None:  # compiled in place: its hooks are part of the code, which cannot look at the stack
+def _watched(model: nn.Module, scope: Scope) -> AbstractContextManager[bool]:
+    """Within the context a scope knows when a model begins to run and when it has ended.
 
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if not scope.entered():
-                return compiled(*args, **kwargs)
+    torch calls a module through one of these two methods, hooks included. Hooks could not do it: those of a module
+    that is compiled in place are part of its code, which cannot look at the stack.
+    """
+    name = "_call_impl" if vars(model).get("_compiled_call_impl") is None else "_compiled_call_impl"
+    call = getattr(model, name)
+    function = getattr(call, "__func__", None)
+
+    def run(this: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        mine = this is model and not torch.compiler.is_compiling() and scope.entered()
+        if mine:
             scope.begin_model()
-            try:
-                return compiled(*args, **kwargs)
-            finally:
+        try:
+            return call(*args, **kwargs) if function is None else function(this, *args, **kwargs)
+        finally:
+            if mine:
                 scope.end_model()
 
-        stack.enter_context(replaced(model, "_compiled_call_impl", run))
-        return
-
-    def begin(*_: Any) -> None:
-        if not torch.compiler.is_compiling() and scope.entered():  # a model within a compiled one is part of it
-            scope.begin_model()
-
-    def end(*_: Any) -> None:
-        if not torch.compiler.is_compiling() and scope.entered():
-            scope.end_model()
-
-    stack.callback(model.register_forward_pre_hook(begin, prepend=True).remove)
-    stack.callback(model.register_forward_hook(end, always_call=True).remove)
+    return replaced(model, name, MethodType(run, model))  # of a copy, it calls the copy
 
 
 def calls_open() -> int:

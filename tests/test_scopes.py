@@ -192,17 +192,31 @@ def test_models_rest_in_other_calls_also_when_compiled(how):
             first, second, within = DiffusionPipeline(model, lambda: inner(z))(z)
             assert torch.equal(model(z), plain + 1)  # outside of any call
         edit.remove()
-        assert [torch.equal(one, plain + 1) for one in (first, second, within[0], within[1])] == [
-            True,
-            True,
-            False,
-            False,
-        ]
+        steered = [torch.equal(one, plain + 1) for one in (first, second, *within[:2])]
+        assert steered == [True, True, False, False]
         assert torch.equal(within[0], plain)
         assert torch.equal(model(z), plain)
-    for module in (layer, model):
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
+    own = {name for name in ("_call_impl", "_compiled_call_impl") if vars(model).get(name) is not None}
+    assert own == ({"_compiled_call_impl"} if how == "in place" else set())
+
+
+def test_parts_of_a_model_that_are_called_by_themselves():
+    """As ``clip_skip`` does with the last norm of a text encoder."""
+    seen, model = [], _Model()
+    with own_calls() as scope, resting_in_other_calls([model], scope):
+        model.layer.register_forward_hook(lambda *_: seen.append(scope.acts()))
+        inner = Once(model.layer)
+        DiffusionPipeline(model.layer, lambda: inner(torch.ones(1, 2)))(torch.ones(1, 2))
+    assert seen == [True, False, True]
+
+
+def test_a_copy_of_a_watched_model_runs_itself():
+    model = _Model()
+    with own_calls() as scope, resting_in_other_calls([model], scope):
+        twin = copy.deepcopy(model)
+        torch.nn.init.zeros_(twin.layer.weight)
+        assert torch.equal(twin(torch.ones(1, 2)), twin.layer.bias[None])
+    assert "_call_impl" not in vars(model)
 
 
 def test_a_model_that_another_thread_runs_meanwhile_changes_nothing():
