@@ -50,6 +50,7 @@ def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBY
         LineaError: as `open_regular`, or a file larger than `limit`.
     """
     with open_regular(path, what=what) as file:
+        # asked first: reading with a limit takes the memory of the limit
         if os.fstat(file.fileno()).st_size > limit:
             raise LineaError(
                 f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such "

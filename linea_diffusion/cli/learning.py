@@ -46,7 +46,7 @@ def demo(
     """Learn one style on the embedded model and render a scored grid. Nothing is downloaded."""
     from ..demo import run_demo
 
-    print_scores(run_demo(style, out, seed=seed, model=model))
+    print_scores(run_demo(style, out, seed=seed, model=model, stop=STOP))
     typer.echo(f"\nturn the dial in {out / 'report.html'}, look at {out / 'grid.png'}")
     typer.echo(f"scores in {out / 'scores.csv'}, maps in {out / 'maps'}")
 
