@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
-from .calling import accepts
+from .calling import accepts, state_kept
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
 from .overflow import generator_states, look_out, refuse_overflow
@@ -172,7 +172,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 negative one (``"both"``, as in training), or only the first (``"cond"``), which guidance then
                 exaggerates.
             steering_start: share of the denoising schedule, [0, 1), that is done when steering begins. Text encoders
-                run before it all and are steered only from 0 on.
+                run before it all and are steered only from 0 on. The schedule is the scheduler's whole list of
+                timesteps: image-to-image at ``denoising_strength=0.5`` runs its second half.
             steering_end: share that is done when steering ends, (0, 1].
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.
@@ -201,6 +202,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             return self.base(prompt, *args, **kwargs) if args else self.base(prompt=prompt, **kwargs)
 
         with (
+            state_kept(self.base),
             noticing(self.base, texts_in(prompt, kwargs)),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
