@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from .acted import refuse_nothing
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
 from .calling import accepts
-from .compiled import guard_hooks, refuse_stale_code
+from .compiled import guard_hooks
+from .encoding import carry, steered_encode_prompt
 from .errors import LineaError
 from .overflow import generator_states, look_out, refuse_overflow
-from .rows import count_prompts, spread
+from .rows import count_prompts, images_per_prompt, spread
 from .shapeland import DEFAULT_ARGUMENTS, LOAD_ARGUMENTS, MODELS
 from .sites import Composition
 from .steering import steer
@@ -90,6 +92,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
     def __getattr__(self, name: str) -> Any:
         if name == "base":  # a copy that is not filled yet
             raise AttributeError(name)
+        if name == "encode_prompt":
+            return steered_encode_prompt(self.base, self.steering)
         return getattr(self.base, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -184,8 +188,10 @@ class LinEASDiffusionPipeline(SteeringMethods):
         """
         _check_dial(steering_guidance, steering_start, steering_end)
         kwargs = {**self.default_arguments, **self._own_strength(denoising_strength), **kwargs}
+        self.steering.refuse_stale_fusion(self.base)
         strengths = self.steering.strengths(strength)
-        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base.device)
+        encoded = carry(kwargs, strengths, composition, steering_guidance, calibrated)
+        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base)
         if calibrated:
             strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
         adapters = [(maps, strengths[name]) for name, maps in self.steering.items() if name in strengths]
@@ -198,12 +204,13 @@ class LinEASDiffusionPipeline(SteeringMethods):
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=(steering_start, steering_end), prompts=count_prompts(prompt, kwargs),
-                num_images_per_prompt=kwargs.get("num_images_per_prompt") or 1, in_norms=True,
+                num_images_per_prompt=images_per_prompt(kwargs), in_norms=True, encoded=encoded,
             ) as sites,
             look_out(self.base) as outlook,
         ):  # fmt: skip
             result = run()
-            refuse_stale_code(self.base, sites)
+            if not encoded:
+                refuse_nothing(sites)
             if sites and outlook.broken:
                 refuse_overflow(self.base, sites, run, restore)
         return result

@@ -18,7 +18,7 @@ from ..calling import generators
 from ..errors import LineaError
 from ..maps import SteeringMaps
 from ..packing import pack
-from ..rows import spread
+from ..rows import repeat_arguments
 from ..storage import make_folder
 from .cells import Cell
 from .plans import Plan
@@ -91,7 +91,7 @@ def _render(
         for name in names
     }  # fmt: skip
     # what the user gave for one prompt, such as a negative one, for as many as there are
-    _, _, given = spread("", {"": torch.zeros(len(batch))}, {**pipe.default_arguments, **arguments}, pipe.device)
+    given = repeat_arguments({**pipe.default_arguments, **arguments}, len(batch), pipe.base)
     given["generator"] = generators([row.seed for row in rows])
     prompts = [row.prompt if words is None else words for row, words in zip(rows, asked, strict=True)]
     return pipe(prompts, strength=strengths, **given).images
