@@ -85,7 +85,7 @@ class Account:
             if silent := _silent(sites):
                 raise LineaError(
                     f"got a compiled {silent[0].component!r} whose code was made before steering was there, so that "
-                    f"{_some(silent, of=sites)} was not steered: expected the pipeline to be wrapped in "
+                    f"{_some(silent, of=sites)} were not steered: expected the pipeline to be wrapped in "
                     "LinEASDiffusionPipeline before its first compiled call; call torch.compiler.reset() now and "
                     "render again"
                 )
@@ -100,8 +100,8 @@ class Account:
                 )
             if silent:
                 _warn(
-                    f"{_some(silent, of=sites)} in {component!r} did not run in this call and was not steered; if that "
-                    "is meant, load maps without it (maps.subset)"
+                    f"{_some(silent, of=sites)} in {component!r} did not run in this call and were not steered; if that "
+                    "is meant, load maps without them (maps.subset)"
                 )
         self._tell_texts()
 
@@ -135,9 +135,11 @@ def refuse_nothing(sites: Sequence[Site]) -> None:
             f"call that runs it{_ADVICE}"
         )
     if not any(site.due for site in sites):
+        texts = all(is_text_encoder(site.component) for site in sites)
+        when = "all is before the first step" if texts else "no denoising step was in that part of the schedule"
         _warn(
-            f"nothing was steered: no denoising step of {components} fell between steering_start and steering_end; "
-            "take more steps, or a wider part of the schedule"
+            f"nothing was steered between steering_start and steering_end: {when} for maps of {components}; choose a "
+            f"wider part{', from 0 on' if texts else ', or take more steps'}"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from .acted import refuse_nothing
+from .acted import refuse_nothing, tell_resting
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
 from .calling import accepts
@@ -20,7 +20,7 @@ from .overflow import generator_states, look_out, refuse_overflow
 from .rows import count_prompts, images_per_prompt, spread
 from .shapeland import DEFAULT_ARGUMENTS, LOAD_ARGUMENTS, MODELS
 from .sites import Composition
-from .steering import steer
+from .steering import resting, steer
 from .steering_methods import SteeringMethods
 
 
@@ -126,6 +126,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         if isinstance(pipe, LinEASDiffusionPipeline):
             pipe.steering.refuse_fusion("from_pipe")
             made.steering.update(pipe.steering)
+            tell_resting(resting(made.base, [(maps, torch.tensor(1.0)) for maps in made.steering.values()]))
             made.steering.chosen, made.steering.enabled = pipe.steering.chosen, pipe.steering.enabled
             known = {name: value for name, value in pipe.default_arguments.items() if accepts(made.base, name)}
             made.default_arguments.update(known)
@@ -184,7 +185,9 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
         Raises:
             LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
-                maps that never were; a steered activation that overflows its dtype.
+                maps that never were; a steered activation that overflows its dtype; maps that something ran past
+                (fused projections, code compiled before the wrapper), or embeddings where all maps are in text
+                encoders. Where the others act, a warning says which maps did nothing.
         """
         _check_dial(steering_guidance, steering_start, steering_end)
         kwargs = {**self.default_arguments, **self._own_strength(denoising_strength), **kwargs}

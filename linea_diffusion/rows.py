@@ -132,11 +132,15 @@ def _repeated(name: str, value: Any, rows: int, images: int, pictures: Sequence[
 def _one_picture_each(name: str, value: Any, rows: int) -> Any:
     """A picture for each row, of a PIL image, a tensor (c, h, w) or (1, c, h, w), an array (h, w, c), or a list of one.
 
+    Masks may be (n, h, w) as well, as diffusers reads them.
+
     Raises:
         LineaError: another number of pictures.
     """
     if value is None:
         return None
+    if name == "mask_image" and getattr(value, "ndim", None) == 3 and value.shape[-1] != 1:
+        value = value[:, None] if isinstance(value, torch.Tensor) else value[..., None]
     if isinstance(value, torch.Tensor):
         value = value.reshape((1,) * (4 - value.ndim) + value.shape)
     elif getattr(value, "ndim", None) == 3:

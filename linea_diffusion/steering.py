@@ -154,13 +154,14 @@ def _refuse_idle(pipe: Any, modules: dict[str, nn.Module]) -> None:
 
 def resting(pipe: Any, adapters: Sequence[Adapter]) -> list[str]:
     """The activations with maps that act, but whose component the pipeline does without (it is None)."""
+    absent = {component for component, model in pipe.components.items() if model is None}
     return list(
         dict.fromkeys(
             name
             for maps, strengths in adapters
             if bool(torch.any(strengths != 0))
             for name, _ in maps.acting()
-            if pipe.components[name.split(".", maxsplit=1)[0]] is None
+            if name.split(".", maxsplit=1)[0] in absent
         )
     )
 
