@@ -15,9 +15,11 @@ from .activations import join_address, split_address
 from .affine import AffineMap, affine_map
 from .errors import LineaError
 from .modules import module_at, nearest_name, steerable_modules
+from .scalars import as_number
 from .steering import steer
 from .storage import push_maps, read_maps, write_maps
 from .strengths import Strength, check_strength
+from .wording import short
 
 
 class SteeringMaps:
@@ -34,6 +36,8 @@ class SteeringMaps:
         maps: the affine maps; names with ``.`` written as ``/`` (a `torch.nn.ModuleDict`).
         metadata: the facts.
     """
+
+    __array_ufunc__ = None  # numpy's numbers leave ``number * maps`` to the maps
 
     def __init__(
         self, features: Mapping[str, int | tuple[int, int]], metadata: Mapping[str, Any] | None = None
@@ -190,7 +194,10 @@ class SteeringMaps:
         return self._joined(-other, AffineMap.plus, "{} + {}")
 
     def __mul__(self, factor: float) -> SteeringMaps:
-        return self._combined({name: affine.times(factor) for name, affine in self.named_maps()}, f"{factor:g} * {{}}")
+        number = as_number(factor)
+        if number is None:
+            raise LineaError(f"got maps times {short(factor)}: expected a finite number")
+        return self._combined({name: affine.times(number) for name, affine in self.named_maps()}, f"{number:g} * {{}}")
 
     __rmul__ = __mul__
 

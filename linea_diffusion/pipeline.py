@@ -22,6 +22,7 @@ from .shapeland import DEFAULT_ARGUMENTS, LOAD_ARGUMENTS, MODELS
 from .sites import Composition
 from .steering import resting, steer
 from .steering_methods import SteeringMethods
+from .strengths import check_window
 
 
 class LinEASDiffusionPipeline(SteeringMethods):
@@ -189,7 +190,11 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 (fused projections, code compiled before the wrapper), or embeddings where all maps are in text
                 encoders. Where the others act, a warning says which maps did nothing.
         """
-        _check_dial(steering_guidance, steering_start, steering_end)
+        if steering_guidance not in STEERING_GUIDANCE:
+            raise LineaError(
+                f"got steering_guidance {steering_guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}"
+            )
+        window = check_window(steering_start, steering_end)
         kwargs = {**self.default_arguments, **self._own_strength(denoising_strength), **kwargs}
         self.steering.refuse_stale_fusion(self.base)
         strengths = self.steering.strengths(strength)
@@ -206,7 +211,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         with (
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
-                window=(steering_start, steering_end), prompts=count_prompts(prompt, kwargs),
+                window=window, prompts=count_prompts(prompt, kwargs),
                 num_images_per_prompt=images_per_prompt(kwargs), in_norms=True, encoded=encoded,
             ) as sites,
             look_out(self.base) as outlook,
@@ -224,16 +229,6 @@ class LinEASDiffusionPipeline(SteeringMethods):
         if not accepts(self.base, "strength"):
             raise LineaError(f"got denoising_strength, which {type(self.base).__name__} has no use for: leave it out")
         return {"strength": denoising_strength}
-
-
-def _check_dial(guidance: str, start: float, end: float) -> None:
-    if guidance not in STEERING_GUIDANCE:
-        raise LineaError(f"got steering_guidance {guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}")
-    if not 0 <= start < end <= 1:
-        raise LineaError(
-            f"got steering_start={start!r} and steering_end={end!r}: expected 0 <= start < end <= 1, shares of the "
-            "denoising schedule"
-        )
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .acted import tell_resting
-from .adapters import Adapters, StrengthArgument
+from .adapters import Adapters, StrengthArgument, check_adapter_name
 from .calling import accepts
 from .errors import LineaError
 from .fusing import Fusion, fuse
@@ -39,10 +39,11 @@ class SteeringMethods:
             adapter_name: what ``strength={...}`` calls them.
 
         Raises:
-            LineaError: unreadable maps, or maps of another model.
+            LineaError: unreadable maps, maps of another model, or a name that is no text.
 
         Maps of a component that the pipeline does without rest; a warning names them.
         """
+        check_adapter_name(adapter_name)
         maps = source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
         maps.modules_in(self.base)
         tell_resting(resting(self.base, [(maps, torch.tensor(1.0))]))
