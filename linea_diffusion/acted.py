@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,7 +18,9 @@ from torch import nn
 
 from .compiled import runs_compiled
 from .errors import LineaError
+from .hooks import listen
 from .modules import is_text_encoder
+from .scopes import Scope
 from .sites import Site
 
 _INSIDE = ("linea_diffusion.", "contextlib")
@@ -60,18 +62,18 @@ class Account:
         return found
 
     @contextmanager
-    def kept(self, is_mine: Callable[[], bool]) -> Iterator[None]:
+    def kept(self, scope: Scope) -> Iterator[None]:
         """Within the context sites are due as soon as something with them runs; when it ends well, all is settled.
 
         Args:
-            is_mine: whether the thread that asks is the one whose calls are steered.
+            scope: whose calls are steered.
 
         Raises:
             LineaError: see `settle`.
         """
         with ExitStack() as stack:
             for module, sites in self._entries + self._compiled:
-                stack.enter_context(_runs(module, _due(sites, is_mine)))
+                stack.enter_context(_told(module, sites, scope))
             yield
         self.settle()
 
@@ -100,8 +102,8 @@ class Account:
                 )
             if silent:
                 _warn(
-                    f"{_some(silent, of=sites)} in {component!r} did not run in this call and were not steered; if that "
-                    "is meant, load maps without them (maps.subset)"
+                    f"{_some(silent, of=sites)} in {component!r} did not run in this call and were not "
+                    "steered; if that is meant, load maps without them (maps.subset)"
                 )
         self._tell_texts()
 
@@ -178,35 +180,21 @@ def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=level)
 
 
-def _due(sites: Sequence[Site], is_mine: Callable[[], bool]) -> Callable[[], None]:
-    def told() -> None:
-        if is_mine():
-            for site in sites:
-                site.due = site.due or site.on
-
-    return told
-
-
 @contextmanager
-def _runs(module: nn.Module, told: Callable[[], None]) -> Iterator[None]:
-    """Within the context `told` is called whenever a module begins to run."""
-    compiled = vars(module).get("_compiled_call_impl")
-    if compiled is None:
+def _told(module: nn.Module, sites: Sequence[Site], scope: Scope) -> Iterator[None]:
+    """Within the context sites are due as soon as a module runs."""
 
-        def hook(module: nn.Module, inputs: Any) -> None:
-            if not torch.compiler.is_compiling():
-                told()
+    def due() -> None:
+        for site in sites:
+            site.due = site.due or site.on
 
+    def hook(module: nn.Module, inputs: Any) -> None:
+        if not torch.compiler.is_compiling() and scope.acts():
+            due()
+
+    if vars(module).get("_compiled_call_impl") is None:
         with module.register_forward_pre_hook(hook):
             yield
-        return
-
-    def telling(*args: Any, **kwargs: Any) -> Any:
-        told()
-        return compiled(*args, **kwargs)
-
-    module._compiled_call_impl = telling  # a hook would become part of the compiled code
-    try:
-        yield
-    finally:
-        module._compiled_call_impl = compiled
+    else:  # a hook would become part of the code
+        with listen(module, "_compiled_call_impl", lambda arguments, result: due(), scope=scope):
+            yield

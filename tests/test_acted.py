@@ -272,9 +272,7 @@ def test_a_part_of_the_schedule_that_no_step_falls_into(pipe, maps):
     "cache",
     [
         FirstBlockCacheConfig(threshold=1e9),
-        PyramidAttentionBroadcastConfig(
-            spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
-        ),
+        PyramidAttentionBroadcastConfig(spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500),
     ],
     ids=["first block", "pyramid"],
 )

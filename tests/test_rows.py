@@ -50,7 +50,12 @@ _NAMES = {
     "stable-diffusion-xl": _GUIDED,
     "stable-diffusion-3": _GUIDED,
     "flux": ("prompt_embeds", "pooled_prompt_embeds"),
-    "pixart-sigma": ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask"),
+    "pixart-sigma": (
+        "prompt_embeds",
+        "prompt_attention_mask",
+        "negative_prompt_embeds",
+        "negative_prompt_attention_mask",
+    ),
     "z-image": ("prompt_embeds", "negative_prompt_embeds"),
     "qwenimage": ("prompt_embeds", "prompt_embeds_mask"),
 }
