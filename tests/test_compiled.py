@@ -137,7 +137,7 @@ def test_code_that_knows_of_no_steering_is_an_error(random_maps, how):
     if how == "module":
         blocks[0] = torch.compile(blocks[0], backend="eager")
     elif how == "in place":
-        blocks[0].attn1.compile(backend="eager")
+        blocks[0].compile(backend="eager")
     else:
         base.unet.compile_repeated_blocks(backend="eager")
     expected = base("a red heart", generator=seeded(), output_type="np", num_inference_steps=2).images
