@@ -61,6 +61,11 @@ class Account:
             self._entries.append((module, found))
         return found
 
+    @property
+    def compiled(self) -> set[Site]:
+        """The sites within code that torch.compile made."""
+        return {site for _, sites in self._compiled for site in sites}
+
     @contextmanager
     def kept(self, scope: Scope) -> Iterator[None]:
         """Within the context sites are due as soon as something with them runs; when it ends well, all is settled.

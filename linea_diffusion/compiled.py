@@ -17,11 +17,6 @@ def guard_hooks() -> None:
     config.skip_nnmodule_hook_guards = False
 
 
-def is_compiled(model: nn.Module) -> bool:
-    """Whether torch.compile made a model, or some module within it, faster."""
-    return any(runs_compiled(module) for module in model.modules())
-
-
 def runs_compiled(module: nn.Module) -> bool:
     """Whether torch.compile made this very module faster, as a module around it or in place."""
     return vars(module).get("_compiled_call_impl") is not None or type(module).__name__ == "OptimizedModule"

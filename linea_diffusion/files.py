@@ -33,8 +33,7 @@ def open_regular(path: str | Path, *, what: str = "file") -> BufferedReader:
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise LineaError(
-            f"got {what} {str(path)!r}, which is a folder, a pipe or a device: expected a regular file; save what it "
-            "gives in one first"
+            f"got {what} {str(path)!r}: expected a readable {what}, a regular file (it is a folder, a pipe or a device)"
         )
     return open(file, "rb")
 
@@ -60,3 +59,14 @@ def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBY
             f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such file"
         )
     return content
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it, so that a rename afterwards never shows half of it.
+
+    Raises:
+        OSError: it cannot be written, also where a full disk or a quota is noticed late.
+    """
+    path.write_bytes(content)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

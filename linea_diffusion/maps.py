@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class SteeringMaps:
     Attributes:
         maps: the affine maps; names with ``.`` written as ``/`` (a `torch.nn.ModuleDict`).
         metadata: the facts.
+        on_saved: called once when the maps are on disk or on the Hub, if anything waits for that.
     """
 
     __array_ufunc__ = None  # numpy's numbers leave ``number * maps`` to the maps
@@ -45,6 +46,7 @@ class SteeringMaps:
         shapes = {name: shape if isinstance(shape, tuple) else (1, shape) for name, shape in features.items()}
         self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins) for name, (bins, d) in shapes.items()})
         self.metadata: dict[str, Any] = dict(metadata or {})
+        self.on_saved: Callable[[], None] | None = None
 
     @classmethod
     def of(cls, maps: Mapping[str, AffineMap], metadata: Mapping[str, Any] | None = None) -> SteeringMaps:
@@ -222,6 +224,7 @@ class SteeringMaps:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""
         write_maps(Path(folder), self.numbers(), self.metadata)
+        self._saved()
 
     @classmethod
     def from_pretrained(
@@ -253,10 +256,17 @@ class SteeringMaps:
         Raises:
             LineaError: not logged in, not allowed, no network; the message says what to do.
         """
-        return push_maps(
+        address = push_maps(
             repo_id, self.numbers(), self.metadata,
             private=private, token=token, commit_message=commit_message, revision=revision,
         )  # fmt: skip
+        self._saved()
+        return address
+
+    def _saved(self) -> None:
+        if self.on_saved is not None:
+            self.on_saved()
+            self.on_saved = None
 
     def numbers(self) -> dict[str, torch.Tensor]:
         """``<name>.scale_offset`` and ``<name>.shift`` of every map."""

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from .acted import refuse_nothing, tell_resting
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
-from .calling import accepts
+from .calling import accepts, state_kept
 from .compiled import guard_hooks
 from .encoding import carry, steered_encode_prompt
 from .errors import LineaError
@@ -209,6 +209,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             return self.base(prompt, *args, **kwargs) if args else self.base(prompt=prompt, **kwargs)
 
         with (
+            state_kept(self.base),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=window, prompts=count_prompts(prompt, kwargs),

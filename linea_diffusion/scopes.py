@@ -32,7 +32,7 @@ class Scope:
 
     def __init__(self) -> None:
         self.resting = False
-        self._calls = _calls_open()
+        self._calls = calls_open()
 
     def acts(self) -> bool:
         """Whether the model that is running runs for this context; compiled code may ask it."""
@@ -43,7 +43,7 @@ class Scope:
         return self in _ENTERED.get() and not self._in_another_call()
 
     def _in_another_call(self) -> bool:
-        return _calls_open() - self._calls > 1
+        return calls_open() - self._calls > 1
 
     @contextmanager
     def model_runs(self) -> Iterator[None]:
@@ -104,7 +104,7 @@ def _watch(model: nn.Module, scope: Scope, stack: ExitStack) -> None:
     stack.callback(model.register_forward_hook(leave, always_call=True).remove)
 
 
-def _calls_open() -> int:
+def calls_open() -> int:
     """How many calls of pipelines the running code is within; what a pipeline calls of its own stages is no other."""
     count, between = 0, True
     frame: FrameType | None = sys._getframe(1)

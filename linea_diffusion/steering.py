@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from torch import nn
 from .acted import Account
 from .activations import Edit, edit_activations
 from .batch_rows import BatchRows, SteeringGuidance, follow_rows
-from .compiled import is_compiled
 from .errors import LineaError
 from .folded_norms import folded, is_foldable
 from .modules import idle_projections, is_denoiser
@@ -85,11 +84,12 @@ def steer(
             stack.enter_context(resting_in_other_calls(pipe.components.values(), scope))
             if progress is not None:
                 stack.enter_context(progress.told(lambda: _prepare(sites)))
-            edits = _of_own_calls(pipe, sites, stack, scope, in_norms)
+        account = Account(pipe, sites, resting(pipe, adapters), encoded=encoded)
+        if not trained:
+            edits = _of_own_calls(sites, account.compiled, stack, scope, in_norms)
         if adapters and (count > 1 or rows.only_conditional):
             stack.enter_context(follow_rows(pipe, rows, scope))
         if not trained:
-            account = Account(pipe, sites, resting(pipe, adapters), encoded=encoded)
             stack.enter_context(account.kept(scope))
         stack.enter_context(edit_activations({site.name: site.module for site in sites}, edits))
         yield sites
@@ -176,7 +176,9 @@ def _prepare(sites: Sequence[Site]) -> None:
             site.prepare()
 
 
-def _of_own_calls(pipe: Any, sites: Sequence[Site], stack: ExitStack, scope: Scope, in_norms: bool) -> dict[str, Edit]:
+def _of_own_calls(
+    sites: Sequence[Site], compiled: Set[Site], stack: ExitStack, scope: Scope, in_norms: bool
+) -> dict[str, Edit]:
     """The sites' edits for the calls that are made in the context; others see their activations unchanged.
 
     Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
@@ -186,10 +188,9 @@ def _of_own_calls(pipe: Any, sites: Sequence[Site], stack: ExitStack, scope: Sco
     def edit_of(site: Site) -> Edit:
         return lambda z: site.edit(z) if scope.acts() else z
 
-    compiled = {name: is_compiled(pipe.components[name]) for name in {site.component for site in sites}}
     edits: dict[str, Edit] = {}
     for site in sites:
-        able = in_norms and not compiled[site.component] and is_foldable(site)
+        able = in_norms and site not in compiled and is_foldable(site)
         if not (able and stack.enter_context(folded(site, scope.acts))):
             edits[site.name] = edit_of(site)
     return edits
