@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .compiled import runs_compiled
+from .compiled import runs_compiled, stale_code
 from .errors import LineaError
 from .hooks import listen
 from .modules import is_text_encoder
@@ -90,14 +90,12 @@ class Account:
         """
         for _, sites in self._compiled:
             if silent := _silent(sites):
-                raise LineaError(
-                    f"got a compiled {silent[0].component!r} whose code was made before steering was there, so that "
-                    f"{_some(silent, of=sites)} were not steered: expected the pipeline to be wrapped in "
-                    "LinEASDiffusionPipeline before its first compiled call; call torch.compiler.reset() now and "
-                    "render again"
-                )
+                raise stale_code(silent[0].component, f"{_some(silent, of=sites)} were not steered")
         for component in dict.fromkeys(site.component for site in self.sites):
             sites = [site for site in self.sites if site.component == component]
+            if any(site.has_worked for site in sites) and not any(site.due for site in sites):
+                for site in sites:  # entered deeper than we watch, such as layer by layer
+                    site.due = site.on
             silent = _silent(sites)
             if silent and not any(site.has_worked for site in sites):
                 raise LineaError(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .calling import frozen
+from .compiled import guard_hooks
 from .concepts import Concept
 from .errors import LineaError
 from .losses import steering_loss
@@ -31,6 +32,7 @@ def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
         LineaError: no module matches the config's target_modules, or a masked mean without a text encoder's module.
     """
     join_processes()
+    guard_hooks()
     defaults = getattr(pipe, "default_arguments", {})
     pipe = getattr(pipe, "base", pipe)
     modules = find_modules(pipe, config.target_modules)

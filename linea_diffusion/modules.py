@@ -99,8 +99,9 @@ def idle_projections(model: nn.Module) -> set[nn.Module]:
 
 def _runs_fused(layer: nn.Module) -> bool:
     """Whether an attention layer runs its fused projections: diffusers' older class says so by its processor alone."""
-    fused = "Fused" in type(getattr(layer, "processor", None)).__name__ or hasattr(layer, "unfuse_projections")
-    return fused and bool(getattr(layer, "fused_projections", False))
+    if not vars(layer).get("fused_projections", False):
+        return False
+    return "Fused" in type(getattr(layer, "processor", None)).__name__ or hasattr(layer, "unfuse_projections")
 
 
 def is_attention(module: nn.Module) -> bool:

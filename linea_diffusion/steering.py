@@ -12,6 +12,7 @@ from torch import nn
 from .acted import Account
 from .activations import Edit, edit_activations
 from .batch_rows import BatchRows, SteeringGuidance, follow_rows
+from .compiled import guard_hooks
 from .errors import LineaError
 from .folded_norms import folded, is_foldable
 from .modules import idle_projections, is_denoiser
@@ -68,6 +69,7 @@ def steer(
         LineaError: maps of another model, (during the call) a batch that the strengths do not fit, or (when the
             context ends) activations that something ran past, see `Account.settle`.
     """
+    guard_hooks()
     with ExitStack() as stack:
         scope = stack.enter_context(own_calls())
         if progress is None and (window != WHOLE or _binned(adapters)):

@@ -154,6 +154,13 @@ def test_second_encoders_and_pooled_embeddings_are_encoded_ahead():
         assert (pipe(strength=0.7, **dict(zip(names, made, strict=True)), **given).images == expected).all()
 
 
+def test_an_encoder_that_is_run_layer_by_layer_has_run():
+    """The pipeline calls the layers itself, far below the model."""
+    subject = Subject(CASES["ideogram4"])
+    with silence():
+        subject.render((0,), strength=0.7)
+
+
 # --- projections that another layer replaces
 
 

@@ -155,6 +155,23 @@ def test_code_that_knows_of_no_steering_is_an_error(random_maps, how):
     assert np.abs(_array(pipe, strength=0.7, guidance_scale=7.5) - expected).max() > 0.05
 
 
+@config.patch(skip_nnmodule_hook_guards=True)
+def test_code_that_was_made_within_apply_is_left_behind_with_it(random_maps):
+    """No wrapper was there to let dynamo check hooks."""
+    from diffusers import StableDiffusionPipeline
+
+    base = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"])
+    base.set_progress_bar_config(disable=True)
+    plain = _array(base)
+    base.unet.mid_block.attentions[0].transformer_blocks[0].compile(backend="eager")
+    with random_maps.apply(base, 0.5):
+        weak = _array(base)
+    with random_maps.apply(base, 1.0):
+        strong = _array(base)
+    assert np.abs(weak - strong).max() > 0.02
+    np.testing.assert_allclose(_array(base), plain, atol=1e-5)
+
+
 def test_a_compiled_text_encoder_that_embeddings_pass_by(random_maps):
     """It did not run, so that nothing says its code were old."""
     pipe = _fresh()
