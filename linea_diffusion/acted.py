@@ -49,7 +49,7 @@ class Account:
             self._enter(pipe.components[component], at, 0)
 
     def _enter(self, module: nn.Module, at: Mapping[nn.Module, list[Site]], level: int | None) -> list[Site]:
-        """The sites within a module; those modules are kept that tell when they run. No level: within compiled code."""
+        """The sites that are due when a module runs; those modules are kept that tell it. No level: in compiled code."""
         compiled = level is not None and runs_compiled(module)
         below = None if compiled or level is None else level + 1
         found = list(at.get(module, ()))
@@ -57,7 +57,8 @@ class Account:
             found += self._enter(child, at, below)
         if found and compiled:
             self._compiled.append((module, found))
-        elif found and level is not None and level < _LEVELS:
+            return []  # by itself alone: a cache may skip it
+        if found and level is not None and level < _LEVELS:
             self._entries.append((module, found))
         return found
 

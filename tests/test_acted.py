@@ -291,3 +291,11 @@ def test_layers_that_caches_skip_act_on_other_steps(cache):
     with silence():
         fast = subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **given).images
     assert change(fast, kept) > 1e-3
+
+
+def test_layers_that_a_cache_skips_in_the_whole_part_of_the_schedule_are_named():
+    subject = Subject(CASES["flux"])
+    subject.pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e9))
+    given = {**subject.case.arguments, "num_inference_steps": 4, "steering_start": 0.5}
+    with pytest.warns(UserWarning, match=r"in 'transformer' did not run in this call"):
+        subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **given)
