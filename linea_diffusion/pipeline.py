@@ -14,11 +14,13 @@ from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
 from .calling import accepts
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
+from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow
 from .rows import count_prompts, spread
-from .shapeland import DEFAULT_ARGUMENTS, LOAD_ARGUMENTS, MODELS
+from .shapeland import DEFAULT_ARGUMENTS, MODELS
 from .sites import Composition
 from .steering import steer
+from .steered_class import class_over, root_of, tell_adapters_left
 from .steering_methods import SteeringMethods
 
 
@@ -39,8 +41,16 @@ class LinEASDiffusionPipeline(SteeringMethods):
             models (their steps and guidance), empty for others, and yours to fill.
     """
 
+    def __new__(cls, base: Any) -> LinEASDiffusionPipeline:
+        return object.__new__(class_over(cls, type(base)) if _is_plain(base) else cls)  # type: ignore[return-value]
+
     def __init__(self, base: Any) -> None:
-        if not isinstance(base, DiffusionPipeline):
+        if isinstance(base, LinEASDiffusionPipeline):
+            raise LineaError(
+                "got a pipeline that is steered already: use it as it is, or wrap its pipe.base for one without its "
+                "adapters"
+            )
+        if not _is_plain(base):
             raise LineaError(
                 f"got a {type(base).__name__}: expected a diffusers pipeline; to load one by name use "
                 "LinEASDiffusionPipeline.from_pretrained"
@@ -52,40 +62,43 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, dtype: torch.dtype = torch.float32, **kwargs: Any
+        cls, name: str | Path, *, dtype: Dtype | None = None, torch_dtype: Dtype | None = None, **kwargs: Any
     ) -> LinEASDiffusionPipeline:
-        """Load a base pipeline: an embedded model (``shapeland-unet``), a diffusers folder, or a Hub id.
+        """Load a base pipeline: an embedded model (``shapeland-unet``), a diffusers folder, a Hub id or a checkpoint.
 
         Args:
-            name: what to load.
-            dtype: of the weights.
+            name: what to load; a file that ends in .safetensors or .ckpt is loaded as by `from_single_file`.
+            dtype: of the weights, or {component: dtype} with ``"default"`` for the others; float32 when left out.
+            torch_dtype: its older name.
             **kwargs: passed to diffusers' own ``from_pretrained``.
 
         Raises:
-            LineaError: nothing loadable there.
+            LineaError: nothing loadable there, or not as asked.
         """
-        place = MODELS.get(str(name), name)
-        if not Path(place).is_dir() and (Path(place).is_absolute() or str(place).startswith(".")):
-            raise LineaError(
-                f"got model {str(name)!r}, and no such folder: expected a diffusers folder, a Hub id, or one of "
-                f"{', '.join(MODELS)}"
-            )
-        try:
-            given = {**LOAD_ARGUMENTS.get(str(name), {}), **kwargs}
-            base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **given)
-        except (OSError, ValueError) as error:
-            raise LineaError(
-                f"got model {str(name)!r}: expected a diffusers folder, a reachable Hub id, or one of "
-                f"{', '.join(MODELS)} ({_first_line(error)})"
-            ) from None
-        base.register_to_config(_name_or_path=str(name))
-        base.set_progress_bar_config(leave=False)
-        pipe = cls(base)
+        pipe = cls(load_base(name, chosen_dtype(dtype, torch_dtype), **kwargs))
         pipe.default_arguments.update(DEFAULT_ARGUMENTS.get(str(name), {}))
-        if Path(place).is_dir():
-            for adapter, maps in saved_adapters(Path(place)):
-                pipe.load_steering(maps, adapter)
+        for adapter, maps in saved_adapters(Path(MODELS.get(str(name), name))):
+            pipe.load_steering(maps, adapter)
         return pipe
+
+    @classmethod
+    def from_single_file(
+        cls, file: str | Path, *, dtype: Dtype | None = None, torch_dtype: Dtype | None = None, **kwargs: Any
+    ) -> LinEASDiffusionPipeline:
+        """Load a base pipeline from one checkpoint file, as diffusers' own ``from_single_file``.
+
+        Args:
+            file: a .safetensors or .ckpt file, or its address on the Hub.
+            dtype: of the weights; float32 when left out.
+            torch_dtype: its older name.
+            **kwargs: passed to diffusers: ``config``, a diffusers folder or Hub id that says the pipeline's class and
+                sizes (when left out, the file's folder if it has a ``model_index.json``, else what diffusers takes
+                the file for); components that the file is without.
+
+        Raises:
+            LineaError: no such file, or nothing that loads as asked.
+        """
+        return cls(load_checkpoint(file, chosen_dtype(dtype, torch_dtype), **kwargs))
 
     def __getattr__(self, name: str) -> Any:
         if name == "base":  # a copy that is not filled yet
@@ -97,6 +110,24 @@ class LinEASDiffusionPipeline(SteeringMethods):
             object.__setattr__(self, name, value)
         else:
             setattr(self.base, name, value)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # noqa: D105
+        """The base pipeline's: diffusers looks pipelines up by the name of their class, and at what they are."""
+        return type(self.base)
+
+    @property
+    def config(self) -> Any:
+        """The base pipeline's."""
+        tell_adapters_left(list(self.steering))
+        return self.base.config
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *vars(self), *dir(self.base)})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in vars(self).items() if name != "base"}
+        return root_of(type(self)), (self.base,), state
 
     def to(self, *args: Any, **kwargs: Any) -> LinEASDiffusionPipeline:
         """Move the base pipeline and the maps, as diffusers' own ``to``; returns the wrapper."""
@@ -216,6 +247,10 @@ class LinEASDiffusionPipeline(SteeringMethods):
         return {"strength": denoising_strength}
 
 
+def _is_plain(base: Any) -> bool:
+    return isinstance(base, DiffusionPipeline) and not isinstance(base, LinEASDiffusionPipeline)
+
+
 def _check_dial(guidance: str, start: float, end: float) -> None:
     if guidance not in STEERING_GUIDANCE:
         raise LineaError(f"got steering_guidance {guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}")
@@ -224,7 +259,3 @@ def _check_dial(guidance: str, start: float, end: float) -> None:
             f"got steering_start={start!r} and steering_end={end!r}: expected 0 <= start < end <= 1, shares of the "
             "denoising schedule"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
