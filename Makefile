@@ -1,25 +1,39 @@
-# make demo | make test | make check: each sets up .venv by itself on first use.
+# make demo | make test | make check: each sets up .venv by itself on first use, with the versions of requirements.lock.
+# make lock renews that file and runs everything; make newest tries the newest packages of all and says what breaks.
 # Tests run in two processes of one thread each: on two cores that takes two thirds of the time of one process.
 PYTHON ?= python3
 VENV ?= .venv
+SHELL := bash
+LOCK ?= requirements.lock
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo test check lock newest clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+# What builds the package is locked too: it is installed first, and the build is not isolated from it.
+define install
+	@$(PIP) install --quiet $(LOCK:%=--constraint %) "setuptools>=77" && \
+	 $(PIP) install --quiet $(LOCK:%=--constraint %) --no-build-isolation --editable "$(1)" || \
+	 { echo "make: the versions in $(or $(LOCK),pyproject.toml) could not be installed (pip says why above); if one" \
+	   "has left the package index, run 'make lock', which renews requirements.lock." >&2; exit 1; }
+endef
+
+$(VENV)/.installed: pyproject.toml $(LOCK) | $(BIN)/python
+	$(call install,.)
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+$(VENV)/.installed-test: pyproject.toml $(LOCK) | $(BIN)/python
+	$(call install,.[test])
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-check: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[test,check]"
+$(VENV)/.installed-check: pyproject.toml $(LOCK) | $(BIN)/python
+	$(call install,.[test$(comma)check])
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
+
+comma := ,
 
 demo: $(VENV)/.installed
 	$(BIN)/linea demo --out demo
@@ -33,5 +47,24 @@ check: $(VENV)/.installed-check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Exact versions for every Python from 3.11 on and every platform; a constraint file of pip's own settings is heeded.
+lock: | $(BIN)/python
+	$(PIP) install --quiet --upgrade uv
+	limits=$$($(PIP) config list 2> /dev/null | sed -nE "s/^(global|:env:)\.constraint='(.*)'$$/\2/p" | tail -n 1); \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --upgrade \
+	  $${limits:+--constraints $$limits} --custom-compile-command "make lock" --quiet --output-file requirements.lock
+	$(MAKE) check test demo
+
+# An environment of its own without the lock: what is newer, what pyproject.toml holds back, what fails with it.
+newest:
+	rm -rf .venv-newest
+	$(MAKE) VENV=.venv-newest LOCK= .venv-newest/.installed-check
+	@echo "newer than requirements.lock:"
+	@.venv-newest/bin/python -m pip freeze --exclude-editable | tr A-Z_ a-z- | grep -vxFf <(sed 's/ ;.*//' requirements.lock) || echo "  nothing"
+	@echo "held back by pyproject.toml or by another package:"
+	@.venv-newest/bin/python -m pip list --outdated || true
+	.venv-newest/bin/python -m pip check
+	$(MAKE) --keep-going VENV=.venv-newest LOCK= check test
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) .venv-newest build dist *.egg-info demo

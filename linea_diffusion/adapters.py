@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from .fusing import Fusion
 from .maps import SteeringMaps
 from .modules import nearest_name
 from .strengths import check_strength
+from .wording import short
 
 StrengthArgument = float | torch.Tensor | Sequence[float]
 
@@ -39,11 +41,15 @@ class Adapters(dict[str, SteeringMaps]):
         Raises:
             LineaError: an adapter that is not loaded, or lists of different lengths.
         """
-        names = [names] if isinstance(names, str) else list(names)
-        given = [strengths] * len(names) if isinstance(strengths, int | float) else list(strengths)
-        if len(given) != len(names) or len(set(names)) != len(names):
-            raise LineaError(f"got adapters {names} and {len(given)} strengths: expected one strength for each of them")
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, Sequence):
+            raise LineaError(f"got adapters {short(names)}: expected a name, or a list of names")
         self.known(names)
+        given = _each(strengths, len(names))
+        if len(given) != len(names) or len(set(names)) != len(names):
+            raise LineaError(
+                f"got adapters {short(names)} and {len(given)} strengths: expected one strength for each of them"
+            )
         self.chosen = {name: check_strength(value) for name, value in zip(names, given, strict=True)}
 
     def remove(self, name: str | None = None) -> None:
@@ -72,7 +78,7 @@ class Adapters(dict[str, SteeringMaps]):
             chosen = dict.fromkeys(self, torch.tensor(1.0)) if self.chosen is None else self.chosen
             return {name: chosen.get(name, torch.tensor(0.0)) for name in self}
         if self.fusion is not None:
-            raise LineaError(f"got strength {given!r} while steering is fused: call unfuse_steering first")
+            raise LineaError(f"got strength {short(given)} while steering is fused: call unfuse_steering first")
         if isinstance(given, Mapping):
             self.known(given)
             values = {name: check_strength(given.get(name, 0.0)) for name in self}
@@ -81,9 +87,9 @@ class Adapters(dict[str, SteeringMaps]):
             values = dict.fromkeys(self, value) or {"": value}
         acts = any(bool(torch.any(value != 0)) for value in values.values())
         if acts and not self:
-            raise LineaError(f"got strength {given!r} and no maps: call load_steering first")
+            raise LineaError(f"got strength {short(given)} and no maps: call load_steering first")
         if acts and not self.enabled:
-            raise LineaError(f"got strength {given!r} while steering is disabled: call enable_steering first")
+            raise LineaError(f"got strength {short(given)} while steering is disabled: call enable_steering first")
         return values
 
     def active(self) -> dict[str, float | list[float]]:
@@ -115,9 +121,28 @@ class Adapters(dict[str, SteeringMaps]):
             LineaError: one is not; the error names the nearest.
         """
         for name in names:
+            check_adapter_name(name)
             if name not in self:
                 near = nearest_name(name, self) if self else "none are loaded"
                 raise LineaError(f"got adapter {name!r}: expected one of {list(self)}; nearest: {near}")
+
+
+def check_adapter_name(name: object) -> None:
+    """Whether an adapter can be called so.
+
+    Raises:
+        LineaError: no text, or one without a letter.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise LineaError(f"got adapter name {short(name)}: expected a text that is not empty, such as 'neon'")
+
+
+def _each(strengths: Any, count: int) -> Sequence[StrengthArgument]:
+    """One strength for each of `count` adapters: the same for all, or one entry each."""
+    if isinstance(strengths, Sequence) and not isinstance(strengths, str | bytes):
+        return strengths
+    values = check_strength(strengths)
+    return list(values) if values.ndim else [values] * count
 
 
 _FOLDER = "steering"

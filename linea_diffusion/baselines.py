@@ -95,6 +95,7 @@ def _affine(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> tuple[torch.Te
 def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit, method: str) -> SteeringMaps:
     config = config or recipe_for(pipe)
     with batches_of(pipe, config) as batches:
+        batches.check(concept)
         source, target = batches.samples(concept.source), batches.samples(concept.target)
         maps = batches.fresh_maps(target)
         for name, affine in maps.named_maps():
@@ -104,6 +105,7 @@ def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit
 
 def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
     with batches_of(pipe, config) as batches:
+        batches.check(concept)
         target = batches.samples(concept.target)
         maps = batches.fresh_maps(target).requires_grad_(False)
         affine_of = dict(maps.named_maps())

@@ -7,6 +7,7 @@ from itertools import cycle, islice
 from typing import Any
 
 from .errors import LineaError
+from .scalars import check_seed
 from .shapeland.captions import plain_captions
 from .training_config import TrainingConfig
 
@@ -47,6 +48,7 @@ class BenchConfig:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise LineaError(f"got {name}={value!r}: expected a whole number of at least 1")
+        check_seed(self.seed)
 
     @property
     def timed(self) -> list[str]:

@@ -18,7 +18,9 @@ from .calling import render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .maps import SteeringMaps
+from .scalars import as_whole
 from .scoring import ClipScorer
+from .wording import short
 
 Measure = Callable[[Sequence[Image.Image]], np.ndarray]
 
@@ -69,9 +71,12 @@ def calibrate(
     Raises:
         LineaError: fewer than 3 points, no prompts, or maps at whose strength 1 there is no more style than at 0.
     """
-    if points < 3 or not prompts:
-        raise LineaError(f"got {points} points and {len(prompts)} prompts: expected at least 3 points and some prompts")
-    strengths = np.linspace(0, 1, points)
+    count = as_whole(points)
+    if count is None or count < 3 or not prompts:
+        raise LineaError(
+            f"got {short(points)} points and {len(prompts)} prompts: expected at least 3 points and some prompts"
+        )
+    strengths = np.linspace(0, 1, count)
     base, seeds = getattr(pipe, "base", pipe), range(seed, seed + len(prompts))
     given = {**getattr(pipe, "default_arguments", {}), **arguments, "batch_size": batch_size}
     means = []

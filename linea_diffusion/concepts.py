@@ -11,7 +11,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from .errors import LineaError
-from .prompt_files import KINDS, SIDES, SUFFIXES, concept_fields, prompt_lines, read_text
+from .prompt_files import KINDS, SIDES, SUFFIXES, concept_fields, prompt_lines
+from .text_files import read_text
+from .wording import short
 
 WORLDS = {
     "shapeland": "for the embedded models",
@@ -145,7 +147,7 @@ def _packaged(world: str) -> dict[str, Traversable]:
 
 
 def _read(file: Path) -> Concept:
-    fields = concept_fields(read_text(file), str(file))
+    fields = concept_fields(read_text(file, what="concept"), str(file))
     try:
         return Concept(**fields)
     except LineaError as error:
@@ -154,7 +156,12 @@ def _read(file: Path) -> Concept:
 
 def _check_prompts(prompts: Sequence[str], side: str, name: str) -> None:
     if isinstance(prompts, str) or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
-        raise LineaError(f"got {side} {prompts!r:.60} for concept {name!r}: expected a tuple of prompts, none empty")
+        raise LineaError(f"got {side} {short(prompts)} for concept {name!r}: expected a tuple of prompts, none empty")
+    torn = next((prompt for prompt in prompts if any("\ud800" <= letter <= "\udfff" for letter in prompt)), None)
+    if torn is not None:
+        raise LineaError(
+            f"got {side} prompt {short(torn)} with half a character (a lone surrogate): expected whole ones"
+        )
     if len(prompts) < 2:
         raise LineaError(f"got {len(prompts)} {side} prompts for concept {name!r}: expected at least 2, better 32")
     if len(prompts) < 4:

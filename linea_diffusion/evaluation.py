@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,6 +18,9 @@ from .figures import bootstrap_interval, spearman
 from .maps import SteeringMaps
 from .scores import SCORES
 from .scoring import ClipScorer
+from .strengths import check_positions
+from .tables import read_csv, write_csv
+from .wording import reason
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
 
@@ -106,10 +108,11 @@ def evaluate(
     Raises:
         LineaError: no prompts, no methods, or strengths that do not ascend from 0 or leave 1 out.
     """
-    ascending = list(strengths) == sorted(set(strengths)) and 0 in strengths[:1] and 1 in strengths
+    strengths = check_positions(strengths)
+    ascending = list(strengths) == sorted(set(strengths)) and strengths[0] == 0 and 1 in strengths
     if not (prompts and methods and ascending):
         raise LineaError(
-            f"got {len(prompts)} prompts, {len(methods)} methods and strengths {tuple(strengths)}: expected some of "
+            f"got {len(prompts)} prompts, {len(methods)} methods and strengths {strengths}: expected some of "
             "each, and strengths that ascend from 0 and have 1 among them"
         )
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
@@ -220,23 +223,28 @@ def rank_correlation(records: Sequence[Record], style: str, method: str, figure:
 
 def write_records(records: Sequence[Record], path: Path) -> None:
     """All records as CSV, one line per picture; the header says the `CONVENTIONS`."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        names = [f.name for f in fields(Record)]
-        writer.writerow([f"{name} ({CONVENTIONS[name]})" if name in CONVENTIONS else name for name in names])
-        for record in records:
-            writer.writerow([round(v, 5) if isinstance(v, float) else v for v in asdict(record).values()])
+    names = [f.name for f in fields(Record)]
+    header = [f"{name} ({CONVENTIONS[name]})" if name in CONVENTIONS else name for name in names]
+    rows = ([round(v, 5) if isinstance(v, float) else v for v in asdict(record).values()] for record in records)
+    write_csv([header, *rows], path)
 
 
 def read_records(path: Path) -> list[Record]:
-    """The inverse of `write_records`."""
+    """The inverse of `write_records`.
+
+    Raises:
+        LineaError: a file that it did not write.
+    """
 
     def record(row: Mapping[str, str]) -> Record:
         numbers = {name: float(row[name]) for name in ("strength", *FIGURES)}
         return Record(style=row["style"], method=row["method"], prompt=row["prompt"], **numbers)
 
-    with path.open(newline="", encoding="utf-8") as file:
-        return [record({key.partition(" (")[0]: row[key] for key in row}) for row in csv.DictReader(file)]
+    rows = read_csv(path)
+    try:
+        return [record({key.partition(" (")[0]: row[key] for key in row}) for row in rows]
+    except (KeyError, ValueError) as error:
+        raise LineaError(f"got {str(path)!r}: expected an evaluation.csv of linea evaluate ({reason(error)})") from None
 
 
 def markdown(records: Sequence[Record]) -> str:

@@ -17,6 +17,7 @@ from .losses import steering_loss
 from .maps import SteeringMaps
 from .modules import find_modules, is_denoiser, is_text_encoder
 from .processes import add_up, gather_rows, join_processes, own_rows, share_of, works_alone
+from .prompts_read import check_prompts_read
 from .schedule import follow_schedule
 from .training_config import TrainingConfig
 from .trajectory import Place, Places, Trajectory
@@ -66,6 +67,16 @@ class Batches:
                 for place, values in self.trajectory.record(*self._batch(prompts, piece)).items():
                     parts.setdefault(place, []).append(values)
         return gather_rows({place: torch.cat(values) for place, values in parts.items()}, len(rows))
+
+    def check(self, concept: Concept) -> None:
+        """Warn of prompts that text encoders cut.
+
+        Raises:
+            LineaError: the model reads the same of the sources as of the targets.
+        """
+        size = self.config.micro_batch_size or self.config.batch_size
+        call = self.trajectory.call
+        check_prompts_read(self.trajectory.pipe, concept, lambda prompts: call(prompts, range(len(prompts))), size=size)
 
     def samples(self, prompts: Sequence[str]) -> Places:
         """Samples of the loss from all prompts: place -> (n, d), or (n * tokens, d) if tokens are sampled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from .activations import join_address, split_address
 from .affine import AffineMap, affine_map
 from .errors import LineaError
 from .modules import module_at, nearest_name, steerable_modules
+from .scalars import as_number
 from .steering import steer
 from .storage import push_maps, read_maps, write_maps
 from .strengths import Strength, check_strength
+from .wording import short
 
 
 class SteeringMaps:
@@ -32,7 +34,10 @@ class SteeringMaps:
     Attributes:
         maps: the affine maps; names with ``.`` written as ``/`` (a `torch.nn.ModuleDict`).
         metadata: the facts.
+        on_saved: called once when the maps are on disk or on the Hub, if anything waits for that.
     """
+
+    __array_ufunc__ = None  # numpy's numbers leave ``number * maps`` to the maps
 
     def __init__(
         self, features: Mapping[str, int | tuple[int, int]], metadata: Mapping[str, Any] | None = None
@@ -40,6 +45,7 @@ class SteeringMaps:
         shapes = {name: shape if isinstance(shape, tuple) else (1, shape) for name, shape in features.items()}
         self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins) for name, (bins, d) in shapes.items()})
         self.metadata: dict[str, Any] = dict(metadata or {})
+        self.on_saved: Callable[[], None] | None = None
 
     @classmethod
     def of(cls, maps: Mapping[str, AffineMap], metadata: Mapping[str, Any] | None = None) -> SteeringMaps:
@@ -162,7 +168,10 @@ class SteeringMaps:
         return self._joined(-other, AffineMap.plus, "{} + {}")
 
     def __mul__(self, factor: float) -> SteeringMaps:
-        return self._combined({name: affine.times(factor) for name, affine in self.named_maps()}, f"{factor:g} * {{}}")
+        number = as_number(factor)
+        if number is None:
+            raise LineaError(f"got maps times {short(factor)}: expected a finite number")
+        return self._combined({name: affine.times(number) for name, affine in self.named_maps()}, f"{number:g} * {{}}")
 
     __rmul__ = __mul__
 
@@ -187,6 +196,7 @@ class SteeringMaps:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""
         write_maps(Path(folder), self.numbers(), self.metadata)
+        self._saved()
 
     @classmethod
     def from_pretrained(
@@ -218,10 +228,17 @@ class SteeringMaps:
         Raises:
             LineaError: not logged in, not allowed, no network; the message says what to do.
         """
-        return push_maps(
+        address = push_maps(
             repo_id, self.numbers(), self.metadata,
             private=private, token=token, commit_message=commit_message, revision=revision,
         )  # fmt: skip
+        self._saved()
+        return address
+
+    def _saved(self) -> None:
+        if self.on_saved is not None:
+            self.on_saved()
+            self.on_saved = None
 
     def numbers(self) -> dict[str, torch.Tensor]:
         """``<name>.scale_offset`` and ``<name>.shift`` of every map."""

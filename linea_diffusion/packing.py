@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -16,12 +18,15 @@ from .errors import LineaError
 from .wording import reason, short
 
 PARTS = ("scale_offset", "shift")
-LARGEST = 2**28
+LARGEST, MOST_MODULES = 2**28, 2**14
+"""Numbers in all, and modules: several times what the largest models have."""
+_ZEROS, _ZEROS_EACH = 2**23, 2**10
+"""What maps may have in all: so many numbers, and so many more for each that is stored. Others are written dense."""
 _DTYPES = {torch.float32: "F32", torch.int32: "I32"}
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[1-9][0-9]{0,3})?")
 _TAKEN = frozenset(dir(nn.ModuleDict()))
-# What one more entry costs in the header beside its name: dtype, shape and offsets as JSON.
-_ENTRY = 70
+# What one more entry costs in the header beside its name: dtype, shape and offsets as JSON, and the `_form`.
+_ENTRY = 112
 
 Shapes = dict[str, list[int]]
 
@@ -35,14 +40,16 @@ def check_shapes(modules: Any, place: str, *, bins: bool = True) -> Shapes:
         bins: False for the first format: module name -> d.
 
     Raises:
-        LineaError: no modules, a name that none can have, a shape that is none, or more than 2**28 numbers in all.
+        LineaError: no modules or too many, a name that none can have, a shape that is none, or too many numbers in all.
     """
     if not isinstance(modules, dict) or not modules:
         raise LineaError(f"got no list of modules in {place}: expected module names with their dimensions, as saved")
+    if len(modules) > MOST_MODULES:
+        raise LineaError(f"got {len(modules)} modules in {place}: expected at most {MOST_MODULES}; choose fewer")
     shapes = {_checked_name(name, place): _checked_shape(name, shape, place, bins) for name, shape in modules.items()}
     total = sum(math.prod(shape) for shape in shapes.values())
     if total > LARGEST:
-        raise LineaError(f"got {total} numbers by the modules of {place}: expected at most {LARGEST}; it is damaged")
+        raise LineaError(f"got {total} numbers by the modules of {place}: expected at most {LARGEST}; choose fewer")
     return shapes
 
 
@@ -76,24 +83,37 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
     """Maps as the bytes of a safetensors file.
 
     Each tensor is written as it is, or as ``<key>.index`` (int32, flat, rising) and ``<key>.value`` where that is
-    smaller, or not at all when all of it is zero. Negative zeros are written as zeros.
+    smaller, or not at all when all of it is zero. Negative zeros are written as zeros. Where some module's shape can
+    then not be told from its tensors, a print of all modules' shapes goes with them.
 
     Args:
         numbers: ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors (d,) or (bins, d).
     """
+    shapes = {key.rpartition(".")[0]: list(value.shape) for key, value in numbers.items()}
+    sparse = _may_be(shapes, sum(int(value.count_nonzero()) for value in numbers.values()))
     packed = {}
     for key, value in numbers.items():
         # adding zero turns -0.0, which shrinking leaves behind, into 0.0
         dense = value.detach().cpu().contiguous() + 0.0
         flat = dense.flatten()
         index = flat.nonzero().squeeze(1)
-        if not len(index):
+        if sparse and not len(index):
             continue
-        if 8 * len(index) + _ENTRY + len(key) < 4 * len(flat):
+        if sparse and 8 * len(index) + _ENTRY + len(key) < 4 * len(flat):
             packed[f"{key}.index"], packed[f"{key}.value"] = index.to(torch.int32), flat[index]
         else:
             packed[key] = dense
-    return save(packed)
+    shown = {key.rpartition(".")[0] for key in packed if key.rpartition(".")[2] in PARTS}
+    return save(packed, None if shapes.keys() == shown else {"form": _form(shapes)})
+
+
+def _may_be(shapes: Shapes, stored: int) -> bool:
+    """Whether so few numbers may stand for maps of these shapes: a small file shall not take all memory."""
+    return len(PARTS) * sum(map(math.prod, shapes.values())) <= _ZEROS + _ZEROS_EACH * stored
+
+
+def _form(shapes: Shapes) -> str:
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:6]
 
 
 def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> dict[str, torch.Tensor]:
@@ -109,8 +129,8 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> d
         ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors of the module's shape.
 
     Raises:
-        LineaError: not safetensors, keys missing or too many, another dtype or shape, an index that is out of range
-            or does not rise, or a number that is not finite.
+        LineaError: not safetensors, of other shapes, keys missing or too many, far too few numbers, another dtype or
+            shape, an index that is out of range or does not rise, or a number that is not finite.
     """
     try:
         entries = dict(deserialize(data))
@@ -118,6 +138,18 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> d
         raise LineaError(
             f"got {place} that is damaged ({reason(error)}): expected safetensors as saved; save or download again"
         ) from None
+    # files from before this print have none, and files whose tensors show every shape need none
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    if (header.get("__metadata__") or {}).get("form", _form(shapes)) != _form(shapes):
+        raise LineaError(
+            f"got {place} that was saved for other modules or shapes than its config.json names: expected two files of "
+            "one save; save or download both again"
+        )
+    if not _may_be(shapes, sum(math.prod(entry["shape"]) for entry in entries.values())):
+        raise LineaError(
+            f"got modules of {sum(map(math.prod, shapes.values()))} numbers for the few in {place}: expected shapes "
+            "that they are enough for; save again"
+        )
     numbers = {}
     for name, shape in shapes.items():
         for part in PARTS:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +14,16 @@ from tqdm.auto import tqdm
 
 from .concepts import StyleTexts
 from .errors import LineaError
+from .files import MEBIBYTE
 from .images import find_images, open_images
 from .scores import SCORES, picture_scores
-from .wording import reason
+from .tables import write_csv
+from .text_files import read_text
 
 if TYPE_CHECKING:
     from .scoring import ClipScorer
 
+_LONGEST_LIST = 1024 * MEBIBYTE
 _LIST, _TABLES = ".jsonl", (".csv", ".jsonl")
 
 
@@ -67,10 +67,7 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
 
 
 def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise LineaError(f"got {str(path)!r}: expected a readable .jsonl file ({reason(error)})") from None
+    lines = read_text(path, what="list", limit=_LONGEST_LIST).split("\n")
     entries = [_entry(path, number, line, prompt_key) for number, line in enumerate(lines, 1) if line.strip()]
     if not entries:
         raise LineaError(f"got {str(path)!r} without a line: expected an object with file_name in each")
@@ -80,7 +77,7 @@ def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
 def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, str | None]:
     try:
         known = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         known = None
     if not isinstance(known, dict) or not isinstance(known.get("file_name"), str):
         raise LineaError(f"got line {number} of {str(path)!r}: expected an object with a file_name")
@@ -89,7 +86,10 @@ def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, s
         raise LineaError(f"got {prompt_key!r} in line {number} of {str(path)!r}: expected a text")
     if prompt is None and prompt_key != "prompt":
         raise LineaError(f"got no {prompt_key!r} in line {number} of {str(path)!r}: expected one of {', '.join(known)}")
-    return find_images([path.parent / known["file_name"]])[0], prompt
+    image = path.parent / known["file_name"]
+    if image.is_dir():
+        raise LineaError(f"got file_name {known['file_name']!r} in line {number} of {str(path)!r}: expected a picture")
+    return find_images([image])[0], prompt
 
 
 def _reference(image: Path, reference: Path | None) -> Path | None:
@@ -111,15 +111,17 @@ def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleText
         raise LineaError("got pictures without prompts, and no text: expected a text to compare with, or a reference")
     style, neutral = (None, None) if texts is None else scorer.embed_texts([texts.text, texts.neutral])
     scores: list[dict[str, float]] = []
+
+    def embed(files: Sequence[Path]) -> torch.Tensor:
+        return scorer.embed_images(open_images(files, background=scorer.background))
+
     for start in tqdm(range(0, len(entries), scorer.batch_size), desc="score", unit="batch"):
         batch = entries[start : start + scorer.batch_size]
         values = picture_scores(
-            scorer.embed_images(open_images([entry.image for entry in batch])),
+            embed([entry.image for entry in batch]),
             scale=scorer.scale, style=style, neutral=neutral,
             prompts=_embedded([entry.prompt or None for entry in batch], scorer.embed_texts),
-            references=_embedded(
-                [entry.reference for entry in batch], lambda files: scorer.embed_images(open_images(files))
-            ),
+            references=_embedded([entry.reference for entry in batch], embed),
         )  # fmt: skip
         found = [{name: float(column[row]) for name, column in values.items()} for row in range(len(batch))]
         scores += [{name: value for name, value in one.items() if not math.isnan(value)} for one in found]
@@ -161,8 +163,8 @@ def write_table(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]],
         [str(entry.image), entry.prompt, *(round(one[name], 5) if name in one else None for name in names)]
         for entry, one in zip(entries, scores, strict=True)
     ]
-    with path.open("w", newline="", encoding="utf-8") if path else nullcontext(sys.stdout) as file:
-        if path and path.suffix.lower() == _LIST:
-            file.writelines(json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
-        else:
-            csv.writer(file).writerows([header, *rows])
+    if path is None or path.suffix.lower() != _LIST:
+        write_csv([header, *rows], path)
+        return
+    lines = (json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")

@@ -22,6 +22,7 @@ from .sites import Composition
 from .steering import steer
 from .steered_class import class_over, root_of, tell_adapters_left
 from .steering_methods import SteeringMethods
+from .strengths import check_window
 
 
 class LinEASDiffusionPipeline(SteeringMethods):
@@ -213,7 +214,11 @@ class LinEASDiffusionPipeline(SteeringMethods):
             LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
                 maps that never were; a steered activation that overflows its dtype.
         """
-        _check_dial(steering_guidance, steering_start, steering_end)
+        if steering_guidance not in STEERING_GUIDANCE:
+            raise LineaError(
+                f"got steering_guidance {steering_guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}"
+            )
+        window = check_window(steering_start, steering_end)
         kwargs = {**self.default_arguments, **self._own_strength(denoising_strength), **kwargs}
         strengths = self.steering.strengths(strength)
         prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base.device)
@@ -228,7 +233,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         with (
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
-                window=(steering_start, steering_end), prompts=count_prompts(prompt, kwargs),
+                window=window, prompts=count_prompts(prompt, kwargs),
                 num_images_per_prompt=kwargs.get("num_images_per_prompt") or 1, in_norms=True,
             ) as sites,
             look_out(self.base) as outlook,
@@ -249,13 +254,3 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
 def _is_plain(base: Any) -> bool:
     return isinstance(base, DiffusionPipeline) and not isinstance(base, LinEASDiffusionPipeline)
-
-
-def _check_dial(guidance: str, start: float, end: float) -> None:
-    if guidance not in STEERING_GUIDANCE:
-        raise LineaError(f"got steering_guidance {guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}")
-    if not 0 <= start < end <= 1:
-        raise LineaError(
-            f"got steering_start={start!r} and steering_end={end!r}: expected 0 <= start < end <= 1, shares of the "
-            "denoising schedule"
-        )

@@ -89,6 +89,15 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
             distributed.all_reduce(tensor)
 
 
+def any_of_all(mine: bool) -> bool:
+    """Whether any process says so; all get the same answer, for which they wait for each other."""
+    if works_alone():
+        return mine
+    said = torch.tensor(float(mine), device=PartialState().device)
+    distributed.all_reduce(said)
+    return bool(said)
+
+
 def own_device() -> str:
     """The GPU of this process when several share a machine."""
     join_processes()

@@ -12,23 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LineaError
+from .text_files import read_text
+from .wording import reason, short
 
 KINDS = ("style", "object removal", "perspective")
 """What a concept can be: a style or a perspective that comes, or an object that goes."""
 SIDES = ("source", "target")
 FACTS = ("name", "text", "neutral", "kind")
-
-
-def read_text(file: Path) -> str:
-    """The text of a user's file, without a byte order mark.
-
-    Raises:
-        LineaError: it cannot be read as UTF-8.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LineaError(f"got file {str(file)!r}: expected readable UTF-8 text ({error})") from None
 
 
 def prompt_lines(file: Path) -> tuple[str, ...]:
@@ -37,7 +27,7 @@ def prompt_lines(file: Path) -> tuple[str, ...]:
     Raises:
         LineaError: it cannot be read, or holds fewer than 2.
     """
-    lines = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+    lines = tuple(line.strip() for line in read_text(file, what="prompts").split("\n") if line.strip())
     if len(lines) < 2:
         raise LineaError(f"got {len(lines)} prompts in {str(file)!r}: expected at least 2, better 32, one per line")
     return lines
@@ -59,8 +49,8 @@ def concept_fields(text: str, origin: str) -> dict[str, Any]:
 def _toml(text: str, origin: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
-    except ValueError as error:
-        raise LineaError(f"got {origin!r}: expected a TOML file ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise LineaError(f"got {origin!r}: expected a TOML file ({reason(error)})") from None
     _check_keys(table, text, origin)
     fields: dict[str, Any] = {
         key: _fact(table[key], key, _key_place(key, text, origin)) for key in table if key not in SIDES
@@ -68,7 +58,7 @@ def _toml(text: str, origin: str) -> dict[str, Any]:
     for side in SIDES:
         place = _key_place(side, text, origin)
         if not isinstance(table[side], list):
-            raise LineaError(f"got {table[side]!r:.60} for {side!r} in {place}: expected a list of prompts")
+            raise LineaError(f"got {short(table[side])} for {side!r} in {place}: expected a list of prompts")
         numbered = enumerate(table[side], start=1)
         fields[side] = tuple(_prompt(value, f"item {number} of {side!r}, {place}") for number, value in numbered)
     return fields
@@ -114,10 +104,10 @@ def _jsonl(text: str, origin: str) -> dict[str, Any]:
 def _object(line: str, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
-        raise LineaError(f"got {line!r:.60} in {place}: expected one JSON object per line ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise LineaError(f"got {short(line)} in {place}: expected one JSON object per line ({reason(error)})") from None
     if not isinstance(row, dict):
-        raise LineaError(f"got {line!r:.60} in {place}: expected a JSON object with 'prompt' and 'side'")
+        raise LineaError(f"got {short(line)} in {place}: expected a JSON object with 'prompt' and 'side'")
     return row
 
 
@@ -162,7 +152,7 @@ def _named(fields: Mapping[str, Any], prompts: Mapping[str, list[str]], origin: 
 
 def _fact(value: object, key: str, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise LineaError(f"got {value!r:.60} for {key!r} in {place}: expected text such as {_EXAMPLES[key]}")
+        raise LineaError(f"got {short(value)} for {key!r} in {place}: expected text such as {_EXAMPLES[key]}")
     if key == "kind" and value not in KINDS:
         raise LineaError(f"got kind {value!r} in {place}: expected one of {', '.join(KINDS)}")
     return value
@@ -170,13 +160,13 @@ def _fact(value: object, key: str, place: str) -> str:
 
 def _side(value: object, place: str) -> str:
     if value not in SIDES:
-        raise LineaError(f"got side {value!r:.60} in {place}: expected source or target")
+        raise LineaError(f"got side {short(value)} in {place}: expected source or target")
     return str(value)
 
 
 def _prompt(value: object, place: str) -> str:
     if not isinstance(value, str):
-        raise LineaError(f"got {value!r:.60} as {place}: expected a prompt, which is text in quotes")
+        raise LineaError(f"got {short(value)} as {place}: expected a prompt, which is text in quotes")
     if not value.strip():
         raise LineaError(f"got an empty prompt as {place}: expected words; fill it or take it out")
     return value

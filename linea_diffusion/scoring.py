@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from .clip_models import load_clip, text_length
 from .embedding_cache import EmbeddingCache, picture_key
 from .errors import LineaError
-from .images import as_rgb
+from .images import as_rgb, check_color
 from .scores import clip_score, cosine, directional_similarity, text_probabilities
 
 
@@ -35,6 +35,8 @@ class ClipScorer:
         interpolation: likewise: ``bicubic`` or ``bilinear``.
         resize_mode: likewise: ``shortest`` (cut to a square), ``longest`` (padded) or ``squash``.
         quick_gelu: activation, for a bare checkpoint file of an architecture that was trained with both.
+        background: colour that pictures with transparency are pasted on, such as ``white``; without one they are
+            refused, because the figures would depend on a colour that nobody chose.
 
     Attributes:
         name: of model and weights, for tables.
@@ -60,12 +62,16 @@ class ClipScorer:
         interpolation: str | None = None,
         resize_mode: str | None = None,
         quick_gelu: bool | None = None,
+        background: str | None = None,
     ) -> None:
         if batch_size < 1 or cache_size < 0:
             raise LineaError(
                 f"got batch_size={batch_size} and cache_size={cache_size}: expected at least 1 and at least 0"
             )
+        if background is not None:
+            check_color(background)
         self.device, self.dtype, self.batch_size = torch.device(device), dtype, batch_size
+        self.background = background
         loaded = load_clip(
             model, pretrained, device=self.device, dtype=dtype, quick_gelu=quick_gelu,
             mean=mean, std=std, interpolation=interpolation, resize_mode=resize_mode,
@@ -79,11 +85,11 @@ class ClipScorer:
         """Unit embeddings of n pictures: (n, e), float32.
 
         Raises:
-            LineaError: no pictures, or one with transparency or more than 8 bits, which RGB cannot hold.
+            LineaError: no pictures, or one that RGB cannot hold: more than 8 bits, or transparency and no background.
         """
         if not images:
             raise LineaError("got no pictures to score: expected at least one")
-        pictures = [as_rgb(image) for image in images]
+        pictures = [as_rgb(image, background=self.background) for image in images]
         keys = [("image", picture_key(picture)) for picture in pictures]
         return self.cache.embed(pictures, keys, self._encode_images, batch_size=self.batch_size)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .adapters import Adapters, StrengthArgument
+from .adapters import Adapters, StrengthArgument, check_adapter_name
 from .calling import accepts
 from .errors import LineaError
 from .fusing import Fusion, fuse
@@ -37,8 +37,9 @@ class SteeringMethods:
             adapter_name: what ``strength={...}`` calls them.
 
         Raises:
-            LineaError: unreadable maps, or maps of another model.
+            LineaError: unreadable maps, maps of another model, or a name that is no text.
         """
+        check_adapter_name(adapter_name)
         maps = source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
         maps.modules_in(self.base)
         self.steering[adapter_name] = maps.to(self.base.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import torch
 from . import __version__
 from .config_file import RESERVED, check_digests, read_config, write_config
 from .errors import LineaError
+from .files import MEBIBYTE, read_bytes, write_durably
 from .hub import download, full_id, upload
 from .metadata import check_metadata
 from .model_card import model_card
@@ -22,6 +24,7 @@ from .packing import check_numbers, check_shapes, pack, unpack
 from .wording import reason
 
 WEIGHTS, CONFIG, CARD = "steering.safetensors", "config.json", "README.md"
+_LARGEST = {CONFIG: 64 * MEBIBYTE, WEIGHTS: 2**33}
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -141,7 +144,7 @@ def _replace(folder: Path, contents: Mapping[str, bytes]) -> None:
     partial = {name: folder / f"{name}.partial" for name in contents}
     try:
         for name, content in contents.items():
-            partial[name].write_bytes(content)
+            write_durably(partial[name], content)
         for name, path in partial.items():
             path.replace(folder / name)
     except OSError as error:
@@ -171,15 +174,10 @@ def _local(source: str) -> Path | None:
 
 
 def _read(folder: Path, name: str, source: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except FileNotFoundError:
+    if os.access(folder, os.X_OK) and not (folder / name).exists():
         pickles = sorted(path.name for path in folder.glob("*") if path.suffix in _PICKLES)
         hint = f" ({pickles[0]} is not read: pickles can run code)" if pickles else ""
         raise LineaError(
             f"got {source!r}: expected {CONFIG} and {WEIGHTS}, as save_pretrained writes them; {name} is missing{hint}"
-        ) from None
-    except OSError as error:
-        raise LineaError(
-            f"got {source!r}: expected a readable {name} ({reason(error)}); mend its permissions"
-        ) from None
+        )
+    return read_bytes(folder / name, what=name, limit=_LARGEST[name])

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, claimed
 from .concepts import Concept
 from .errors import LineaError, TrainingDivergedError
+from .identity import identity_of
 from .iteration import Batches, NotFiniteError, batches_of, facts_of
 from .losses import interpolate_laws
 from .maps import SteeringMaps
 from .optimization import MapOptimizer
-from .processes import is_main_process, wait_for_all
+from .packing import check_shapes
+from .processes import any_of_all, is_main_process, wait_for_all
 from .recipes import recipe_for
 from .steering import steer
+from .stopping import StopRequest
 from .training_config import TrainingConfig
 from .trajectory import Places
 
@@ -31,6 +35,7 @@ def train_steering_maps(
     *,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 10,
+    stop: StopRequest | None = None,
 ) -> SteeringMaps:
     """Learn the maps that carry a model's activations from the source prompts to the target prompts.
 
@@ -45,8 +50,12 @@ def train_steering_maps(
         concept: source and target prompts.
         config: see `TrainingConfig`; `recipe_for` the pipeline when left out.
         checkpoint: folder for the state of an unfinished training. If it holds one with the same settings, training
-            goes on there and ends with the maps of an uninterrupted one, bit for bit; it is removed at the end.
+            goes on there and ends with the maps of an uninterrupted one, bit for bit. The last state stays until the
+            maps are saved (`SteeringMaps.save_pretrained` or `push_to_hub`), so that nothing is lost between.
         checkpoint_every: iterations between states.
+        stop: asked before each iteration; when it says True, training ends with the maps learned so far, and
+            ``metadata["stopped_after"]`` says after how many iterations; 0: nothing is learned. Of several processes
+            all end when one is asked to.
 
     Returns:
         The maps, with the losses and all settings in their metadata. An interrupt from the keyboard ends training
@@ -55,15 +64,26 @@ def train_steering_maps(
     Raises:
         TrainingDivergedError: a number is no longer finite; the error names module, denoising step and iteration,
             and carries the last good maps.
-        LineaError: no module matches, the settings do not fit, or a state of another training.
+        LineaError: no module matches, the settings do not fit, a state of another training, another training at work
+            in the folder of states, a state that cannot be written, or sources and targets that are the same to the
+            text encoders or to the chosen modules.
     """
     config = config or recipe_for(pipe)
     if type(checkpoint_every) is not int or checkpoint_every < 1:
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
-    with batches_of(pipe, config) as batches:
-        training = _Training(batches, concept, config)
-        folder = None if checkpoint is None else Checkpoints(Path(checkpoint), training.identity)
-        training.learn(folder, checkpoint_every)
+    with ExitStack() as stack:
+        batches = stack.enter_context(batches_of(pipe, config))
+        facts = facts_of(batches.trajectory.pipe, concept, config)
+        folder = found = None
+        if checkpoint is not None:
+            if is_main_process():
+                stack.enter_context(claimed(Path(checkpoint)))
+            folder = Checkpoints(Path(checkpoint), {**facts, **identity_of(batches.trajectory.pipe)})
+            found = folder.load()
+        training = _Training(batches, concept, config, facts)
+        if found:
+            training.resume(*found)
+        training.learn(folder, checkpoint_every, stop or StopRequest())
     return training.maps.requires_grad_(False)
 
 
@@ -75,14 +95,15 @@ class _Training:
         good: its state one iteration before, with which the loss was finite.
     """
 
-    def __init__(self, batches: Batches, concept: Concept, config: TrainingConfig) -> None:
+    def __init__(self, batches: Batches, concept: Concept, config: TrainingConfig, facts: Mapping[str, Any]) -> None:
         self.batches, self.concept, self.config = batches, concept, config
         self.pipe, self.progress = batches.trajectory.pipe, batches.trajectory.progress
         self.fractions = [strength**config.dial_exponent for strength in config.strengths]
-        self.identity = facts_of(self.pipe, concept, config)
+        batches.check(concept)
         self.targets = self._targets()
         self.maps = batches.fresh_maps(self.targets[0])
-        self.maps.metadata = {**self.identity, "text": concept.text, "neutral": concept.neutral}
+        check_shapes({name: list(affine.shift.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
+        self.maps.metadata = {**facts, "text": concept.text, "neutral": concept.neutral}
         self.optimizer = MapOptimizer(self.maps, config)
         self.good = self.optimizer.state()
         self.settled: tuple[dict[str, torch.Tensor], list[float]] = (self.good, [])
@@ -103,13 +124,22 @@ class _Training:
             for fraction in self.fractions
         ]
 
-    def learn(self, checkpoints: Checkpoints | None, every: int) -> None:
+    def resume(self, tensors: dict[str, torch.Tensor], losses: list[float]) -> None:
+        """Go on from a state that was written after so many iterations as there are losses."""
+        for name, tensor in self.good.items():
+            if name not in tensors or tensors[name].shape != tensor.shape:
+                raise LineaError(
+                    f"got a training state without {name!r} of shape {tuple(tensor.shape)}: expected one as written; "
+                    "remove its folder to begin anew"
+                )
+        self.optimizer.load(tensors)
+        self.settled, self.good = (tensors, losses), tensors
+
+    def learn(self, checkpoints: Checkpoints | None, every: int, stop: StopRequest) -> None:
         """Fit the maps in place, and note in their metadata how it went."""
-        if checkpoints and (found := checkpoints.load()):
-            self.settled, self.good = found, found[0]
-            self.optimizer.load(found[0])
+        stop.gentle = True
         try:
-            self._iterate(checkpoints, every)
+            self._iterate(checkpoints, every, stop)
         except NotFiniteError as error:
             self.optimizer.load(self.good)
             self._note()
@@ -121,20 +151,28 @@ class _Training:
         except KeyboardInterrupt:
             if not self.losses:
                 raise
-            self._stop(checkpoints)
+            self.optimizer.load(self.settled[0])  # back to the last whole iteration
+            self._warn_of_stop()
         else:
             wait_for_all()
-            if checkpoints and is_main_process():
-                checkpoints.remove()
+        if len(self.losses) < self.config.iterations:
+            self.maps.metadata["stopped_after"] = len(self.losses)
+        if checkpoints and is_main_process() and self.losses:
+            self._keep(checkpoints)
         self._note()
 
-    def _iterate(self, checkpoints: Checkpoints | None, every: int) -> None:
+    def _iterate(self, checkpoints: Checkpoints | None, every: int, stop: StopRequest) -> None:
         total = self.config.iterations
         quiet = not is_main_process()
         with tqdm(total=total, initial=len(self.losses), desc="train", unit="it", disable=quiet) as bar:
-            while len(self.losses) < total:
+            while len(self.losses) < total and not any_of_all(stop()):
                 iteration = len(self.losses)
                 loss = self._gradients(iteration)
+                if loss == 0 and not iteration:
+                    raise LineaError(
+                        f"got a loss of exactly 0 in the first iteration of {self.concept.name!r}: expected source and "
+                        "target prompts that differ at the chosen modules; nothing can be learned from these"
+                    )
                 self.good = self.settled[0]
                 self.optimizer.step(iteration)
                 self.settled = (self.optimizer.state(), [*self.losses, loss])
@@ -154,16 +192,19 @@ class _Training:
                 self.maps, prompts, rows, self.targets[turn], weight=1 / self.fractions[turn] ** 2
             )
 
-    def _stop(self, checkpoints: Checkpoints | None) -> None:
-        """Keep what is learned: go back to the last whole iteration, and say so."""
-        self.optimizer.load(self.settled[0])
-        if checkpoints and is_main_process():
+    def _keep(self, checkpoints: Checkpoints) -> None:
+        """The state stays on disk until the maps are saved; if it cannot be written, saving them is still worth it."""
+        try:
             checkpoints.save(*self.settled)
-        self.maps.metadata["stopped_after"] = len(self.losses)
+        except LineaError as error:
+            warnings.warn(str(error), stacklevel=5)
+        self.maps.on_saved = checkpoints.remove if "stopped_after" not in self.maps.metadata else None
+
+    def _warn_of_stop(self) -> None:
         warnings.warn(
             f"training stopped after {len(self.losses)} of {self.config.iterations} iterations; the maps are those "
             "learned so far",
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _note(self) -> None:

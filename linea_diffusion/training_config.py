@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,6 +9,8 @@ from typing import Any, Literal
 from .errors import LineaError
 from .losses import Reduction
 from .pooling import POOLINGS, Pooling
+from .scalars import as_number, check_seed
+from .wording import short
 
 Optimizer = Literal["adam", "sgd"]
 _CHOICES = {"optimizer": ("adam", "sgd"), "reduction": ("mean", "sum"), "pooling": POOLINGS}
@@ -87,6 +88,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self._check_counts()
+        check_seed(self.seed)
         if self.step_bins > self.num_inference_steps:
             raise LineaError(
                 f"got step_bins={self.step_bins} with num_inference_steps={self.num_inference_steps}: expected at most "
@@ -124,6 +126,6 @@ class TrainingConfig:
 
 
 def _check_number(name: str, value: Any, expected: str, allowed: Callable[[float], bool]) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and allowed(value)):
-        raise LineaError(f"got {name}={value!r}: expected {expected}")
+    number = as_number(value) if isinstance(value, int | float) else None
+    if number is None or not allowed(number):
+        raise LineaError(f"got {name}={short(value)}: expected {expected}")

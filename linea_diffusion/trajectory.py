@@ -61,7 +61,7 @@ class Trajectory:
         Gradients are attached if they are enabled.
         """
         with self._recording() as recording:
-            self._call(prompts, seeds)
+            self.call(prompts, seeds)
         return _places(recording, len(prompts))
 
     def backward(self, prompts: Sequence[str], seeds: Sequence[int], gradients: Gradients) -> None:
@@ -81,7 +81,7 @@ class Trajectory:
             cut = None
             if not self.config.backprop_through_steps:
                 cut = stack.enter_context(_cut(self.pipe, recording, len(prompts), gradients))
-            self._call(prompts, seeds)
+            self.call(prompts, seeds)
             recording.paused = True
             rest = {place: rows for place, rows in _places(recording, len(prompts)).items() if rows.requires_grad}
             pull = gradients(rest)
@@ -91,7 +91,8 @@ class Trajectory:
             if tensors:
                 torch.autograd.backward(tensors, grads)
 
-    def _call(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
+    def call(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
+        """Run the pipeline on a batch, with gradients where they are enabled."""
         noise = generators(seeds)
         call_with_gradients(self.pipe, prompt=list(prompts), generator=noise, **self.arguments)
 

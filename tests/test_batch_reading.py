@@ -53,7 +53,9 @@ def test_plain_text_and_iterables(tmp_path):
     assert "expected a dict or a prompt" in read([7])[0][1]
 
 
-@pytest.mark.parametrize(("name", "message"), [("jobs.xml", "ending in one of"), ("none.jsonl", "existing file")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("jobs.xml", "ending in one of"), ("none.jsonl", "expected a readable file")]
+)
 def test_files_that_cannot_be_read(tmp_path, name, message):
     with pytest.raises(LineaError, match=message):
         read_jobs(tmp_path / name)

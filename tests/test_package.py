@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 import linea_diffusion
+
+from .conftest import SHORT
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,14 +31,42 @@ def test_every_public_name_exists_and_is_documented():
     assert dir(linea_diffusion) == linea_diffusion.__all__
 
 
+SHORTER = {
+    "train_steering_maps(pipe, concept)": "train_steering_maps(pipe, concept, SHORT)",
+    "# embedded; or any diffusers folder or Hub id\n": "\npipe.default_arguments['num_inference_steps'] = 2\n",
+}
+"""Old text, which must be in the README's Python once, -> new text: the same calls, not at full length."""
+
+
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert blocks
-    names: dict[str, object] = {}
+    for old, new in SHORTER.items():
+        assert sum(block.count(old) for block in blocks) == 1, f"{old!r} is not in the README once"
+        blocks = [block.replace(old, new) for block in blocks]
+    names: dict[str, object] = {"SHORT": SHORT}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert list(tmp_path.rglob("*.png"))
+
+
+def test_the_lock_holds_one_version_that_pyproject_allows_of_each_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(line for group in project["optional-dependencies"].values() for line in group),
+    ]
+    locked: dict[str, set[str]] = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if not line.startswith("#"):
+            one = Requirement(line)
+            if one.marker is None or one.marker.evaluate():
+                locked.setdefault(canonicalize_name(one.name), set()).update(s.version for s in one.specifier)
+    for one in map(Requirement, wanted):
+        if one.name != project["name"]:
+            (version,) = locked[canonicalize_name(one.name)]
+            assert one.specifier.contains(version), f"{one} and {version}: run make lock"
 
 
 def test_the_readmes_commands_exist():
@@ -44,6 +78,6 @@ def test_the_readmes_commands_exist():
     assert commands
     assert commands <= known
     makefile = (ROOT / "Makefile").read_text()
-    for target in ("demo", "test", "check"):
+    for target in ("demo", "test", "check", "lock", "newest"):
         assert f"make {target}" in text
         assert f"\n{target}:" in makefile

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from linea_diffusion import ClipScorer, LineaError
 from linea_diffusion.concepts import StyleTexts
@@ -97,6 +98,7 @@ def test_tables_say_conventions(folder, ending):
         ('{"file_name": "a.png", "prompt": 3}', {}, "expected a text"),
         ('{"file_name": "a.png"}', {"prompt_key": "caption"}, "no 'caption'"),
         ('{"file_name": "gone.png"}', {}, "existing picture"),
+        ('{"file_name": ""}', {}, "expected a picture"),
         ("", {}, "without a line"),
     ],
 )
@@ -104,6 +106,21 @@ def test_lists_that_are_not_understood_name_the_line(folder, text, options, mess
     (folder / "plain" / "list.jsonl").write_text(text)
     with pytest.raises(LineaError, match=message):
         find_entries([folder / "plain" / "list.jsonl"], **options)
+
+
+def test_scores_of_transparent_and_turned_pictures_are_those_of_what_is_seen(folder):
+    upright = Image.open(folder / "plain" / "a.png").convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.rotate(90).save(folder / "plain" / "b.png", exif=exif)
+    (folder / "plain" / "._a.png").write_bytes(b"resource fork")
+    first, second = score_entries(find_entries([folder / "plain"]), ClipScorer(), NEON)
+    assert first == second
+    upright.putalpha(128)
+    upright.save(folder / "plain" / "a.png")
+    with pytest.raises(LineaError, match=r"a\.png' with transparency"):
+        score_entries(find_entries([folder / "plain"]), ClipScorer(), NEON)
+    assert len(score_entries(find_entries([folder / "plain"]), ClipScorer(background="white"), NEON)) == 2
 
 
 def test_a_missing_reference_is_an_error(folder):

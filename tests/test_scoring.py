@@ -141,6 +141,12 @@ def test_what_rgb_cannot_hold_is_refused(scorer):
         scorer.embed_images([Image.new("RGBA", (64, 64), (255, 0, 0, 128))])
     with pytest.raises(LineaError, match="8 bits"):
         scorer.embed_images([Image.new("I;16", (64, 64))])
+    red = scorer.embed_images([Image.new("RGB", (64, 64), "red")])
+    scorer.background = "red"
+    assert torch.equal(scorer.embed_images([Image.new("RGBA", (64, 64), (0, 0, 0, 0))]), red)
+    scorer.background = None
+    with pytest.raises(LineaError, match="got colour 'rosy'"):
+        ClipScorer(background="rosy")
     opaque = Image.new("RGBA", (64, 64), (255, 0, 0, 255))
     assert torch.equal(scorer.embed_images([opaque]), scorer.embed_images([opaque.convert("RGB")]))
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..batch_rows import STEERING_GUIDANCE
 from ..errors import LineaError
 from ..steering import COMPOSITIONS
+from ..strengths import check_strength
 from ..wording import short
 
 ALIASES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
@@ -66,6 +67,17 @@ def number_of(value: Any, name: str) -> float:
     return float(value)
 
 
+def strength_of(value: Any, name: str) -> float:
+    """A strength, checked.
+
+    Raises:
+        LineaError: it is none.
+    """
+    number = number_of(value, name)
+    check_strength(number)
+    return number
+
+
 def count_of(value: Any, name: str) -> int:
     """A whole number above 0, checked.
 
@@ -91,7 +103,9 @@ def size_of(value: Any) -> tuple[int, int]:
     Raises:
         LineaError: it is none.
     """
-    parts = value.lower().split("x") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    parts = (
+        value.lower().split("x") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    )
     try:
         numbers = [count_of(int(part), "size") for part in parts]
     except (TypeError, ValueError):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LineaError
 from ..modules import nearest_name
+from ..scalars import as_python
+from ..wording import short
 from .expanding import escape, expand
-from .fields import CHECKS, DIALS, FIELDS, RULED, dial_of, names_of, number_of, plain, text_of
+from .fields import CHECKS, DIALS, FIELDS, RULED, dial_of, names_of, number_of, plain, strength_of, text_of
 from .fingerprint import digest, model_digest
 from .pictures import is_picture, picture_digest
 from .styles import Styles
@@ -83,7 +85,7 @@ class JobMaker:
         self.model = model_digest(pipe.base)
         self._ending = ending
         self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *RULED))]
-        given = {name: value for name, value in defaults.items() if value is not None}
+        given = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(given)
         self._defaults = plain(given)
 
@@ -104,6 +106,8 @@ class JobMaker:
 
     def _check_names(self, fields: Mapping[str, Any]) -> None:
         for name in fields:
+            if not isinstance(name, str):
+                raise LineaError(f"got {short(name)} as the name of a field: expected text")
             if name in RULED or name.endswith("embeds") or name.startswith("callback"):
                 hint = "use a list of seeds, or images" if name == "num_images_per_prompt" else "leave it out"
                 raise LineaError(f"got {name!r}, which a batch sets by itself or cannot hold: {hint}")
@@ -146,14 +150,15 @@ class JobMaker:
         given, steering = fields.get("strength"), names_of(fields.get("steering"))
         if isinstance(given, Mapping):
             wanted = {
-                self.styles.find(str(name)): number_of(value, f"strength of {name!r}") for name, value in given.items()
+                self.styles.find(str(name)): strength_of(value, f"strength of {name!r}")
+                for name, value in given.items()
             }
             listed = None if steering is None else [self.styles.find(name) for name in steering]
             if listed is not None and set(listed) != set(wanted):
                 raise LineaError(f"got strength for {list(wanted)} and steering {listed}: expected the same names")
             found = {name: wanted[name] for name in listed or wanted}
         else:
-            number = None if given is None else number_of(given, "strength")
+            number = None if given is None else strength_of(given, "strength")
             names = list(self.styles.default) if steering is None else [self.styles.find(name) for name in steering]
             if number is None and steering is None:
                 found = dict(self.styles.default)

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ..errors import LineaError
+from ..files import open_regular
 from ..images import open_images
 from ..wording import reason
 
@@ -37,11 +38,13 @@ def picture_digest(path: str) -> str:
     try:
         facts = Path(path).stat()
         return _digest(path, facts.st_mtime_ns, facts.st_size)
-    except OSError as error:
+    except LineaError:
+        raise
+    except (OSError, ValueError) as error:
         raise LineaError(f"got picture {path!r}: expected a readable file ({reason(error)})") from None
 
 
 @lru_cache(maxsize=1024)
 def _digest(path: str, changed: int, size: int) -> str:
-    with Path(path).open("rb") as file:
+    with open_regular(path, what="picture") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,14 +6,17 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import LineaError
+from ..scalars import as_python
+from ..text_files import is_damaged, open_text, text_encoding
 from ..wording import reason, short
 
 Fields = dict[str, Any]
 Line = tuple[int, Fields | LineaError]
 """The number of a line, from 1, and the fields of its job or what is wrong with it."""
+_DAMAGED = "got bytes that are no UTF-8: expected UTF-8 text"
 
 
 def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
@@ -34,14 +37,13 @@ def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterato
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise LineaError(f"got jobs {str(path)!r}: expected a file ending in one of {', '.join(READERS)}")
-    if not path.is_file():
-        raise LineaError(f"got jobs {str(path)!r}: expected an existing file")
-    return _guarded(reader, path)
+    return _guarded(reader, path, text_encoding(path, what="jobs"))
 
 
-def _guarded(reader: Callable[[Path], Iterator[Line]], path: Path) -> Iterator[Line]:
+def _guarded(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encoding: str) -> Iterator[Line]:
     try:
-        yield from reader(path)
+        with open_text(path, encoding, what="jobs") as file:
+            yield from reader(file, path)
     except OSError as error:
         raise LineaError(f"got jobs {str(path)!r}: expected a readable file ({reason(error)})") from None
 
@@ -51,30 +53,34 @@ def _given(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
         if isinstance(job, str):
             yield number, {"prompt": job}
         elif isinstance(job, Mapping):
-            yield number, dict(job)
+            yield number, _python_s(job)
         else:
             yield number, LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
 
 
-def _text_lines(path: Path) -> Iterator[tuple[int, str | LineaError]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                yield number, LineaError(f"got bytes that are no UTF-8 ({reason(error)}): expected UTF-8 text")
-                continue
-            if text:
-                yield number, text
+def _python_s(job: Mapping[str, Any]) -> Fields | LineaError:
+    """A job with Python's own numbers instead of numpy's and torch's."""
+    try:
+        return dict(as_python(job))
+    except LineaError as error:
+        return error
 
 
-def _plain(path: Path) -> Iterator[Line]:
-    for number, text in _text_lines(path):
+def _text_lines(text: TextIO) -> Iterator[tuple[int, str | LineaError]]:
+    for number, line in enumerate(text, start=1):
+        if is_damaged(line):
+            yield number, LineaError(_DAMAGED)
+        elif line.strip():
+            yield number, line.strip()
+
+
+def _plain(file: TextIO, path: Path) -> Iterator[Line]:
+    for number, text in _text_lines(file):
         yield number, text if isinstance(text, LineaError) else {"prompt": text}
 
 
-def _json_lines(path: Path) -> Iterator[Line]:
-    for number, text in _text_lines(path):
+def _json_lines(file: TextIO, path: Path) -> Iterator[Line]:
+    for number, text in _text_lines(file):
         yield number, text if isinstance(text, LineaError) else _object(text)
 
 
@@ -88,23 +94,22 @@ def _object(text: str) -> Fields | LineaError:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _csv(path: Path) -> Iterator[Line]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file, strict=True, skipinitialspace=True)
-        header: list[str] | None = None
-        while True:
-            number = rows.line_num + 1
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield number, LineaError(f"got a row that is no CSV ({reason(error)}): mend its quotes")
-                continue
-            if header is None and row:
-                header = _header(row, path)
-            elif row and header is not None:
-                yield number, _cells(header, row)
+def _csv(file: TextIO, path: Path) -> Iterator[Line]:
+    rows = csv.reader(file, strict=True, skipinitialspace=True)
+    header: list[str] | None = None
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, LineaError(f"got a row that is no CSV ({reason(error)}): mend its quotes")
+            continue
+        if header is None and row:
+            header = _header(row, path)
+        elif row and header is not None:
+            yield number, _cells(header, row)
 
 
 def _header(row: list[str], path: Path) -> list[str]:
@@ -123,8 +128,8 @@ def _cells(header: list[str], row: list[str]) -> Fields | LineaError:
             f"got {len(row)} columns: expected {len(header)}, {', '.join(header)}; put text that has commas in double "
             "quotes"
         )
-    if any("\udc80" <= letter <= "\udcff" for cell in row for letter in cell):
-        return LineaError("got bytes that are no UTF-8: expected UTF-8 text")
+    if any(map(is_damaged, row)):
+        return LineaError(_DAMAGED)
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
     return {name: _value(name, cell) for name, cell in cells.items() if cell}
 
@@ -135,9 +140,9 @@ def _value(name: str, cell: str) -> Any:
         return cell
     try:
         return json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         return cell
 
 
-READERS: dict[str, Callable[[Path], Iterator[Line]]] = {".jsonl": _json_lines, ".csv": _csv, ".txt": _plain}
+READERS: dict[str, Callable[[TextIO, Path], Iterator[Line]]] = {".jsonl": _json_lines, ".csv": _csv, ".txt": _plain}
 """Ending of a file of jobs -> its reader."""

@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import LineaError
+from ..images import opened
 from ..wording import reason
 from .jobs import Job
 from .layout import Layout
@@ -78,7 +79,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         LineaError: it is no picture, or carries none.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             text = image.info.get(RECIPE) or image.getexif().get(_DESCRIPTION)
         return dict(json.loads(text or ""))
     except (OSError, ValueError, TypeError):

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import LineaError
+from ..images import as_rgb, opened
 from ..wording import reason
 from .layout import Layout
 from .lines import read_lines
@@ -60,7 +61,7 @@ def _drawn(out: Path, rows: Sequence[Mapping[str, Any]], total: int) -> Image.Im
     draw.text((_GAP, _GAP), shown, font=title, fill=_INK)
     for number, row in enumerate(rows):
         x, y = _GAP + number % columns * step_x, top + number // columns * step_y
-        with Image.open(out / row["file_name"]) as image:
+        with opened(out / row["file_name"]) as image:
             image.draft("RGB", (_SIDE, _SIDE))
             sheet.paste(_thumbnail(image), (x, y))
         lines = _wrapped(draw, row["prompt"], font)
@@ -77,10 +78,11 @@ def _facts(row: Mapping[str, Any]) -> str:
 
 def _thumbnail(image: Image.Image) -> Image.Image:
     """A picture fitted into a square; small ones are enlarged without smoothing when the factor is whole."""
+    image = as_rgb(image, background="white")
     scale = _SIDE / max(image.size)
     whole = scale >= 1 and scale.is_integer()
     shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = image.convert("RGB").resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
+    small = image.resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
     square = Image.new("RGB", (_SIDE, _SIDE), _PAPER)
     square.paste(small, ((_SIDE - shape[0]) // 2, (_SIDE - shape[1]) // 2))
     return square

@@ -1,52 +1,56 @@
-"""`linea`: the command line."""
+"""`linea`: the command line. Signals are listened to before anything else is imported."""
 
 from __future__ import annotations
 
+import errno
 import sys
-
-import typer
+from typing import Any
 
 from ..errors import LineaError
-from . import batching, benching, evaluating, facts, grids, learning, pictures, scores
+from ..stopping import STOP, Stopped
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Learn a style from words, then turn it from 0 to 1 on any diffusers text-to-image pipeline.",
-)
-
-for _command, _example in (
-    (learning.demo, "linea demo --style watercolor --out demo"),
-    (learning.train, "linea train neon --out neon"),
-    (learning.calibrate, "linea calibrate neon"),
-    (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
-    (
-        grids.grid,
-        'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid\n\n'
-        'linea grid "a red heart" --rows styles --steering neon --steering mosaic --animate styles.gif\n\n'
-        'linea grid "a red heart" --steering neon --against mosaic --colorbar\n\n'
-        'linea grid "a red heart" --rows methods --steering lineas=neon --steering lin-act=other --in-words',
-    ),
-    (
-        scores.score,
-        'linea score demo/grid.png --text "a picture in neon style"\n\n'
-        'linea score steered/metadata.jsonl --text "a picture in neon style" --reference plain --out scores.csv',
-    ),
-    (batching.batch, "linea batch jobs.jsonl --steering neon --strengths 0:1:5 --out batch"),
-    (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
-    (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
-    (facts.concepts, "linea concepts neon"),
-    (facts.modules, "linea modules shapeland-unet --modules norms"),
-    (facts.info, "linea info demo/maps"),
-):
-    app.command(epilog=f"Example: {_example}")(_command)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
-    """Entry point: a user's error is one line on standard error and exit code 2."""
+    """Entry point: a user's error is one line on standard error and exit code 2, a signal one line and 130 or 143."""
+    with STOP.on_signals():
+        try:
+            _run()
+        finally:
+            # here ends whatever a library has made of a signal on its way
+            if STOP() and not _is_told(sys.exception()):
+                _end(STOP.reason, STOP.exit_code)
+
+
+def _run() -> None:
     try:
+        from .commands import app
+
         app()
     except LineaError as error:
-        typer.echo(f"linea: {error}", err=True)
-        sys.exit(2)
+        _end(str(error), 2)
+    except Stopped as stopped:
+        _end(str(stopped), STOP.exit_code)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _end(f"got {error}: expected room for what is written; make room and run the same command again", 2)
+
+
+def _end(message: str, code: int) -> None:
+    sys.stderr.write(f"linea: {message}\n")
+    sys.exit(code)
+
+
+def _is_told(error: BaseException | None) -> bool:
+    """Whether the command has ended with a line of its own."""
+    return isinstance(error, SystemExit) and error.code not in (0, None)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from .commands import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

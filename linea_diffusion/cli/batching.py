@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError
+from ..stopping import STOP, Stopped
 from .options import (
     Calibrated,
     Clip,
@@ -86,17 +86,13 @@ def batch(
     _check(jobs, out, image_format, log, grid)
     if log != "bar":
         _silence_loading()
-    try:
-        device = _own_device(out, device, dry_run)
-        pipe = open_steered(model, steering, device, dtype)
-        chosen["scorer"] = _scorer(clip, clip_weights, device) if score else None
-        if dry_run:
-            _plan(pipe, jobs, out, chosen, log)
-        else:
-            _run(pipe, jobs, out, chosen, log, grid)
-    except KeyboardInterrupt:
-        typer.echo("linea: stopped at once; the same command goes on", err=True)
-        sys.exit(128 + signal.SIGINT)
+    device = _own_device(out, device, dry_run)
+    pipe = open_steered(model, steering, device, dtype)
+    chosen["scorer"] = _scorer(clip, clip_weights, device) if score else None
+    if dry_run:
+        _plan(pipe, jobs, out, chosen, log)
+    else:
+        _run(pipe, jobs, out, chosen, log, grid)
 
 
 def _check(jobs: Path, out: Path, image_format: str, log: str, grid: Path | None) -> None:
@@ -141,18 +137,16 @@ def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, gri
     from ..batch.engine import generate_batch
     from ..batch.shares import own_share
     from ..batch.sheet import write_sheet
-    from ..batch.stopping import stop_signals
 
     listener = _print_json if log == "json" else None
-    with stop_signals() as stop:
-        summary = generate_batch(pipe, jobs, out, stop=stop, progress=log == "bar", on_event=listener, **chosen)
+    STOP.gentle = True
+    summary = generate_batch(pipe, jobs, out, stop=STOP, progress=log == "bar", on_event=listener, **chosen)
     if grid is not None and summary.images:
         write_sheet(out, grid)
     alone = own_share().world == 1
     _print_summary(summary, out, grid if summary.images else None)
     if summary.stopped:
-        typer.echo("linea: stopped; the same command goes on", err=True)
-        sys.exit(stop.exit_code)
+        raise Stopped("stopped; the same command goes on")
     failed = summary.failed + summary.bad_lines if alone else summary.failures
     if failed:  # of several processes the last one tells, because launchers end all others when one has failed
         sys.exit(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import LineaError
+from ..stopping import STOP, Stopped
 from .grids import print_scores
 from .options import (
     Clip,
@@ -29,6 +31,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..concepts import Concept
     from ..maps import SteeringMaps
+    from ..pipeline import LinEASDiffusionPipeline
 
 
 def demo(
@@ -76,11 +79,9 @@ def train(
     dtype: Dtype = "float32",
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
-    from ..errors import TrainingDivergedError
-    from ..processes import is_main_process
-    from ..recipes import recipe_for
+    from ..checkpoints import claimed
+    from ..processes import is_main_process, join_processes
     from ..storage import make_folder
-    from ..training import train_steering_maps
 
     learned = open_concept(concept, source, target)
     make_folder(out)
@@ -96,25 +97,43 @@ def train(
         target_modules=tuple(modules) if modules else None,
         seed=seed,
     )
-    pipe = open_pipeline(model, device, dtype)
+    join_processes()
+    with claimed(out / "checkpoint") if is_main_process() else nullcontext():
+        maps = _trained(open_pipeline(model, device, dtype), learned, given, out, checkpoint_every)
+    if (after := maps.metadata.get("stopped_after")) is not None:
+        kept = f"the maps learned so far are in {out}" if after else "nothing is learned yet"
+        raise Stopped(
+            f"training stopped after {after} of {maps.metadata['training']['iterations']} iterations; {kept}, and the "
+            "same command goes on"
+        )
+
+
+def _trained(
+    pipe: LinEASDiffusionPipeline, concept: Concept, given: dict[str, Any], out: Path, checkpoint_every: int
+) -> SteeringMaps:
+    """Maps that are learned and, whatever is learned of them, saved."""
+    from ..errors import TrainingDivergedError
+    from ..processes import is_main_process
+    from ..recipes import recipe_for
+    from ..training import train_steering_maps
+
     config = recipe_for(pipe, **given)
     try:
         maps = train_steering_maps(
-            pipe, learned, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every
+            pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP
         )
     except TrainingDivergedError as error:
         error.maps.save_pretrained(out)
         raise
-    if is_main_process():
+    losses, turns = maps.metadata["losses"], len(config.strengths)
+    if losses and is_main_process():
         maps.save_pretrained(out)
-        losses, turns = maps.metadata["losses"], len(config.strengths)
         first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
         typer.echo(
             f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps with a support of "
             f"{maps.support:.1%} in {out}"
         )
-    if "stopped_after" in maps.metadata:
-        raise typer.Exit(130)
+    return maps
 
 
 def _concept_of(maps: SteeringMaps, concept: str | None) -> Concept:

@@ -32,8 +32,8 @@ ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoi
 ClipSet = Annotated[
     list[str],
     typer.Option(
-        help="KEY=VALUE of `ClipScorer`: dtype, batch_size; and for a bare checkpoint file quick_gelu, mean, std, "
-        "interpolation, resize_mode. May be repeated."
+        help="KEY=VALUE of `ClipScorer`: dtype, batch_size, background (of pictures with transparency); and for a bare "
+        "checkpoint file quick_gelu, mean, std, interpolation, resize_mode. May be repeated."
     ),
 ]
 Calibrated = Annotated[bool, typer.Option(help="Read strengths on the dial that `linea calibrate` fitted.")]
@@ -71,7 +71,7 @@ def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]
     """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
     from ..scoring import ClipScorer
 
-    known = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode")
+    known = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
     chosen = {}
     for setting in settings:
         key, equals, text = setting.partition("=")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .. import tables
 from ..concepts import Concept, StyleTexts
 from ..errors import LineaError
 from ..figures import gap_deviation, spearman, triangle_deficit
@@ -139,12 +139,11 @@ _FACTS = ("prompt", "style", "strength", "seed", "row", "column", "method", "str
 def write_csv(rows: Sequence[Sequence[Cell]], path: Path, labels: tuple[Sequence[str], Sequence[str]]) -> None:
     """One line per cell: its facts and the `SCORES`, whose conventions are in the header."""
     make_folder(path.parent)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*_FACTS, *(figure.header for figure in SCORES.values())])
-        for row, label in zip(rows, labels[0], strict=True):
-            for cell, column in zip(row, labels[1], strict=True):
-                writer.writerow([*_line(cell, label, column), *(_number(cell.scores.get(name)) for name in SCORES)])
+    lines: list[list[Any]] = [[*_FACTS, *(figure.header for figure in SCORES.values())]]
+    for row, label in zip(rows, labels[0], strict=True):
+        for cell, column in zip(row, labels[1], strict=True):
+            lines.append([*_line(cell, label, column), *(_number(cell.scores.get(name)) for name in SCORES)])
+    tables.write_csv(lines, path)
 
 
 def _line(cell: Cell, row: str, column: str) -> list[Any]:

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 from ..errors import LineaError
 from ..maps import SteeringMaps
+from ..scalars import as_python, as_whole, check_seed
+from ..strengths import check_positions
+from ..wording import short
 from .plans import Plan, Row, make_plan
 
 Source = SteeringMaps | str | Path
@@ -23,10 +26,12 @@ def plan_prompts(
         LineaError: no prompts, or seeds that do not fit them.
     """
     prompts = _texts(prompts)
-    given = [seeds + i for i in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
+    first = as_whole(seeds)
+    given = _seeds(seeds if first is None else [first + i for i in range(len(prompts))])
     if len(given) != len(prompts) or not prompts:
         raise LineaError(f"got {len(prompts)} prompts and {len(given)} seeds: expected at least one, and equally many")
-    values, names = _positions(strengths), _loaded(pipe, strengths)
+    values = _positions(strengths)
+    names = _loaded(pipe, values)
     dials = tuple(dict.fromkeys(names, value) for value in values)
     rows = [Row(prompt, prompt, seed, values, dials, style) for prompt, seed in zip(prompts, given, strict=True)]
     return make_plan(pipe, rows, "prompts x strengths", style, style)
@@ -38,9 +43,11 @@ def plan_seeds(pipe: Any, prompt: str, strengths: Sequence[float], *, seeds: Seq
     Raises:
         LineaError: no seeds, or one twice.
     """
+    seeds = _seeds(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
-        raise LineaError(f"got seeds {list(seeds)}: expected at least one, and none twice")
-    values, names = _positions(strengths), _loaded(pipe, strengths)
+        raise LineaError(f"got seeds {seeds}: expected at least one, and none twice")
+    values = _positions(strengths)
+    names = _loaded(pipe, values)
     dials = tuple(dict.fromkeys(names, value) for value in values)
     rows = [Row(f"seed {seed}", prompt, seed, values, dials, style) for seed in seeds]
     return make_plan(pipe, rows, "seeds x strengths", f"{style}: {prompt}" if style else prompt, style)
@@ -231,10 +238,16 @@ def _loaded(pipe: Any, strengths: Sequence[float]) -> list[str]:
 
 
 def _positions(strengths: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(float(value) for value in strengths)
-    if not values:
+    if not len(strengths):
         raise LineaError("got no strengths: expected at least one column, such as [0, 0.5, 1]")
-    return values
+    return check_positions(strengths)
+
+
+def _seeds(seeds: Any) -> list[int]:
+    given = as_python(seeds)
+    if not isinstance(given, Sequence):
+        raise LineaError(f"got seeds {short(seeds)}: expected a list of whole numbers")
+    return [check_seed(seed) for seed in given]
 
 
 def _texts(prompts: Sequence[str]) -> list[str]:

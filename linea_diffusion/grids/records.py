@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import LineaError
-from ..images import check_image_name
+from ..images import check_image_name, opened
 from ..scores import SCORES
 from ..storage import make_folder
 from ..wording import reason
@@ -103,7 +103,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         LineaError: no picture, or one whose text is none of a grid's.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             image.load()
             if image.format == "PNG":
                 texts = getattr(image, "text", {})

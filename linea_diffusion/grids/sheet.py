@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
+from ..images import as_rgb
 from ..scores import SCORES
 from .cells import Cell
 from .grid_scores import check_score
@@ -108,10 +109,11 @@ def check_size(cell_size: int) -> None:
 
 def fit(image: Image.Image, box: tuple[int, int]) -> Image.Image:
     """A picture fitted into a box: enlarged without smoothing when the factor is whole."""
+    image = as_rgb(image, background="white")
     scale = min(box[0] / image.width, box[1] / image.height)
     shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     whole = scale >= 1 and float(scale).is_integer()
-    resized = image.convert("RGB").resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
+    resized = image.resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
     if shape == box:
         return resized
     boxed = Image.new("RGB", box, PAPER)

@@ -7,6 +7,8 @@ import io
 
 from PIL import Image
 
+from ..images import as_rgb
+
 SMALL = 128
 """Pictures up to this side in pixels are kept as PNG, without loss, and enlarged without smoothing."""
 
@@ -21,7 +23,7 @@ STORED = (
 
 def data_uri(image: Image.Image) -> tuple[str, int, int]:
     """A picture as a data URI, with the width and height that it has there: see `SMALL` and `LARGEST`."""
-    image, buffer = image.convert("RGB"), io.BytesIO()
+    image, buffer = as_rgb(image, background="white").copy(), io.BytesIO()
     if is_small(image):
         image.save(buffer, "PNG", optimize=True)
         kind = "png"

@@ -1,0 +1,40 @@
+"""The commands of `linea`, each with its example."""
+
+from __future__ import annotations
+
+import typer
+
+from . import batching, benching, evaluating, facts, grids, learning, pictures, scores
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn a style from words, then turn it from 0 to 1 on any diffusers text-to-image pipeline.",
+)
+
+for _command, _example in (
+    (learning.demo, "linea demo --style watercolor --out demo"),
+    (learning.train, "linea train neon --out neon"),
+    (learning.calibrate, "linea calibrate neon"),
+    (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
+    (
+        grids.grid,
+        'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid\n\n'
+        'linea grid "a red heart" --rows styles --steering neon --steering mosaic --animate styles.gif\n\n'
+        'linea grid "a red heart" --steering neon --against mosaic --colorbar\n\n'
+        'linea grid "a red heart" --rows methods --steering lineas=neon --steering lin-act=other --in-words',
+    ),
+    (
+        scores.score,
+        'linea score demo/grid.png --text "a picture in neon style"\n\n'
+        'linea score steered/metadata.jsonl --text "a picture in neon style" --reference plain --out scores.csv',
+    ),
+    (batching.batch, "linea batch jobs.jsonl --steering neon --strengths 0:1:5 --out batch"),
+    (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
+    (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
+    (facts.concepts, "linea concepts neon"),
+    (facts.modules, "linea modules shapeland-unet --modules norms"),
+    (facts.info, "linea info demo/maps"),
+):
+    app.command(epilog=f"Example: {_example}")(_command)
