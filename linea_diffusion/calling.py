@@ -14,6 +14,7 @@ from torch import nn
 
 from .activations import feature_axis, record_activations
 from .errors import LineaError
+from .hooks import replaced
 from .modules import is_denoiser, is_text_encoder
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
@@ -35,45 +36,25 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
         )
     with ExitStack() as stack:
         for part in [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]:
-            stack.enter_context(_undecorated(part))
+            stack.enter_context(replaced(part, "__class__", _undecorated(type(part))))
         for name, model in pipe.components.items():
             if isinstance(model, nn.Module) and is_text_encoder(name) and torch.is_grad_enabled():
-                stack.enter_context(_with_gradients(model))
+                stack.enter_context(replaced(model, "forward", torch.enable_grad()(model.forward)))
             elif isinstance(model, nn.Module) and not hasattr(model, "gradient_checkpointing"):
-                model.gradient_checkpointing = False  # type: ignore[assignment]  # some forwards read it all the same
-                stack.callback(delattr, model, "gradient_checkpointing")
+                # some forwards read it all the same
+                stack.enter_context(replaced(model, "gradient_checkpointing", False))
         return pipe(**arguments)
 
 
-@contextmanager
-def _undecorated(pipe: Any) -> Iterator[None]:
-    """Within the context no method of a pipeline turns gradients off."""
-    own = type(pipe)
+def _undecorated(own: type) -> type:
+    """A pipeline's class whose methods leave gradients on."""
     found = {name: inspect.getattr_static(own, name) for name in dir(own)}
     methods = {
         name: inspect.unwrap(method)
         for name, method in found.items()
         if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
     }
-    pipe.__class__ = type(own.__name__, (own,), {**methods, "__module__": own.__module__})
-    try:
-        yield
-    finally:
-        pipe.__class__ = own
-
-
-@contextmanager
-def _with_gradients(model: nn.Module) -> Iterator[None]:
-    """Within the context a model's forward runs with gradients, wherever it is called."""
-    inner, forward = vars(model).get("forward"), model.forward
-    model.forward = torch.enable_grad()(forward)
-    try:
-        yield
-    finally:
-        if inner is None:
-            del model.forward
-        else:
-            model.forward = inner
+    return type(own.__name__, (own,), {**methods, "__module__": own.__module__})
 
 
 def accepts(pipe: Any, argument: str) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
 from .errors import LineaError
-from .schedule import follow_schedule, stepping_schedulers, watched
-from .sites import Site
+from .hooks import listen
+from .schedule import follow_schedule, stepping_schedulers
+from .scopes import own_calls
+from .sites import Site, Trail
 
 
 class Outlook:
@@ -19,8 +21,9 @@ class Outlook:
     def __init__(self) -> None:
         self._bad: torch.Tensor | None = None
 
-    def look(self, prediction: Any) -> None:
-        """Take a prediction into account."""
+    def look(self, given: Mapping[str, Any], _: Any = None) -> None:
+        """Take the prediction into account that a scheduler was given."""
+        prediction = given.get("model_output")
         if isinstance(prediction, torch.Tensor) and prediction.is_floating_point():
             bad = ~prediction.isfinite().all()
             self._bad = bad if self._bad is None else self._bad | bad
@@ -36,9 +39,9 @@ def look_out(pipe: Any) -> Iterator[Outlook]:
     """Within the context the predictions that a pipeline gives its schedulers are looked at."""
     outlook = Outlook()
     with ExitStack() as stack:
+        scope = stack.enter_context(own_calls())
         for scheduler in stepping_schedulers(pipe):
-            steps = {"step": lambda arguments: outlook.look(arguments[0] if arguments else None)}
-            stack.enter_context(watched(scheduler, steps))
+            stack.enter_context(listen(scheduler, "step", outlook.look, scope=scope))
         yield outlook
 
 
@@ -55,10 +58,10 @@ def refuse_overflow(pipe: Any, sites: Sequence[Site], run: Callable[[], Any], ge
         LineaError: always.
     """
     generators()
-    trail = ["the start"]
     with follow_schedule(pipe) as progress:
+        trail = Trail(progress)
         for site in sites:
-            site.progress, site.trail = progress, trail
+            site.trail = trail
         run()
     raise LineaError(
         "got a picture with numbers that are not finite, and none at a steered activation: expected a base model that "
