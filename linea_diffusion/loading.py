@@ -143,7 +143,8 @@ def _why_not(name: str | Path, place: Path, variant: str | None, error: Exceptio
     if variant is not None and "variant" in str(error):
         known = sorted({file.name.split(".")[1] for file in place.glob("*/*.*.safetensors")})
         others = f"one of {', '.join(known)}, or none" if known else "variant left out"
-        return f"got model {str(name)!r} in variant {variant!r}, which it does not have: expected {others} ({reason(error)})"
+        wanted = f"got model {str(name)!r} in variant {variant!r}, which it does not have"
+        return f"{wanted}: expected {others} ({reason(error)})"
     if place.is_dir():
         return f"got model {str(name)!r}, which is there but does not load as asked: {reason(error)}"
     return (

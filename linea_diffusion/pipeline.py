@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import DiffusionPipeline
 
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
-from .calling import accepts
+from .calling import accepts, for_base
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
 from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
-from .overflow import generator_states, look_out, refuse_overflow
+from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
 from .rows import count_prompts, spread
 from .shapeland import DEFAULT_ARGUMENTS, MODELS
 from .sites import Composition
-from .steering import steer
 from .steered_class import class_over, root_of, tell_adapters_left
+from .steering import steer
 from .steering_methods import SteeringMethods
 from .strengths import check_window
 
@@ -43,6 +42,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
     """
 
     def __new__(cls, base: Any) -> LinEASDiffusionPipeline:
+        """An instance of the class for pipelines like `base`, which shows their parameters beside ours."""
         return object.__new__(class_over(cls, type(base)) if _is_plain(base) else cls)  # type: ignore[return-value]
 
     def __init__(self, base: Any) -> None:
@@ -113,7 +113,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             setattr(self.base, name, value)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type:  # noqa: D105
+    def __class__(self) -> type:
         """The base pipeline's: diffusers looks pipelines up by the name of their class, and at what they are."""
         return type(self.base)
 
@@ -212,14 +212,16 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
         Raises:
             LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
-                maps that never were; a steered activation that overflows its dtype.
+                maps that never were; a steered activation that overflows its dtype, or a steered picture that its
+                autoencoder makes of numbers that are not finite (without steering that is a warning).
         """
         if steering_guidance not in STEERING_GUIDANCE:
             raise LineaError(
                 f"got steering_guidance {steering_guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}"
             )
         window = check_window(steering_start, steering_end)
-        kwargs = {**self.default_arguments, **self._own_strength(denoising_strength), **kwargs}
+        own = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
+        kwargs = for_base(self.base, {**self.default_arguments, **own, **kwargs})
         strengths = self.steering.strengths(strength)
         prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base.device)
         if calibrated:
@@ -228,7 +230,10 @@ class LinEASDiffusionPipeline(SteeringMethods):
         restore = generator_states(kwargs.get("generator"))
 
         def run() -> Any:
-            return self.base(prompt, *args, **kwargs) if args else self.base(prompt=prompt, **kwargs)
+            if args:
+                return self.base(prompt, *args, **kwargs)
+            words = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": prompt}
+            return self.base(**words, **kwargs)
 
         with (
             steer(
@@ -240,16 +245,12 @@ class LinEASDiffusionPipeline(SteeringMethods):
         ):  # fmt: skip
             result = run()
             refuse_stale_code(self.base, sites)
-            if sites and outlook.broken:
+            if sites and outlook.lost:
                 refuse_overflow(self.base, sites, run, restore)
+            if sites and outlook.why:
+                raise LineaError(outlook.why)
+            tell_unusable(outlook)
         return result
-
-    def _own_strength(self, denoising_strength: float | None) -> dict[str, float]:
-        if denoising_strength is None:
-            return {}
-        if not accepts(self.base, "strength"):
-            raise LineaError(f"got denoising_strength, which {type(self.base).__name__} has no use for: leave it out")
-        return {"strength": denoising_strength}
 
 
 def _is_plain(base: Any) -> bool:

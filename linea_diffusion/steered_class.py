@@ -32,7 +32,7 @@ def root_of(own: type) -> Any:
 
 @functools.cache
 def _made(root: Any, base: Any) -> type:
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         return root.__call__(self, *args, **kwargs)
 
     __call__.__doc__ = root.__call__.__doc__

@@ -17,6 +17,7 @@ from .. import __version__
 from ..calling import generators
 from ..errors import LineaError
 from ..maps import SteeringMaps
+from ..overflow import usable_pictures
 from ..packing import pack
 from ..rows import spread
 from ..storage import make_folder
@@ -47,7 +48,7 @@ def render_cells(
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: a batch size below 1, or an argument that the grid gives itself.
+        LineaError: a batch size below 1, an argument that the grid gives itself, or a picture that shows nothing.
     """
     taken = next((name for name in _OWN if name in arguments), None)
     if taken:
@@ -94,7 +95,7 @@ def _render(
     _, _, given = spread("", {"": torch.zeros(len(batch))}, {**pipe.default_arguments, **arguments}, pipe.device)
     given["generator"] = generators([row.seed for row in rows])
     prompts = [row.prompt if words is None else words for row, words in zip(rows, asked, strict=True)]
-    return pipe(prompts, strength=strengths, **given).images
+    return usable_pictures(pipe, prompts, strength=strengths, **given)
 
 
 def _cell(plan: Plan, names: Sequence[str], row: int, column: int, picture: Any, folder: Path | None) -> Cell:
