@@ -109,8 +109,8 @@ def usable_pictures(pipe: Any, prompts: str | Sequence[str], **arguments: Any) -
 
 
 def _refuse_hidden(result: Any, prompts: list[str]) -> None:
-    flags = next((getattr(result, name, None) for name in _FLAGS if hasattr(result, name)), None)
-    hidden = [row for row, flag in enumerate(flags or []) if flag]
+    flags = next((list(getattr(result, name)) for name in _FLAGS if getattr(result, name, None)), [])
+    hidden = [row for row, flag in enumerate(flags) if flag]
     if hidden:
         prompt = prompts[hidden[0] * len(prompts) // len(flags)]
         raise LineaError(

@@ -43,7 +43,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
     def __new__(cls, base: Any) -> LinEASDiffusionPipeline:
         """An instance of the class for pipelines like `base`, which shows their parameters beside ours."""
-        return object.__new__(class_over(cls, type(base)) if _is_plain(base) else cls)  # type: ignore[return-value]
+        return object.__new__(class_over(cls, type(base)) if _is_plain(base) else cls)
 
     def __init__(self, base: Any) -> None:
         if isinstance(base, LinEASDiffusionPipeline):

@@ -47,25 +47,25 @@ def joint_signature(own: Any, base: Any) -> inspect.Signature:
 
     Where both have a name (``strength``), it is ours, by keyword, and so are all that follow it in the base's.
     """
-    ours = [
-        parameter
-        for parameter in inspect.signature(own.__call__).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    named = {parameter.name for parameter in ours}
-    before, keywords, last = [], [], []
-    for parameter in inspect.signature(base.__call__).parameters.values():
-        if parameter.name in named:
-            keywords.append(None)
-        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            last.append(parameter)
-        elif keywords and parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
-            keywords.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-        elif parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            keywords.append(parameter)
-        else:
-            before.append(parameter)
-    return inspect.Signature([*before, *filter(None, keywords), *ours, *last])
+    ours = [one for one in inspect.signature(own.__call__).parameters.values() if one.kind is _KEYWORD]
+    named = {one.name for one in ours}
+    places: dict[Any, list[inspect.Parameter]] = {kind: [] for kind in _KINDS}
+    behind = False
+    for one in inspect.signature(base.__call__).parameters.values():
+        behind |= one.name in named
+        kind = _KEYWORD if behind and one.kind is _EITHER else one.kind
+        if one.name not in named:
+            places[kind].append(one.replace(kind=kind))
+    places[_KEYWORD] += ours
+    return inspect.Signature([one for kind in _KINDS for one in places[kind]])
+
+
+_EITHER, _KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+_KINDS = (
+    inspect.Parameter.POSITIONAL_ONLY, _EITHER, inspect.Parameter.VAR_POSITIONAL, _KEYWORD,
+    inspect.Parameter.VAR_KEYWORD,
+)  # fmt: skip
+"""In the order in which a signature has them."""
 
 
 def tell_adapters_left(adapters: list[str]) -> None:
