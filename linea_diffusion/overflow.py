@@ -38,8 +38,8 @@ class Outlook:
         """Take the prediction into account that a scheduler was given."""
         self._note("", given.get("model_output"))
 
-    def decoded(self, name: str, result: Any) -> None:
-        """Take into account what an autoencoder made."""
+    def decoded(self, name: str, _: Mapping[str, Any], result: Any) -> None:
+        """Take into account what the autoencoder of this name made."""
         for pixels in tree_leaves(result):
             self._note(name, pixels)
 
@@ -76,13 +76,18 @@ def look_out(pipe: Any) -> Iterator[Outlook]:
             stack.enter_context(listen(scheduler, "step", outlook.look, scope=scope))
         for name, part in pipe.components.items():
             if isinstance(part, nn.Module) and callable(getattr(part, "decode", None)):
-                tell = partial(_tell, outlook, name)
-                stack.enter_context(listen(part, "decode", tell, scope=scope))
+                stack.enter_context(listen(part, "decode", partial(outlook.decoded, name), scope=scope))
         yield outlook
 
 
-def _tell(outlook: Outlook, name: str, _: Any, result: Any) -> None:
-    outlook.decoded(name, result)
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Within the context nobody is warned of pictures that show nothing, because whoever opened it refuses them."""
+    token = _REFUSED.set(True)
+    try:
+        yield
+    finally:
+        _REFUSED.reset(token)
 
 
 def usable_pictures(pipe: Any, prompts: str | Sequence[str], **arguments: Any) -> list[Image.Image]:
@@ -96,12 +101,8 @@ def usable_pictures(pipe: Any, prompts: str | Sequence[str], **arguments: Any) -
     Raises:
         LineaError: numbers that are not finite, or a picture that a safety checker has blackened.
     """
-    token = _REFUSED.set(True)
-    try:
-        with look_out(getattr(pipe, "base", pipe)) as outlook:
-            result = pipe(prompts, **arguments)
-    finally:
-        _REFUSED.reset(token)
+    with refusing(), look_out(getattr(pipe, "base", pipe)) as outlook:
+        result = pipe(prompts, **arguments)
     if outlook.why:
         raise LineaError(outlook.why)
     _refuse_hidden(result, [prompts] if isinstance(prompts, str) else list(prompts))
