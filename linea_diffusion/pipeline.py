@@ -126,6 +126,9 @@ class LinEASDiffusionPipeline(SteeringMethods):
     def __dir__(self) -> list[str]:
         return sorted({*dir(type(self)), *vars(self), *dir(self.base)})
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} with steering {list(self.steering)} over {self.base!r}"
+
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: value for name, value in vars(self).items() if name != "base"}
         return root_of(type(self)), (self.base,), state

@@ -11,6 +11,9 @@ from typing import Any
 _ROOT = "_linea_root"
 """Attribute of a class that was made here: the class that it was made from."""
 
+_BASE = "_linea_base"
+"""Likewise: the class of the pipelines that its instances wrap."""
+
 
 def class_over(own: type, base: type) -> type:
     """The subclass of `own` for pipelines of the class `base`, always the same one for the same two.
@@ -38,8 +41,15 @@ def _made(root: Any, base: Any) -> type:
     __call__.__doc__ = root.__call__.__doc__
     __call__.__qualname__ = f"LinEAS{base.__name__}.__call__"
     vars(__call__)["__signature__"] = joint_signature(root, base)
-    names = {_ROOT: root, "__call__": __call__, "__doc__": root.__doc__, "__module__": root.__module__}
-    return type(f"LinEAS{base.__name__}", (root,), names)
+    names = {_ROOT: root, _BASE: base, "__call__": __call__, "__doc__": root.__doc__, "__module__": root.__module__}
+    return _Kind(f"LinEAS{base.__name__}", (root,), names)
+
+
+class _Kind(type):
+    """The class of these classes: what they do not have, such as ``_optional_components``, is the base class's."""
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(inspect.getattr_static(cls, _BASE), name)
 
 
 def joint_signature(own: Any, base: Any) -> inspect.Signature:

@@ -70,6 +70,15 @@ def test_a_subclass_of_ones_own_stays_one(pipe):
     assert not isinstance(LinEASDiffusionPipeline(pipe.base), Mine)
 
 
+def test_what_its_class_does_not_have_is_the_base_classes(pipe):
+    kind = type(pipe)
+    assert kind._optional_components == StableDiffusionPipeline._optional_components
+    assert kind.encode_prompt is StableDiffusionPipeline.encode_prompt
+    assert kind.from_pretrained.__func__ is LinEASDiffusionPipeline.from_pretrained.__func__
+    assert not hasattr(kind, "nothing")
+    assert repr(pipe).startswith("LinEASStableDiffusionPipeline with steering [] over StableDiffusionPipeline {")
+
+
 def test_dir_shows_the_names_of_both(pipe):
     assert {"vae", "unet", "encode_prompt", "load_lora_weights", "load_steering", "steering", "base"} <= set(dir(pipe))
     assert all(hasattr(pipe, name) for name in ("scheduler", "load_steering", "_callback_tensor_inputs"))
