@@ -17,6 +17,8 @@ from .errors import LineaError
 from .hooks import replaced
 from .modules import is_denoiser, is_text_encoder
 from .overflow import usable_pictures
+from .schedule import stepping_schedulers
+from .scopes import calls_open
 from .wording import short
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
@@ -37,7 +39,7 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
             f"got a {type(pipe).__name__} whose __call__ has no undecorated form: expected a diffusers pipeline"
         )
     with ExitStack() as stack:
-        for part in [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]:
+        for part in _with_stages(pipe):
             stack.enter_context(replaced(part, "__class__", _undecorated(type(part))))
         for name, model in pipe.components.items():
             if isinstance(model, nn.Module) and is_text_encoder(name) and torch.is_grad_enabled():
@@ -46,6 +48,11 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
                 # some forwards read it all the same
                 stack.enter_context(replaced(model, "gradient_checkpointing", False))
         return pipe(**arguments)
+
+
+def _with_stages(pipe: Any) -> list[Any]:
+    """A pipeline, and those that it is made of."""
+    return [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]
 
 
 def _undecorated(own: type) -> type:
@@ -57,6 +64,31 @@ def _undecorated(own: type) -> type:
         if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
     }
     return type(own.__name__, (own,), {**methods, "__module__": own.__module__})
+
+
+@contextmanager
+def state_kept(pipe: Any) -> Iterator[None]:
+    """Within the context a pipeline may be called, also from a callback of its own: the call that goes on finds the
+    pipeline and its schedulers as they were.
+
+    Both remember the present call (guidance, step, last predictions). Methods are left alone: what others put there
+    comes and goes on its own.
+    """
+    if not calls_open():
+        yield
+        return
+    before = [(part, _state(part)) for part in (*_with_stages(pipe), *stepping_schedulers(pipe))]
+    try:
+        yield
+    finally:
+        for part, state in before:
+            for name, value in state.items():
+                object.__setattr__(part, name, value)
+
+
+def _state(part: Any) -> dict[str, Any]:
+    numbers = {name: value for name, value in vars(part).items() if not callable(value)}
+    return {name: list(value) if isinstance(value, list) else value for name, value in numbers.items()}
 
 
 def accepts(pipe: Any, argument: str) -> bool:

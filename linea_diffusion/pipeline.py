@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
-from .calling import accepts, for_base
+from .calling import accepts, for_base, state_kept
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
 from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
@@ -205,7 +205,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 negative one (``"both"``, as in training), or only the first (``"cond"``), which guidance then
                 exaggerates.
             steering_start: share of the denoising schedule, [0, 1), that is done when steering begins. Text encoders
-                run before it all and are steered only from 0 on.
+                run before it all and are steered only from 0 on. The schedule is the scheduler's whole list of
+                timesteps: image-to-image at ``denoising_strength=0.5`` runs its second half.
             steering_end: share that is done when steering ends, (0, 1].
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.
@@ -239,6 +240,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             return self.base(**words, **kwargs)
 
         with (
+            state_kept(self.base),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=window, prompts=count_prompts(prompt, kwargs),

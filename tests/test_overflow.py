@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps, StyleGrid
 from linea_diffusion.calling import render_prompts
@@ -91,6 +92,7 @@ def test_the_base_models_own_overflow_is_not_blamed_on_steering(pipe):
 # --- pictures that the autoencoder or a safety checker makes black
 
 STEPS = {"num_inference_steps": 2, "guidance_scale": 1.0}
+UNSCORED = ("--clip", "none")
 
 
 @pytest.fixture
@@ -146,18 +148,7 @@ def test_the_command_line_is_never_black(linea, blind, tmp_path):
     given = ["--model", tmp_path / "blind", "--steps", 1]
     for command in (
         ["generate", "a heart", "--out", tmp_path / "out" / "a.png"],
-        [
-            "grid",
-            "a heart",
-            "--steering",
-            tmp_path / "maps",
-            "--strengths",
-            0,
-            "--out",
-            tmp_path / "out",
-            "--clip",
-            "none",
-        ],
+        ["grid", "a heart", "--steering", tmp_path / "maps", "--strengths", 0, "--out", tmp_path / "out", *UNSCORED],
     ):
         code, _, error = linea(*command, *given)
         assert code == 2, command
@@ -174,3 +165,30 @@ def test_pictures_that_a_safety_checker_hides_are_told(whole, monkeypatch):
         StyleGrid.render(whole, prompts, [0.0], batch_size=3, **settings)
     with pytest.raises(LineaError, match="the first for 'a blue fish'"):
         render_prompts(whole.base, prompts, [0, 1, 2], **settings)
+
+
+@pytest.mark.parametrize(
+    ("bins", "window"),
+    [(1, (0.6, 1.0)), (1, (0.0, 0.6)), (3, (0.0, 1.0)), (3, (0.6, 1.0))],
+    ids=["late", "early", "bins", "bins, late"],
+)
+def test_the_culprit_is_found_in_the_step_in_which_it_breaks(pipe, bins, window):
+    """Three steps. With bins, only the map of the last one is too large."""
+    maps = SteeringMaps({NAME: (bins, 128)}).requires_grad_(False)
+    maps.maps[NAME.replace(".", "/")].shift[-1] = 1e6
+    pipe.load_steering(maps)
+    step = 1 if window[0] == 0 and bins == 1 else 3
+    with pytest.raises(LineaError, match=rf"not finite at '{NAME}', in denoising step {step} "):
+        _array(pipe, strength=1.0, steering_start=window[0], steering_end=window[1])
+
+
+def test_an_overflow_in_image_to_image_names_the_step_of_the_whole_schedule(half):
+    base = StableDiffusionImg2ImgPipeline(
+        **{**half.base.components, "scheduler": DDIMScheduler()}, requires_safety_checker=False
+    )
+    base.set_progress_bar_config(disable=True)
+    pipe = LinEASDiffusionPipeline(base)
+    pipe.load_steering(_maps(NAME, 1e6))
+    picture = torch.zeros(1, 3, 32, 32, dtype=torch.float16)
+    with pytest.raises(LineaError, match=rf"'{NAME}', in denoising step 4 "):
+        pipe("a red heart", picture, denoising_strength=0.5, num_inference_steps=4, steering_start=0.7)
