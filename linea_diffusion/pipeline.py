@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import DiffusionPipeline
 
+from .acted import refuse_nothing, tell_resting
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
 from .calling import accepts, for_base, state_kept
-from .compiled import guard_hooks, refuse_stale_code
+from .compiled import guard_hooks
+from .encoding import carry, steered_encode_prompt
 from .errors import LineaError
 from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
-from .rows import count_prompts, spread
+from .rows import count_prompts, images_per_prompt, spread
 from .shapeland import DEFAULT_ARGUMENTS, MODELS
 from .sites import Composition
 from .steered_class import class_over, root_of, tell_adapters_left
-from .steering import steer
+from .steering import resting, steer
 from .steering_methods import SteeringMethods
 from .strengths import check_window
 
@@ -104,6 +107,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
     def __getattr__(self, name: str) -> Any:
         if name == "base":  # a copy that is not filled yet
             raise AttributeError(name)
+        if name == "encode_prompt":
+            return steered_encode_prompt(self.base, self.steering)
         return getattr(self.base, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -157,6 +162,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         if isinstance(pipe, LinEASDiffusionPipeline):
             pipe.steering.refuse_fusion("from_pipe")
             made.steering.update(pipe.steering)
+            tell_resting(resting(made.base, [(maps, torch.tensor(1.0)) for maps in made.steering.values()]))
             made.steering.chosen, made.steering.enabled = pipe.steering.chosen, pipe.steering.enabled
             known = {name: value for name, value in pipe.default_arguments.items() if accepts(made.base, name)}
             made.default_arguments.update(known)
@@ -216,7 +222,9 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
         Raises:
             LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
-                maps that never were; a steered activation that overflows its dtype, or a steered picture that its
+                maps that never were; a steered activation that overflows its dtype; maps that something ran past
+                (fused projections, code compiled before the wrapper), or embeddings where all maps are in text
+                encoders (where the others act, a warning says which maps did nothing); a steered picture that its
                 autoencoder makes of numbers that are not finite (without steering that is a warning).
         """
         if steering_guidance not in STEERING_GUIDANCE:
@@ -226,8 +234,10 @@ class LinEASDiffusionPipeline(SteeringMethods):
         window = check_window(steering_start, steering_end)
         own = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
         kwargs = for_base(self.base, {**self.default_arguments, **own, **kwargs})
+        self.steering.refuse_stale_fusion(self.base)
         strengths = self.steering.strengths(strength)
-        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base.device)
+        encoded = carry(kwargs, strengths, composition, steering_guidance, calibrated)
+        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base)
         if calibrated:
             strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
         adapters = [(maps, strengths[name]) for name, maps in self.steering.items() if name in strengths]
@@ -244,12 +254,13 @@ class LinEASDiffusionPipeline(SteeringMethods):
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=window, prompts=count_prompts(prompt, kwargs),
-                num_images_per_prompt=kwargs.get("num_images_per_prompt") or 1, in_norms=True,
+                num_images_per_prompt=images_per_prompt(kwargs), in_norms=True, encoded=encoded,
             ) as sites,
             look_out(self.base) as outlook,
         ):  # fmt: skip
             result = run()
-            refuse_stale_code(self.base, sites)
+            if not encoded:
+                refuse_nothing(sites)
             if sites and outlook.lost:
                 refuse_overflow(self.base, sites, run, restore)
             if sites and outlook.why:

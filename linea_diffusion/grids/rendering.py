@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 from .. import __version__
@@ -19,7 +18,7 @@ from ..errors import LineaError
 from ..maps import SteeringMaps
 from ..overflow import usable_pictures
 from ..packing import pack
-from ..rows import spread
+from ..rows import repeat_arguments
 from ..storage import make_folder
 from .cells import Cell
 from .plans import Plan
@@ -92,7 +91,7 @@ def _render(
         for name in names
     }  # fmt: skip
     # what the user gave for one prompt, such as a negative one, for as many as there are
-    _, _, given = spread("", {"": torch.zeros(len(batch))}, {**pipe.default_arguments, **arguments}, pipe.device)
+    given = repeat_arguments({**pipe.default_arguments, **arguments}, len(batch), pipe.base)
     given["generator"] = generators([row.seed for row in rows])
     prompts = [row.prompt if words is None else words for row, words in zip(rows, asked, strict=True)]
     return usable_pictures(pipe, prompts, strength=strengths, **given)
