@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .calling import render_prompts
+from .calling import for_base, render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .figures import bootstrap_interval, spearman
@@ -106,7 +106,8 @@ def evaluate(
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: no prompts, no methods, or strengths that do not ascend from 0 or leave 1 out.
+        LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, or a picture that shows
+            nothing.
     """
     strengths = check_positions(strengths)
     ascending = list(strengths) == sorted(set(strengths)) and strengths[0] == 0 and 1 in strengths
@@ -115,7 +116,7 @@ def evaluate(
             f"got {len(prompts)} prompts, {len(methods)} methods and strengths {strengths}: expected some of "
             "each, and strengths that ascend from 0 and have 1 among them"
         )
-    given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
+    given = {**for_base(pipe.base, {**pipe.default_arguments, **arguments}), "batch_size": batch_size}
     seeds = range(seed, seed + len(prompts))
     score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
     records: list[Record] = []

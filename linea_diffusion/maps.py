@@ -137,7 +137,7 @@ class SteeringMaps:
         num_images_per_prompt: int = 1,
         calibrated: bool = False,
     ) -> AbstractContextManager[Any]:
-        """Within the context every call of `pipe` is steered.
+        """Within the context every call of `pipe` is steered; what a callback of such a call calls is not.
 
         Args:
             pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.

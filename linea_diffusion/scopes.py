@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
-from types import FrameType
+from types import FrameType, MethodType
 from typing import Any
 
 import torch
@@ -20,41 +20,44 @@ from torch import nn
 from .hooks import replaced
 
 _ENTERED: ContextVar[tuple[Scope, ...]] = ContextVar("linea_diffusion_scopes", default=())
-_LIBRARIES = ("diffusers", "torch")
+_LIBRARIES = ("diffusers", "torch", __name__.partition(".")[0])
 
 
 class Scope:
-    """The code that is run within a context, made by `own_calls`.
-
-    Attributes:
-        resting: whether a model is running within another call, made in a callback; models ask this often.
-    """
+    """The code that is run within a context, made by `own_calls`."""
 
     def __init__(self) -> None:
-        self.resting = False
         self._calls = calls_open()
+        self._resting: bool | None = None
+        self._before: list[bool | None] = []
 
-    def acts(self) -> bool:
-        """Whether the model that is running runs for this context; compiled code may ask it."""
-        return self in _ENTERED.get() and not self.resting
+    def entered(self) -> bool:
+        """Whether the running code is within the context, in its thread."""
+        return self in _ENTERED.get()
 
     def hears(self) -> bool:
         """Whether the code that is running, a method of a pipeline or scheduler, runs for this context."""
-        return self in _ENTERED.get() and not self._in_another_call()
+        return self.entered() and not self._in_another_call()
+
+    def acts(self) -> bool:
+        """As `hears`, for code within models: known since the model began to run. Compiled code may ask it."""
+        if self not in _ENTERED.get():
+            return False
+        if self._resting is None:  # a part of a model is called by itself
+            return torch.compiler.is_compiling() or not self._in_another_call()
+        return not self._resting
+
+    def begin_model(self) -> None:
+        """A model begins to run, for this context or for another call."""
+        self._before.append(self._resting)
+        self._resting = self._in_another_call()
+
+    def end_model(self) -> None:
+        """The model that began last has ended."""
+        self._resting = self._before.pop()
 
     def _in_another_call(self) -> bool:
         return calls_open() - self._calls > 1
-
-    @contextmanager
-    def model_runs(self) -> Iterator[None]:
-        """Within the context a model runs, for this scope or for another call."""
-        before = self.resting
-        if self in _ENTERED.get():
-            self.resting = self._in_another_call()
-        try:
-            yield
-        finally:
-            self.resting = before
 
 
 @contextmanager
@@ -74,34 +77,31 @@ def resting_in_other_calls(models: Iterable[Any], scope: Scope) -> Iterator[None
     with ExitStack() as stack:
         for model in models:
             if isinstance(model, nn.Module):
-                _watch(model, scope, stack)
+                stack.enter_context(_watched(model, scope))
         yield
 
 
-def _watch(model: nn.Module, scope: Scope, stack: ExitStack) -> None:
-    compiled = vars(model).get("_compiled_call_impl")
-    if compiled is not None:  # compiled in place: its hooks are part of the code, which cannot look at the stack
+def _watched(model: nn.Module, scope: Scope) -> AbstractContextManager[bool]:
+    """Within the context a scope knows when a model begins to run and when it has ended.
 
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with scope.model_runs():
-                return compiled(*args, **kwargs)
+    torch calls a module through one of these two methods, hooks included. Hooks could not do it: those of a module
+    that is compiled in place are part of its code, which cannot look at the stack.
+    """
+    name = "_call_impl" if vars(model).get("_compiled_call_impl") is None else "_compiled_call_impl"
+    call = getattr(model, name)
+    function = getattr(call, "__func__", None)
 
-        stack.enter_context(replaced(model, "_compiled_call_impl", run))
-        return
-    running: list[Any] = []
+    def run(this: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        mine = this is model and not torch.compiler.is_compiling() and scope.entered()
+        if mine:
+            scope.begin_model()
+        try:
+            return call(*args, **kwargs) if function is None else function(this, *args, **kwargs)
+        finally:
+            if mine:
+                scope.end_model()
 
-    def enter(*_: Any) -> None:
-        if torch.compiler.is_compiling():  # a model within a compiled one
-            return
-        running.append(scope.model_runs())
-        running[-1].__enter__()
-
-    def leave(*_: Any) -> None:
-        if running:
-            running.pop().__exit__(None, None, None)
-
-    stack.callback(model.register_forward_pre_hook(enter, prepend=True).remove)
-    stack.callback(model.register_forward_hook(leave, always_call=True).remove)
+    return replaced(model, name, MethodType(run, model))  # of a copy, it calls the copy
 
 
 def calls_open() -> int:

@@ -105,7 +105,7 @@ def test_a_calibrated_strength_is_read_off_the_curve(maker):
         ({"num_images_per_prompt": 2}, "list of seeds"),
         ({"generator": 1}, "leave it out"),
         ({"prompt_embeds": [1]}, "leave it out"),
-        ({"denoising_strength": 0.5}, "unknown field 'denoising_strength'"),
+        ({"denoising_strength": 0.5}, "StableDiffusionPipeline has no strength of its own"),
         ({"steering_start": 0.8, "steering_end": 0.5}, "start before the end"),
         ({"steering_end": 2}, "0 to 1"),
         ({"composition": "product"}, "sum, chain"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
-from linea_diffusion import LinEASDiffusionPipeline
+from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps
 from linea_diffusion.scopes import own_calls, resting_in_other_calls
+from linea_diffusion.steering import steer
 
 from .citizen import change, maps_for, traces
 from .conftest import seeded
@@ -44,7 +46,7 @@ def _with_own_scheduler(pipe, kind=None):
     return made
 
 
-def _array(pipe, *, steps=3, **kwargs) -> np.ndarray:
+def _array(pipe, *, steps=2, **kwargs) -> np.ndarray:
     return pipe("a red heart", generator=seeded(), output_type="np", num_inference_steps=steps, **kwargs).images
 
 
@@ -78,11 +80,11 @@ def _inner_calls(steered, maps) -> dict:
             return _array(other.base)
 
     return {
-        "wrapper at 0": lambda: _array(other, strength=0.0, steps=4),
+        "wrapper at 0": lambda: _array(other, strength=0.0, steps=3),
         "wrapper at -0.5": lambda: _array(other, strength=-0.5),
-        "wrapper, part of the schedule": lambda: _array(other, strength=-0.5, steering_end=0.5, steps=4),
+        "wrapper, part of the schedule": lambda: _array(other, strength=-0.5, steering_end=0.5, steps=3),
         "base pipeline": lambda: _array(other.base),
-        "another class": lambda: _array(to_image, image=image, strength=0.7),
+        "another class": lambda: _array(to_image, image=image, strength=0.5),
         "maps.apply": by_apply,
     }
 
@@ -123,6 +125,19 @@ def test_the_base_pipeline_called_by_its_own_callback(steered):
         steered.base.scheduler = own
 
 
+def test_steering_of_two_callers_ends_in_the_order_of_its_beginning(steered, maps):
+    few = SteeringMaps.of({name: one for name, one in maps.named_maps() if "mid_block" in name})
+    before, first = traces(steered), ExitStack()
+    for _ in range(100):
+        then = ExitStack()
+        adapters = [(few, torch.tensor([1.0, 0.5]))]
+        then.enter_context(steer(steered.base, adapters, guidance="cond", prompts=2, window=(0.5, 1.0)))
+        first.close()
+        first = then
+    first.close()
+    assert traces(steered) == before
+
+
 def test_calls_in_a_callback_of_a_call_within_apply(steered, maps):
     """Contexts that the user opens around each other compose; what a callback calls stands outside of them all."""
     plain = _with_own_scheduler(steered)
@@ -156,6 +171,11 @@ class DiffusionPipeline:
         return [first, self.model(z), inner]
 
 
+class Once(DiffusionPipeline):
+    def __call__(self, z):
+        return self.model(z)
+
+
 @pytest.mark.parametrize("how", ["plain", "module", "in place"])
 def test_models_rest_in_other_calls_also_when_compiled(how):
     torch.compiler.reset()
@@ -172,17 +192,60 @@ def test_models_rest_in_other_calls_also_when_compiled(how):
             first, second, within = DiffusionPipeline(model, lambda: inner(z))(z)
             assert torch.equal(model(z), plain + 1)  # outside of any call
         edit.remove()
-        assert [torch.equal(one, plain + 1) for one in (first, second, within[0], within[1])] == [
-            True,
-            True,
-            False,
-            False,
-        ]
+        steered = [torch.equal(one, plain + 1) for one in (first, second, *within[:2])]
+        assert steered == [True, True, False, False]
         assert torch.equal(within[0], plain)
         assert torch.equal(model(z), plain)
-    for module in (layer, model):
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
+    own = {name for name in ("_call_impl", "_compiled_call_impl") if vars(model).get(name) is not None}
+    assert own == ({"_compiled_call_impl"} if how == "in place" else set())
+
+
+def test_parts_of_a_model_that_are_called_by_themselves():
+    """As ``clip_skip`` does with the last norm of a text encoder."""
+    seen, model = [], _Model()
+    with own_calls() as scope, resting_in_other_calls([model], scope):
+        model.layer.register_forward_hook(lambda *_: seen.append(scope.acts()))
+        inner = Once(model.layer)
+        DiffusionPipeline(model.layer, lambda: inner(torch.ones(1, 2)))(torch.ones(1, 2))
+    assert seen == [True, False, True]
+
+
+def test_a_copy_of_a_watched_model_runs_itself():
+    model = _Model()
+    with own_calls() as scope, resting_in_other_calls([model], scope):
+        twin = copy.deepcopy(model)
+        torch.nn.init.zeros_(twin.layer.weight)
+        assert torch.equal(twin(torch.ones(1, 2)), twin.layer.bias[None])
+    assert "_call_impl" not in vars(model)
+
+
+def test_a_model_that_another_thread_runs_meanwhile_changes_nothing():
+    """It begins while the scope rests, and ends when it does not any more."""
+    begun, ended, seen = threading.Event(), threading.Event(), []
+
+    def forward(self, where):
+        if where == "thread":
+            begun.set()
+            assert ended.wait(60)
+        elif where == "inner":
+            thread.start()
+            assert begun.wait(60)
+        seen.append((where, scope.acts()))
+
+    model = type("Model", (torch.nn.Module,), {"forward": forward})()
+    thread = threading.Thread(target=lambda: model("thread"))
+
+    def inner():
+        Once(model)("inner")
+        ended.set()
+        thread.join()
+
+    with own_calls() as scope, resting_in_other_calls([model], scope):
+        DiffusionPipeline(model, inner)("outer")
+        model("outside")
+    assert [one for one in seen if one[0] == "outer"] == [("outer", True)] * 2
+    assert {acts for where, acts in seen if where == "inner"} == {False}
+    assert [one for one in seen if one[0] in ("thread", "outside")] == [("thread", False), ("outside", True)]
 
 
 def test_stages_of_a_pipeline_belong_to_its_call():

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..calling import for_base
 from ..errors import LineaError
 from ..modules import nearest_name
 from ..scalars import as_python
@@ -80,7 +81,7 @@ class JobMaker:
     def __init__(self, pipe: LinEASDiffusionPipeline, defaults: Mapping[str, Any], ending: str) -> None:
         call = inspect.signature(type(pipe.base).__call__).parameters
         self._call = {name: one.default for name, one in call.items() if name not in ("self", "args", "kwargs")}
-        self._own = dict(pipe.default_arguments)
+        self._base, self._own = pipe.base, dict(pipe.default_arguments)
         self.styles = Styles(pipe)
         self.model = model_digest(pipe.base)
         self._ending = ending
@@ -111,7 +112,9 @@ class JobMaker:
             if name in RULED or name.endswith("embeds") or name.startswith("callback"):
                 hint = "use a list of seeds, or images" if name == "num_images_per_prompt" else "leave it out"
                 raise LineaError(f"got {name!r}, which a batch sets by itself or cannot hold: {hint}")
-            if name not in self._known or (name == "denoising_strength" and "strength" not in self._call):
+            if name == "denoising_strength":
+                for_base(self._base, fields)
+            elif name not in self._known:
                 raise LineaError(
                     f"got unknown field {name!r}: expected a field of jobs or an argument of the pipeline; nearest: "
                     f"{nearest_name(str(name), [*self._known])}"

@@ -43,6 +43,7 @@ def generate(
     import torch
 
     from ..images import check_image_name
+    from ..overflow import usable_pictures
     from ..storage import make_folder
 
     strengths = parse_strengths(strength or ("1" if steering else "0"))
@@ -51,7 +52,8 @@ def generate(
     pipe = open_steered(model, steering, device, dtype)
     generator = torch.Generator().manual_seed(seed)
     given = call_arguments(steps, guidance)
-    images = pipe(prompt, strength=strengths, calibrated=calibrated, generator=generator, **given).images
+    dial = {"strength": strengths, "calibrated": calibrated}
+    images = usable_pictures(pipe, prompt, generator=generator, **dial, **given)
     for value, image in zip(strengths, images, strict=True):
         path = out if len(strengths) == 1 else out.with_stem(f"{out.stem}-{value:g}")
         image.save(path)

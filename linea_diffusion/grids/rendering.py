@@ -16,6 +16,7 @@ from .. import __version__
 from ..calling import generators
 from ..errors import LineaError
 from ..maps import SteeringMaps
+from ..overflow import usable_pictures
 from ..packing import pack
 from ..rows import repeat_arguments
 from ..storage import make_folder
@@ -46,7 +47,7 @@ def render_cells(
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: a batch size below 1, or an argument that the grid gives itself.
+        LineaError: a batch size below 1, an argument that the grid gives itself, or a picture that shows nothing.
     """
     taken = next((name for name in _OWN if name in arguments), None)
     if taken:
@@ -93,7 +94,7 @@ def _render(
     given = repeat_arguments({**pipe.default_arguments, **arguments}, len(batch), pipe.base)
     given["generator"] = generators([row.seed for row in rows])
     prompts = [row.prompt if words is None else words for row, words in zip(rows, asked, strict=True)]
-    return pipe(prompts, strength=strengths, **given).images
+    return usable_pictures(pipe, prompts, strength=strengths, **given)
 
 
 def _cell(plan: Plan, names: Sequence[str], row: int, column: int, picture: Any, folder: Path | None) -> Cell:
