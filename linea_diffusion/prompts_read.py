@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,6 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -141,22 +139,3 @@ def _warn_of_cuts(pipe: Any, concept: Concept, side: str, read: Mapping[str, _To
             stacklevel=3,
         )
     return bool(cut)
-
-
-@contextmanager
-def cuts_told_once(pipe: Any) -> Iterator[None]:
-    """Within the context pipelines do not tell of prompts that are cut, which they would in every call."""
-    stages = (part for part in vars(pipe).values() if isinstance(part, DiffusionPipeline))
-    modules = {base.__module__ for part in (pipe, *stages) for base in type(part).__mro__}
-    loggers = [logging.getLogger(module) for module in modules]
-    for logger in loggers:
-        logger.addFilter(_tells_no_cut)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_tells_no_cut)
-
-
-def _tells_no_cut(record: logging.LogRecord) -> bool:
-    return "input was truncated" not in str(record.msg)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from linea_diffusion import SteeringMaps
 
+from .conftest import NEON
 from .test_batch_kill import Server
 
 QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
@@ -124,7 +125,7 @@ def test_training_that_diverges_is_one_line_and_keeps_maps(linea, tmp_path):
 
 
 def test_calibrate_then_use(linea, tmp_path, random_maps):
-    from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
+    from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, train_steering_maps
 
     pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
     config = TrainingConfig(
@@ -136,7 +137,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
         sparsity=0,
         strengths=(1.0,),
     )  # fmt: skip
-    train_steering_maps(pipe, load_concept("neon"), config).save_pretrained(tmp_path / "neon")
+    train_steering_maps(pipe, NEON, config).save_pretrained(tmp_path / "neon")
     code, out, err = linea("calibrate", tmp_path / "neon", "--points", 3, "--steps", 4)
     assert code == 0, err
     assert out.splitlines()[-1].split() == ["1.000", "1.000"]

@@ -9,7 +9,8 @@ import warnings
 import diffusers
 import pytest
 
-from linea_diffusion import StyleGrid, generate_batch
+from linea_diffusion import Concept, StyleGrid, TrainingConfig, generate_batch, train_steering_maps
+from linea_diffusion.baselines import mean_shift
 from linea_diffusion.prompt_notices import noticing, texts_in
 
 LONG = [f"{number} " + "a red heart " * 30 for number in range(6)]
@@ -143,3 +144,12 @@ def test_texts_of_a_call():
     arguments = {"prompt_2": ["b", "a"], "negative_prompt": "c", "negative_prompt_2": None, "prompt_embeds": object()}
     assert texts_in("a", arguments) == ["a", "b", "c"]
     assert texts_in(None, {}) == []
+
+
+def test_training_logs_nothing_each_time_it_runs(pipe, logged):
+    concept = Concept("x", tuple(LONG[:4]), tuple(f"neon {prompt}" for prompt in LONG[:4]), "x")
+    config = TrainingConfig(iterations=2, num_inference_steps=1, target_modules="attention", sparsity=0.0)
+    for learn in (mean_shift, train_steering_maps):
+        with pytest.warns(UserWarning, match="reads the first 24 tokens only"):
+            learn(pipe, concept, config)
+    assert not any("truncated" in text or "longer than" in text for text in logged)

@@ -24,7 +24,7 @@ from linea_diffusion.iteration import NotFiniteError
 from linea_diffusion.pooling import mean_pool
 from linea_diffusion.stopping import StopRequest
 
-from .conftest import SHORT, count_hooks, seeded
+from .conftest import NEON, SHORT, count_hooks, seeded
 
 
 def _loss_of(pipe, maps, prompts, target_prompts):
@@ -66,14 +66,14 @@ def test_gradients_reach_every_map_and_equal_finite_differences(pipe, random_map
 
 def test_the_loss_falls(pipe):
     config = TrainingConfig(iterations=8, num_inference_steps=1, strengths=(1.0,))
-    losses = train_steering_maps(pipe, load_concept("blueprint"), config).metadata["losses"]
+    losses = train_steering_maps(pipe, NEON, config).metadata["losses"]
     assert len(losses) == 8
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_maps):
-    again = train_steering_maps(pipe, load_concept("neon"), SHORT)
-    other = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "seed": 1}))
+    again = train_steering_maps(pipe, NEON, SHORT)
+    other = train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), "seed": 1}))
     for (_, first), (_, second) in zip(short_maps.named_maps(), again.named_maps(), strict=True):
         assert torch.equal(first.scale_offset, second.scale_offset)
         assert torch.equal(first.shift, second.shift)
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_m
     ],
 )
 def test_every_setting_changes_the_maps(pipe, short_maps, change):
-    maps = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), **change}))
+    maps = train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), **change}))
     ours, theirs = ({name: affine.shift for name, affine in m.named_maps()} for m in (maps, short_maps))
     assert ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -122,7 +122,7 @@ def test_base_weights_flags_modes_and_hooks_are_as_before(pipe):
     flags = [p.requires_grad for model in models for p in model.parameters()]
     hooks = count_hooks(pipe)
     try:
-        train_steering_maps(pipe, load_concept("neon"), SHORT)
+        train_steering_maps(pipe, NEON, SHORT)
         assert [p.requires_grad for model in models for p in model.parameters()] == flags
         assert pipe.unet.training
         assert count_hooks(pipe) == hooks
@@ -135,7 +135,7 @@ def test_base_weights_flags_modes_and_hooks_are_as_before(pipe):
 
 def test_metadata_tells_how_it_was_made(short_maps):
     facts = short_maps.metadata
-    assert (facts["concept"], facts["text"]) == ("neon", load_concept("neon").text)
+    assert (facts["concept"], facts["text"]) == ("neon", NEON.text)
     assert facts["base_model"] == "shapeland-unet"
     assert facts["base_class"] == "StableDiffusionPipeline"
     assert facts["training"]["iterations"] == SHORT.iterations
@@ -176,16 +176,16 @@ def _flat(maps) -> torch.Tensor:
 
 def test_settings_that_only_save_memory_change_nothing(pipe):
     """Float32 rounding aside. SGD: Adam divides a gradient that is nothing but rounding by its own size."""
-    settings = {**vars(SHORT), "batch_size": 8, "optimizer": "sgd", "lr": 10.0, "target_modules": "norms"}
-    plain = _flat(train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**settings)))
+    settings = {**vars(SHORT), "iterations": 2, "optimizer": "sgd", "lr": 10.0, "target_modules": "norms"}
+    plain = _flat(train_steering_maps(pipe, NEON, TrainingConfig(**settings)))
     for change in ({"micro_batch_size": 1}, {"micro_batch_size": 3}, {"gradient_checkpointing": True}):
-        again = _flat(train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**settings, **change})))
+        again = _flat(train_steering_maps(pipe, NEON, TrainingConfig(**{**settings, **change})))
         assert (again - plain).norm() < 1e-5 * plain.norm()
 
 
 def test_sparsity_is_reached_exactly_and_idle_modules_are_not_hooked(pipe):
     config = TrainingConfig(**{**vars(SHORT), "iterations": 6, "sparsity": 0.99})
-    maps = train_steering_maps(pipe, load_concept("neon"), config)
+    maps = train_steering_maps(pipe, NEON, config)
     count = sum(parameter.numel() for parameter in maps.parameters())
     assert maps.support == round(count * 0.01) / count
     acting = dict(maps.acting())
@@ -196,7 +196,7 @@ def test_sparsity_is_reached_exactly_and_idle_modules_are_not_hooked(pipe):
 
 
 def test_step_bins_learn_apart_and_serve_other_step_counts(pipe):
-    maps = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "step_bins": 2}))
+    maps = train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), "step_bins": 2}))
     binned = [affine for name, affine in maps.named_maps() if name.startswith("unet")]
     assert all(affine.shift.shape[0] == 2 for affine in binned)
     assert any(not torch.equal(affine.shift[0], affine.shift[1]) for affine in binned)
@@ -355,7 +355,7 @@ def _not_finite(maps) -> None:
 @pytest.mark.parametrize("every", [0, -1, 2.5])
 def test_impossible_checkpoints_are_refused(pipe, tmp_path, every):
     with pytest.raises(LineaError, match="checkpoint_every"):
-        train_steering_maps(pipe, load_concept("neon"), SHORT, checkpoint=tmp_path, checkpoint_every=every)
+        train_steering_maps(pipe, NEON, SHORT, checkpoint=tmp_path, checkpoint_every=every)
 
 
 def test_an_interrupt_before_anything_is_learned_is_an_interrupt(pipe, monkeypatch):
@@ -389,14 +389,14 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
 
 def test_a_step_too_large_leaves_maps_with_a_finite_loss(pipe):
     with pytest.raises(TrainingDivergedError, match=r"in iteration 1.*lower lr") as caught:
-        train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "lr": 1e30}))
+        train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), "lr": 1e30}))
     assert bool((_flat(caught.value.maps) == 0).all())
 
 
 def test_masked_means_need_a_text_encoder(pipe):
     settings = {**vars(SHORT), "pooling": "masked-mean", "target_modules": "norms"}
     with pytest.raises(LineaError, match="none of which is in a text encoder"):
-        train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**settings))
+        train_steering_maps(pipe, NEON, TrainingConfig(**settings))
 
 
 def test_modules_that_sources_and_targets_look_the_same_to_are_refused(pipe):
