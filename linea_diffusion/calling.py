@@ -16,8 +16,10 @@ from .activations import feature_axis, record_activations
 from .errors import LineaError
 from .hooks import replaced
 from .modules import is_denoiser, is_text_encoder
+from .overflow import usable_pictures
 from .schedule import stepping_schedulers
 from .scopes import calls_open
+from .wording import short
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
 """Where ``torch.no_grad()`` makes the functions that it puts around others."""
@@ -90,8 +92,26 @@ def _state(part: Any) -> dict[str, Any]:
 
 
 def accepts(pipe: Any, argument: str) -> bool:
-    """Whether a pipeline's ``__call__`` has an argument of this name."""
-    return argument in inspect.signature(type(pipe).__call__).parameters
+    """Whether the ``__call__`` of a pipeline, or of the one that it wraps, has an argument of this name."""
+    return argument in inspect.signature(type(getattr(pipe, "base", pipe)).__call__).parameters
+
+
+def for_base(base: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a wrapper's call as its base pipeline takes them: ``denoising_strength`` is its ``strength``.
+
+    Raises:
+        LineaError: a base pipeline that starts from noise alone and has none.
+    """
+    given = dict(arguments)
+    own = given.pop("denoising_strength", None)
+    if own is None:
+        return given
+    if not accepts(base, "strength"):
+        raise LineaError(
+            f"got denoising_strength={short(own)}, and {type(base).__name__} has no strength of its own, because it "
+            "starts from noise alone: expected an image-to-image or inpainting pipeline, or denoising_strength left out"
+        )
+    return {"strength": own, **given}
 
 
 def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
@@ -110,11 +130,14 @@ def render_prompts(
         seeds: n seeds.
         batch_size: pictures at once.
         **arguments: of the pipeline's calls.
+
+    Raises:
+        LineaError: a picture that shows nothing.
     """
     images: list[Image.Image] = []
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
-        images += pipe(list(prompts[rows]), generator=generators(seeds[rows]), **arguments).images
+        images += usable_pictures(pipe, prompts[rows], generator=generators(seeds[rows]), **arguments)
     return images
 
 

@@ -60,7 +60,9 @@ class Site:
     Attributes:
         name: of the activation.
         component: of the pipeline.
-        acted: whether the activation was seen since the site was made.
+        on: whether the site's part of the schedule is running.
+        due: whether something that contains the module ran while the site was on.
+        acted: whether the activation was seen since the site went on or off.
         trail: the run, while numbers that are not finite are looked for.
         factor: (1, d) or (rows, d), what the activation is multiplied with.
         shift: of the same shape, what is added.
@@ -80,7 +82,8 @@ class Site:
         self.module, self.parts, self.composition = module, parts, composition
         self.progress, self.rows, self.window = progress, rows, window
         self.features, self._features_at = parts[0][0].features, features_at(module)
-        self.acted, self.trail = False, None  # type: bool, Trail | None
+        self.on = self.due = self.acted = self._has_worked = False
+        self.trail = None  # type: Trail | None
         self.counts_turns, self._turn = is_text_encoder(self.component), 0
         self._dealt: dict[tuple[object, ...], Move] = {}
         self._made: dict[tuple[int, ...] | None, Move] = {}
@@ -91,11 +94,18 @@ class Site:
         start, end = self.window
         fraction = self.progress.fraction
         on = start == 0 if is_text_encoder(self.component) else start <= fraction + 1e-9 < end
+        if on != self.on:
+            self._has_worked, self.acted, self.on = self.has_worked, False, on
         key = tuple(affine.bin_at(fraction) for affine, _ in self.parts) if on else None
         self._key = key
         if key not in self._made:
             self._made[key] = self._folded(fraction) if on else self._identity()
         self.factor, self.shift = self._made[key]
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether the activation was seen while the site was on: it was steered."""
+        return self._has_worked or (self.on and self.acted)
 
     def edit(self, z: torch.Tensor) -> torch.Tensor:
         """The steered activation; any float dtype, which is kept."""
