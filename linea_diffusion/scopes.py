@@ -8,8 +8,9 @@ own, and none of the context's business.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from types import FrameType, MethodType
 from typing import Any
@@ -81,27 +82,59 @@ def resting_in_other_calls(models: Iterable[Any], scope: Scope) -> Iterator[None
         yield
 
 
-def _watched(model: nn.Module, scope: Scope) -> AbstractContextManager[bool]:
-    """Within the context a scope knows when a model begins to run and when it has ended.
+class _Watch:
+    """A model that tells scopes when it begins to run and when it has ended: one patch, however many scopes there are.
 
     torch calls a module through one of these two methods, hooks included. Hooks could not do it: those of a module
     that is compiled in place are part of its code, which cannot look at the stack.
     """
-    name = "_call_impl" if vars(model).get("_compiled_call_impl") is None else "_compiled_call_impl"
-    call = getattr(model, name)
-    function = getattr(call, "__func__", None)
 
-    def run(this: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        mine = this is model and not torch.compiler.is_compiling() and scope.entered()
-        if mine:
+    def __init__(self, model: nn.Module, name: str) -> None:
+        self.model = model
+        self.scopes: tuple[Scope, ...] = ()
+        self._call = getattr(model, name)
+        self.patch = ExitStack()
+        watch = self
+
+        def run(this: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return watch.run(this, *args, **kwargs)
+
+        self.patch.enter_context(replaced(model, name, MethodType(run, model)))  # of a copy, it calls the copy
+
+    def run(self, this: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Call the model as torch does."""
+        told = this is self.model and not torch.compiler.is_compiling()
+        mine = [scope for scope in self.scopes if scope.entered()] if told else []
+        for scope in mine:
             scope.begin_model()
         try:
-            return call(*args, **kwargs) if function is None else function(this, *args, **kwargs)
+            function = getattr(self._call, "__func__", None)
+            return self._call(*args, **kwargs) if function is None else function(this, *args, **kwargs)
         finally:
-            if mine:
+            for scope in mine:
                 scope.end_model()
 
-    return replaced(model, name, MethodType(run, model))  # of a copy, it calls the copy
+
+_LOCK = threading.Lock()
+_WATCHES: dict[tuple[int, str], _Watch] = {}
+
+
+@contextmanager
+def _watched(model: nn.Module, scope: Scope) -> Iterator[None]:
+    """Within the context a scope knows when a model begins to run and when it has ended."""
+    name = "_call_impl" if vars(model).get("_compiled_call_impl") is None else "_compiled_call_impl"
+    key = (id(model), name)
+    with _LOCK:
+        watch = _WATCHES.get(key) or _WATCHES.setdefault(key, _Watch(model, name))
+        watch.scopes += (scope,)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            watch.scopes = tuple(one for one in watch.scopes if one is not scope)
+            if not watch.scopes:
+                del _WATCHES[key]
+                watch.patch.close()
 
 
 def calls_open() -> int:

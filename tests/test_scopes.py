@@ -277,3 +277,23 @@ def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered):
         assert {name for name, value in vars(steered.scheduler).items() if callable(value)} == set()
     finally:
         steered.base.scheduler = own
+
+
+def test_overlaps_that_never_end_all_at_once_leave_no_chain_behind():
+    """As on a server that is always busy: each context begins before the one before it ends."""
+    model = torch.nn.Linear(2, 2)
+    before = dict(vars(model))
+
+    def begin() -> ExitStack:
+        stack = ExitStack()
+        stack.enter_context(resting_in_other_calls([model], stack.enter_context(own_calls())))
+        return stack
+
+    present = begin()
+    for _ in range(3000):
+        following = begin()
+        present.close()
+        present = following
+    assert model(torch.ones(1, 2)).shape == (1, 2)
+    present.close()
+    assert vars(model) == before
