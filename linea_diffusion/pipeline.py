@@ -18,6 +18,7 @@ from .encoding import carry, steered_encode_prompt
 from .errors import LineaError
 from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
+from .prompt_notices import noticing, texts_in
 from .rows import count_prompts, images_per_prompt, spread
 from .shapeland import DEFAULT_ARGUMENTS, MODELS
 from .sites import Composition
@@ -250,6 +251,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             return self.base(**words, **kwargs)
 
         with (
+            noticing(self.base, texts_in(prompt, kwargs)),
             state_kept(self.base),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,

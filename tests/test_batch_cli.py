@@ -97,7 +97,11 @@ def test_retrying_only_when_asked(linea, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["none.jsonl"], "expected an existing file"),
+        (["none.jsonl"], "expected a readable jobs file"),
+        (["jobs.txt", "--out", "x" * 300], "File name too long"),
+        (["jobs.txt", "--guidance", "nan"], "guidance_scale nan"),
+        (["jobs.txt", "--set", "seed=-5", "--images", "2"], "seed -5"),
+        (["jobs.txt", "--set", "denoising_strength=0.5"], "StableDiffusionPipeline has no use for"),
         (["jobs.txt", "--strict"], "line 2: got 'a {bad'"),
         (["jobs.txt", "--format", "gif"], "png, jpg, webp"),
         (["jobs.txt", "--log", "xml"], "bar, json, none"),
@@ -113,7 +117,7 @@ def test_retrying_only_when_asked(linea, tmp_path):
 def test_mistakes_are_one_line(linea, tmp_path, monkeypatch, argv, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jobs.txt").write_text("a heart\na {bad\n")
-    code, _, shown = linea("batch", *argv, "--out", "out", "--steps", "1")
+    code, _, shown = linea("batch", "--out", "out", "--steps", "1", *argv)
     assert code == 2
     assert message in shown.splitlines()[-1]
     assert shown.splitlines()[-1].startswith("linea: ")

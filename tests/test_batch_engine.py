@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import datasets
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 
-from linea_diffusion import generate_batch
+from linea_diffusion import LineaError, LinEASDiffusionPipeline, generate_batch
 from linea_diffusion.batch.engine import plan_batch
+from linea_diffusion.batch.fingerprint import maps_digest
 from linea_diffusion.batch.saving import read_recipe
 
 from .batches import QUICK, events, files, pixels, rows, tiny_pipe, tiny_style
@@ -219,3 +223,156 @@ def test_another_model_is_another_job(tiny, tmp_path):
     with torch.no_grad():
         tiny.unet.conv_in.weight.div_(2)
     assert run(tiny, ["a cat"], tmp_path).skipped == 1
+
+
+def leftover_files(out) -> set[str]:
+    return {path.name for path in (out / ".linea" / "leftovers").rglob("*.*")}
+
+
+def test_the_present_jobs_decide_what_is_in_the_data_set_and_in_which_order(tiny, tmp_path):
+    run(tiny, JOBS, tmp_path)
+    first = rows(tmp_path)
+    asked = [JOBS[4], {"prompt": "new"}, JOBS[1]]
+    summary = run(tiny, asked, tmp_path)
+    assert (summary.done, summary.skipped, summary.images, summary.leftovers) == (1, 2, 3, 4)
+    assert [(row["prompt"], row["line"]) for row in rows(tmp_path)] == [("a cat", 1), ("new", 2), ("a blue fish", 3)]
+    assert files(tmp_path) == {row["file_name"] for row in rows(tmp_path)}
+    aside = rows(tmp_path, ".linea/leftovers.jsonl")
+    assert [row["prompt"] for row in aside] == ["a red heart", "a green tree", "a red star", "a dog"]
+    assert leftover_files(tmp_path) == {row["file_name"].rsplit("/", 1)[1] for row in aside}
+    again = run(tiny, JOBS, tmp_path)  # they come back without being made again
+    assert (again.done, again.skipped, again.leftovers) == (0, 6, 1)
+    assert rows(tmp_path) == first
+    run(tiny, asked, tmp_path / "anew")
+    run(tiny, asked, tmp_path)
+    assert (tmp_path / "metadata.jsonl").read_bytes() == (tmp_path / "anew" / "metadata.jsonl").read_bytes()
+
+
+def test_pruning_removes_what_no_line_asks_for(tiny, tmp_path):
+    run(tiny, JOBS, tmp_path)
+    kept = run(tiny, [*JOBS[:2], {"prompt": ""}], tmp_path, prune=True)  # the bad line may have asked for one of them
+    assert (kept.leftovers, kept.pruned) == (4, 0)
+    assert (run(tiny, [], tmp_path / "empty", prune=True).pruned, len(leftover_files(tmp_path))) == (0, 4)
+    plan = plan_batch(tiny, JOBS[:1], tmp_path, defaults={**QUICK, "strength": 0}, progress=False)
+    assert plan.leftovers == 1
+    pruned = run(tiny, JOBS[:1], tmp_path, prune=True)
+    assert (pruned.images, pruned.leftovers, pruned.pruned) == (1, 0, 5)
+    assert leftover_files(tmp_path) == set()
+    assert run(tiny, JOBS, tmp_path).done == 5
+
+
+def test_a_stopped_run_puts_nothing_aside(tiny, tmp_path):
+    run(tiny, JOBS, tmp_path)
+    summary = run(tiny, JOBS[::-1], tmp_path, stop=lambda: True)
+    assert (summary.stopped, summary.images, summary.leftovers) == (True, 6, 0)
+
+
+def test_failures_of_lines_that_are_gone_do_not_stay(tiny, tmp_path):
+    bad = [
+        {"prompt": "a cat", "num_inference_steps": 3, "height": 15, "width": 16},
+        {"prompt": "a dog", "strength": "x"},
+    ]
+    assert run(tiny, ["fine", *bad], tmp_path).failures == 2
+    assert [row["line"] for row in rows(tmp_path, "failures.jsonl")] == [2, 3]
+    assert run(tiny, [bad[0], "fine"], tmp_path).failures == 1
+    assert [row["line"] for row in rows(tmp_path, "failures.jsonl")] == [1]
+    assert run(tiny, ["fine"], tmp_path).failures == 0
+    assert rows(tmp_path, "failures.jsonl") == []
+
+
+def test_rows_name_the_numbers_of_their_maps(tiny, tmp_path):
+    job = {"prompt": "a cat", "strength": {"neon": 0.5}}
+    plain = {"prompt": "plain", "steering": []}
+    run(tiny, [job, plain], tmp_path)
+    (before, without), maps = rows(tmp_path), tiny.steering["neon"]
+    assert before["steering_sha256"] == [maps_digest(maps)]
+    assert without["steering_sha256"] == []
+    tiny.load_steering(2 * maps, "neon")
+    try:
+        assert run(tiny, [job, plain], tmp_path).done == 1
+        after = rows(tmp_path)[0]
+        assert after["steering_sha256"] != before["steering_sha256"]
+        assert after["file_name"] != before["file_name"]
+        assert leftover_files(tmp_path) == {before["file_name"].rsplit("/", 1)[1]}
+    finally:
+        tiny.load_steering(maps, "neon")
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_an_image_that_is_not_whole_is_made_again(tiny, tmp_path, size):
+    run(tiny, JOBS[:2], tmp_path)
+    before, file = rows(tmp_path), tmp_path / rows(tmp_path)[1]["file_name"]
+    content = file.read_bytes()
+    file.write_bytes(content[:size])
+    summary = run(tiny, JOBS[:2], tmp_path)
+    assert (summary.done, summary.skipped) == (1, 1)
+    assert file.read_bytes() == content
+    assert rows(tmp_path) == before
+
+
+@pytest.mark.parametrize("folder", [".linea", "images"])
+def test_a_folder_removed_during_a_run_is_an_error(tiny, tmp_path, folder):
+    def remove(event):
+        if event["event"] == "image":
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+
+    with pytest.raises(LineaError, match="start again"):
+        run(tiny, JOBS, tmp_path, batch_size=2, on_event=remove)
+    assert run(tiny, JOBS, tmp_path).images == 6
+
+
+@pytest.mark.parametrize(
+    ("defaults", "message"),
+    [
+        ({"steps": 0}, "num_inference_steps=0"),
+        ({"guidance": float("nan")}, "guidance_scale nan"),
+        ({"seed": -5}, "seed -5"),
+        ({"images": 0}, "images=0"),
+        ({"strength": [0, float("inf")]}, "strength inf"),
+        ({"size": "0x16"}, "size"),
+        ({"steering_start": 0.5, "steering_end": 0.5}, "start before the end"),
+        ({"denoising_strength": 0.5}, "StableDiffusionPipeline has no use for"),
+    ],
+)
+def test_what_is_wrong_for_all_jobs_is_refused_once(tiny, tmp_path, defaults, message):
+    with pytest.raises(LineaError, match=message):
+        generate_batch(tiny, JOBS, tmp_path, defaults=defaults, progress=False)
+    assert not (tmp_path / "failures.jsonl").exists()
+
+
+def test_a_safety_checkers_black_pictures_are_failures(tiny, tmp_path, monkeypatch):
+    calls = []
+
+    def run_safety_checker(self, image, device, dtype):
+        flags = [not calls and number == 1 for number in range(len(image))]
+        calls.append(flags)
+        return torch.where(torch.tensor(flags)[:, None, None, None], 0, image), flags
+
+    monkeypatch.setattr(type(tiny.base), "run_safety_checker", run_safety_checker)
+    checker = torch.nn.Linear(1, 1)
+    checker.device, checker.dtype = torch.device("cpu"), torch.float32
+    monkeypatch.setitem(vars(tiny.base), "safety_checker", checker)
+    summary = run(tiny, JOBS, tmp_path)
+    assert (summary.done, summary.failed) == (5, 1)
+    (failure,) = rows(tmp_path, "failures.jsonl")
+    assert (failure["line"], failure["nsfw"]) == (2, True)
+    assert "safety checker" in failure["reason"]
+    assert {row["nsfw"] for row in rows(tmp_path)} == {False}
+    monkeypatch.undo()
+    run(tiny, ["a fish"], tmp_path / "none")
+    assert rows(tmp_path / "none")[0]["nsfw"] is None
+
+
+def test_pictures_of_other_sizes_are_other_calls(tmp_path):
+    pipe = LinEASDiffusionPipeline.from_pipe(tiny_pipe(), StableDiffusionImg2ImgPipeline)
+    sizes = [(32, 24), (24, 32), (32, 32), (24, 32)]
+    jobs = []
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, (number, 0, 0)).save(tmp_path / f"{number}.png")
+        jobs.append(
+            {"prompt": "a cat", "image": str(tmp_path / f"{number}.png"), "denoising_strength": 0.5, "steps": 2}
+        )
+    out = tmp_path / "out"
+    generate_batch(pipe, jobs, out, defaults={"guidance": 1.0}, progress=False)
+    assert [(row["width"], row["height"]) for row in rows(out)] == sizes
+    assert [pixels(out, row).shape[:2][::-1] for row in rows(out)] == sizes

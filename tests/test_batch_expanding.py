@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linea_diffusion import LineaError
-from linea_diffusion.batch.expanding import alternatives, count_images, escape, expand, parse_strengths
+from linea_diffusion.batch.expanding import (
+    alternatives,
+    count_alternatives,
+    count_images,
+    escape,
+    expand,
+    parse_strengths,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +71,21 @@ def test_every_combination_once():
     assert kinds == set(itertools.product("ab", "cd", ["0", "{'neon': 1}"], [5, 6, 9, 10]))
 
 
+@given(st.text(alphabet="ab{},\\", max_size=20))
+def test_texts_are_counted_as_they_are_made(text):
+    try:
+        made = list(alternatives(text))
+    except LineaError:
+        return
+    assert count_alternatives(text) == len(made)
+
+
+def test_many_images_are_made_one_at_a_time():
+    fields = {"prompt": "a", "seed": [5, 9], "images": 500_000, "strength": 0.5}
+    assert count_images(fields) == 1_000_000
+    assert next(expand(fields)) == {"prompt": "a", "seed": 5, "strength": 0.5}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -72,7 +94,13 @@ def test_every_combination_once():
         ({"prompt": "a", "seed": -1}, "0 to 2"),
         ({"prompt": "a", "seed": []}, "seed"),
         ({"prompt": "a", "strength": []}, "empty list"),
-        ({"prompt": "{a,b}" * 20}, "more than 10000 prompts"),
+        ({"prompt": "{" * 1200}, "braces more than 32 deep"),
+        ({"prompt": "{" * 1200 + "}" * 1200}, "braces more than 32 deep"),
+        ({"prompt": "{" + "{a,b}" * 30 + ",c}"}, "stands for 1073741825 prompts"),
+        ({"prompt": "{" + "{a,b}" * 9000 + ",c}"}, "a whole number of 9001 bits"),
+        ({"prompt": "a", "seed": 0, "images": 10**9}, "asks for 1000000000 images: expected at most 1000000"),
+        ({"prompt": "{a,b}" * 10, "seed": [1, 2, 3], "images": 1000}, "asks for 3072000 images"),
+        ({"prompt": "{a,b}" * 20}, "stands for 1048576 prompts: expected at most 10000"),
     ],
 )
 def test_what_cannot_be_expanded(fields, message):

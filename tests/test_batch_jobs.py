@@ -13,6 +13,13 @@ from linea_diffusion.batch.jobs import JobMaker
 from .batches import tiny_pipe, tiny_style
 
 
+def nested(depth: int) -> list:
+    value: list = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.fixture(scope="module")
 def maker():
     pipe = tiny_pipe()
@@ -86,6 +93,9 @@ def test_a_calibrated_strength_is_read_off_the_curve(maker):
     ("fields", "message"),
     [
         ({"stength": 1}, "unknown field 'stength'.*nearest: strength"),
+        ({"s" * 5000: 1}, r"unknown field 's+\.\.\.s+': expected"),
+        ({"eta": nested(5000)}, "more than 20 deep"),
+        ({"eta": nested(30)}, "more than 20 deep"),
         ({"width": "wide"}, "width='wide'"),
         ({"size": 16, "width": 24}, "'width' twice"),
         ({"steps": 3, "num_inference_steps": 3}, "'num_inference_steps' twice"),
@@ -105,7 +115,7 @@ def test_a_calibrated_strength_is_read_off_the_curve(maker):
         ({"num_images_per_prompt": 2}, "list of seeds"),
         ({"generator": 1}, "leave it out"),
         ({"prompt_embeds": [1]}, "leave it out"),
-        ({"denoising_strength": 0.5}, "StableDiffusionPipeline has no strength of its own"),
+        ({"denoising_strength": 0.5}, "denoising_strength, which StableDiffusionPipeline has no use for"),
         ({"steering_start": 0.8, "steering_end": 0.5}, "start before the end"),
         ({"steering_end": 2}, "0 to 1"),
         ({"composition": "product"}, "sum, chain"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import pytest
+from PIL import Image
 
 from linea_diffusion import LineaError
 from linea_diffusion.batch.index import JobIndex, State
-from linea_diffusion.batch.layout import Layout, image_name
+from linea_diffusion.batch.layout import Layout, image_name, is_whole, unfinished_name
 from linea_diffusion.batch.lines import LineFile, read_lines
-from linea_diffusion.batch.merging import is_current, merge
-from linea_diffusion.batch.saving import clear_unfinished, unfinished_name
+from linea_diffusion.batch.locks import take_share
+from linea_diffusion.batch.merging import Merged, is_current, merge
+from linea_diffusion.batch.saving import clear_unfinished
 from linea_diffusion.batch.shares import Share, own_share
 
 from .batches import rows
@@ -50,6 +53,87 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     assert (tmp_path / "lines.jsonl").read_text() == '{"a": 1}\n'
 
 
+def _bytes(ending):
+    file = io.BytesIO()
+    Image.new("RGB", (3, 5), "red").save(file, {"jpg": "JPEG"}.get(ending, ending))
+    return file.getvalue()
+
+
+WHOLE = {ending: _bytes(ending) for ending in ("png", "jpg", "webp")}
+
+
+@pytest.mark.parametrize("ending", WHOLE)
+def test_an_image_cut_off_anywhere_is_not_there(tmp_path, ending):
+    layout, content = Layout(tmp_path), WHOLE[ending]
+    finished(layout, "aa1", 1)
+    file = tmp_path / image_name("aa1", ending)
+    for length in (*range(0, len(content), 7), len(content) - 1):
+        file.write_bytes(content[:length])
+        assert not is_whole(file), length
+    for other in (bytes(100), bytes(len(content)), b"text"):
+        file.write_bytes(other)
+        assert not is_whole(file)
+    file.write_bytes(content)
+    assert is_whole(file)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(100)])
+def test_an_empty_or_torn_image_is_made_again(tmp_path, content):
+    layout = Layout(tmp_path)
+    finished(layout, "aa1", 1)
+    (tmp_path / image_name("aa1", "png")).write_bytes(content)
+    index = JobIndex()
+    index.read(layout)
+    assert index.claim("aa1") is None
+    assert merge(layout).images == 0
+
+
+def test_what_no_batch_wrote_is_damage_and_no_crash(tmp_path):
+    layout = Layout(tmp_path)
+    finished(layout, "aa1", 1)
+    damaged = [
+        "[]", "3", "null", "{}", '{"file_name": 3, "line": 1, "part": 0}', "[" * 5000 + "]" * 5000,
+        '{"file_name": "images/../../x.png", "line": 1}',
+        '{"file_name": "images/bb/bb2.png", "line": "one", "part": 0}',
+        '{"file_name": "images/bb/bb2.png", "line": 1.5}',
+        '{"file_name": "images/bb/bb2.png", "line": 1, "part": null}',
+    ]  # fmt: skip
+    layout.manifest(4).write_text("\n".join(damaged) + "\n")
+    layout.failure_shard(2).write_text('{"job": 3, "line": 1}\n{"job": "ff6", "line": {}, "reason": "y"}\n')
+    names = ["manifest-x.jsonl", "failures-.jsonl", "lock-me", "notes.txt", "manifest-1e3.jsonl"]
+    for name in names:
+        (layout.hidden / name).write_text("{}\n")
+    index = JobIndex()
+    index.read(layout)
+    assert index.damaged == len(damaged) + 2
+    assert {path.name for path in layout.foreign()} == set(names)
+    assert (layout.locks(), layout.failure_shards()) == ([], [layout.failure_shard(2)])
+    assert merge(layout) == Merged(images=1, failures=0, leftovers=0)
+
+
+def test_a_file_of_lines_that_is_gone_is_an_error(tmp_path):
+    for remove in (lambda file: file.unlink(), lambda file: file.rename(tmp_path / "other")):
+        file = tmp_path / "lines.jsonl"
+        lines = LineFile(file)
+        lines.append([{"a": 1}])
+        remove(file)
+        with pytest.raises(LineaError, match="removed while a batch was running"):
+            lines.append([{"a": 2}])
+        lines.close()
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_output_folder_needs_a_name(name):
+    with pytest.raises(LineaError, match="empty name"):
+        Layout(name)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["y" * 200] * 19) + "/" + "z" * 150])
+def test_a_name_too_long_for_its_images_is_refused_at_once(tmp_path, name):
+    with pytest.raises(LineaError, match="expected a writable place"):
+        take_share(Layout(tmp_path / name), Share(0, 1))
+
+
 def finished(layout, digest, line, rank=0, image=True, **row):
     layout.hidden.mkdir(exist_ok=True, parents=True)
     name = image_name(digest, "png")
@@ -58,7 +142,7 @@ def finished(layout, digest, line, rank=0, image=True, **row):
     lines.close()
     if image:
         (layout.folder / name).parent.mkdir(exist_ok=True, parents=True)
-        (layout.folder / name).touch()
+        (layout.folder / name).write_bytes(WHOLE["png"])
 
 
 def test_the_index_knows_what_is_done(tmp_path):
@@ -87,7 +171,7 @@ def test_the_merge_is_in_order_and_without_doubles(tmp_path):
     failures = LineFile(layout.failure_shard(0))
     failures.append([{"job": "aa1", "line": 1, "reason": "x"}, {"job": "ff6", "line": 6, "reason": "y"}])
     failures.close()
-    assert merge(layout) == (2, 1)
+    assert merge(layout) == Merged(images=2, failures=1, leftovers=0)
     assert [(row["line"], row.get("seed")) for row in rows(tmp_path)] == [(1, 2), (2, None)]
     assert [row["line"] for row in rows(tmp_path, "failures.jsonl")] == [6]
     assert is_current(layout)

@@ -45,6 +45,25 @@ def test_csv(tmp_path):
     assert found[6] == (9, {"prompt": "last", "seed": 7})
 
 
+def test_an_object_that_says_a_name_twice_is_a_bad_line(tmp_path):
+    file = tmp_path / "jobs.jsonl"
+    file.write_text('{"prompt": "a", "seed": 1, "seed": 2}\n{"prompt": "a", "strength": {"neon": 1, "neon": 0}}\n')
+    assert "'seed' stands there twice" in read(file)[0][1]
+    assert "'neon' stands there twice" in read(file)[1][1]
+
+
+def test_what_is_nested_without_end_is_a_bad_line(tmp_path):
+    deep = "[" * 5000 + "]" * 5000
+    (tmp_path / "jobs.jsonl").write_text(f'{{"prompt": "a", "eta": {deep}}}\n{{"prompt": "b"}}\n')
+    found = read(tmp_path / "jobs.jsonl")
+    assert "JSON object" in found[0][1]
+    assert found[1] == (2, {"prompt": "b"})
+    value: list = []
+    for _ in range(5000):
+        value = [value]
+    assert "more than 20 deep" in read([{"prompt": "a", "eta": value}])[0][1]
+
+
 def test_plain_text_and_iterables(tmp_path):
     file = tmp_path / "jobs.txt"
     file.write_text("a cat\r\n\n  a dog  \n")
@@ -54,7 +73,7 @@ def test_plain_text_and_iterables(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("jobs.xml", "ending in one of"), ("none.jsonl", "expected a readable file")]
+    ("name", "message"), [("jobs.xml", "ending in one of"), ("none.jsonl", "expected a readable jobs file")]
 )
 def test_files_that_cannot_be_read(tmp_path, name, message):
     with pytest.raises(LineaError, match=message):

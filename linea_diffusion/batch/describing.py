@@ -15,11 +15,23 @@ from .jobs import Job
 from .layout import image_name
 from .styles import Styles
 
+_LONGEST_REASON = 1000
 _OWN_COLUMNS = ("num_inference_steps", "guidance_scale", "width", "height")
 
 
+class FlaggedError(LineaError):
+    """A picture that the model's safety checker took for unsafe and made black."""
+
+
 def metadata_row(
-    job: Job, image: Image.Image, *, ending: str, model: str, figures: Mapping[str, float | None]
+    job: Job,
+    image: Image.Image,
+    *,
+    ending: str,
+    model: str,
+    styles: Styles,
+    figures: Mapping[str, float | None],
+    nsfw: bool | None = None,
 ) -> dict[str, Any]:
     """The line of an image: the same columns for every job, each of one type, so that tables can be made of it.
 
@@ -28,7 +40,9 @@ def metadata_row(
         image: what came of it.
         ending: of its file.
         model: the model's name.
+        styles: that the job names.
         figures: scores, columns of their own.
+        nsfw: what the model's safety checker said, False for every picture that is kept; None where there is none.
     """
     others = {name: value for name, value in job.arguments.items() if name not in _OWN_COLUMNS}
     others |= {name: value for name, value in job.dials.items() if value != DIALS[name]}
@@ -40,12 +54,14 @@ def metadata_row(
         "seed": job.seed,
         "steering": list(job.strength),
         "strength": list(job.strength.values()),
+        "steering_sha256": [styles.digest(name) for name in job.strength],
         "steps": job.arguments.get("num_inference_steps"),
         "guidance": None if guidance is None else float(guidance),
         "width": image.width,
         "height": image.height,
         "arguments": json.dumps(others, sort_keys=True, ensure_ascii=False),
         "model": model,
+        "nsfw": nsfw,
         **figures,
         "line": job.line,
         "part": job.part,
@@ -66,9 +82,16 @@ def recipe_of(job: Job, *, model: str, styles: Styles) -> dict[str, Any]:
 
 def failure_row(job: Job, error: LineaError) -> dict[str, Any]:
     """The line of a job that failed; ``fields`` are those of a line that asks for the image again."""
-    return {"job": job.digest, "line": job.line, "part": job.part, "reason": str(error), "fields": job.fields()}
+    return _failure(job.digest, job.line, job.part, error, job.fields())
 
 
 def bad_line_row(line: int, part: int, error: LineaError) -> dict[str, Any]:
     """The line of an input line that no job could be made of."""
-    return {"job": f"line {line} image {part}", "line": line, "part": part, "reason": str(error), "fields": None}
+    return _failure(f"line {line} image {part}", line, part, error, None)
+
+
+def _failure(job: str, line: int, part: int, error: LineaError, fields: Any) -> dict[str, Any]:
+    text = str(error)
+    reason = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+    nsfw = isinstance(error, FlaggedError)
+    return {"job": job, "line": line, "part": part, "reason": reason, "nsfw": nsfw, "fields": fields}

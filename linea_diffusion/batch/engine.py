@@ -41,12 +41,19 @@ class BatchSummary(Counts):
         stopped: whether it was asked to stop before the end.
         images: lines of ``metadata.jsonl``; None when another process is still at work, which will write it.
         failures: lines of ``failures.jsonl``, or None as above.
+        leftovers: images of earlier runs that no line asks for any more, put aside in ``.linea/leftovers``; None as
+            above.
+        pruned: leftovers that were removed.
+        damaged: lines and files in ``.linea`` that no batch wrote, and that were passed over.
     """
 
     seconds: float = 0.0
     stopped: bool = False
     images: int | None = None
     failures: int | None = None
+    leftovers: int | None = None
+    pruned: int = 0
+    damaged: int = 0
 
 
 def generate_batch(
@@ -61,13 +68,16 @@ def generate_batch(
     scorer: ClipScorer | None = None,
     strict: bool = False,
     retry_failed: bool = False,
+    prune: bool = False,
     progress: bool = True,
     stop: Callable[[], bool] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> BatchSummary:
     """Render jobs into a folder that Hugging Face ``datasets`` loads as an ``imagefolder``.
 
-    Run again, it goes on where it was; nothing that is finished is made again. Several processes (torchrun,
+    Run again, it goes on where it was; nothing that is finished is made again. The present jobs decide what is in
+    ``metadata.jsonl`` and in which order; images of earlier ones that they do not ask for are put aside in
+    ``.linea/leftovers``, and come back when they are asked for again. Several processes (torchrun,
     ``accelerate launch``) share the jobs.
 
     Args:
@@ -85,6 +95,7 @@ def generate_batch(
         scorer: adds the figures `scores.FIGURES` to every line, also to lines of images that are there already.
         strict: stop at the first line that no job can be made of.
         retry_failed: try jobs again that failed in an earlier run.
+        prune: remove what is left over, unless the run was stopped, asks for nothing or has bad lines.
         progress: show a bar (in the main process).
         stop: asked before each batch; when it says True, what is under way is finished, and that is all.
         on_event: told of everything that happens, as dicts with a key ``event``: ``start``, ``image``, ``skipped``,
@@ -105,13 +116,22 @@ def generate_batch(
     run = Run(own, layout, share, maker, size, settings)
     try:
         stopped = run.through(lines)
+    except BaseException:
+        run.close()
+        raise
     finally:
         release_share(layout, share)
         if bar is not None:
             bar.close()
-    merged = (None, None) if others_at_work(layout, share) else merge(layout, share.rank)
-    counts, seconds = asdict(run.counts), time.perf_counter() - began
-    summary = BatchSummary(**counts, seconds=seconds, stopped=stopped, images=merged[0], failures=merged[1])
+    summary = BatchSummary(**asdict(run.counts), stopped=stopped, damaged=run.index.damaged + len(layout.foreign()))
+    if not others_at_work(layout, share):
+        merged = merge(layout, share.rank, None if stopped else run.index.plan())
+        summary.images, summary.failures, summary.leftovers = merged.images, merged.failures, merged.leftovers
+        if prune and not (stopped or summary.bad_lines) and merged.images:
+            summary.pruned, summary.leftovers = merged.leftovers, 0
+            layout.prune()
+    run.close()
+    summary.seconds = time.perf_counter() - began
     run.tell("end", **asdict(summary))
     return summary
 
@@ -123,10 +143,12 @@ class BatchPlan(Counts):
     Attributes:
         images: how many it would make.
         batches: in how many calls.
+        leftovers: images that are there and that no line asks for.
     """
 
     images: int = 0
     batches: int = 0
+    leftovers: int = 0
 
 
 def plan_batch(
@@ -170,6 +192,7 @@ def plan_batch(
     for batch in batches_of(planned, size.of, window):
         plan.images += len(batch)
         plan.batches += 1
+    plan.leftovers = index.count_left_over(layout)
     index.close()
     return plan
 

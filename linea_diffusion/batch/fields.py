@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..batch_rows import STEERING_GUIDANCE
@@ -30,6 +30,8 @@ FIELDS = (
 RULED = ("generator", "latents", "output_type", "return_dict", "num_images_per_prompt")
 """Arguments of pipelines that a batch sets by itself."""
 
+_DEEPEST = 20
+
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields under the names that pipelines have for them, with a size as width and height."""
@@ -41,6 +43,24 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
                 raise LineaError(f"got {own!r} twice, once by another name: expected it once")
             found[own] = one
     return found
+
+
+def check_nesting(value: Any) -> None:
+    """Whether lists and objects within each other are no deeper than anybody writes them.
+
+    Raises:
+        LineaError: they are.
+    """
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [one for outer in level for one in _inner(outer)]
+        if not level:
+            return
+    raise LineaError(f"got lists or objects within each other more than {_DEEPEST} deep: expected fewer")
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
 
 
 def text_of(value: Any, name: str, *, empty: bool = False) -> str:
@@ -146,6 +166,17 @@ def dial_of(name: str, value: Any) -> Any:
     if not 0 <= share <= 1:
         raise LineaError(f"got {name}={share:g}: expected a share of the denoising schedule, 0 to 1")
     return share
+
+
+def check_window(fields: Mapping[str, Any]) -> None:
+    """Whether steering begins before it ends.
+
+    Raises:
+        LineaError: it does not.
+    """
+    start, end = (fields.get(name, DIALS[name]) for name in ("steering_start", "steering_end"))
+    if not start < end:
+        raise LineaError(f"got steering_start={start} and steering_end={end}: expected the start before the end")
 
 
 CHECKS: dict[str, Callable[[Any, str], Any]] = {

@@ -9,18 +9,25 @@ from typing import Any
 
 from .fingerprint import canonical
 from .jobs import Job
-from .pictures import is_picture
+from .pictures import is_picture, picture_size
 
 
 def shape_of(job: Job) -> str:
     """What jobs must have in common to run in one call: all arguments that a call has once for all rows.
 
-    Prompts, seeds, strengths and the styles themselves may differ; of styles that act one after the other (``chain``)
-    the order must be the same.
+    Prompts, seeds, strengths, the styles themselves and pictures of one size may differ; of styles that act one after
+    the other (``chain``) the order must be the same.
     """
-    shared: dict[str, Any] = {name: None if is_row(name, value) else value for name, value in job.arguments.items()}
+    shared = {name: _common(name, value) for name, value in job.arguments.items()}
     order = list(job.strength) if job.dials["composition"] == "chain" else []
     return json.dumps(canonical([shared, job.negative_prompt is None, dict(job.dials), order]), sort_keys=True)
+
+
+def _common(name: str, value: Any) -> Any:
+    """What jobs of one call share of an argument; pipelines bring all pictures of a call to the size of the first."""
+    if is_picture(name, value):
+        return picture_size(value)
+    return None if is_row(name, value) else value
 
 
 def is_row(name: str, value: Any) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
-from .layout import Layout, digest_of
+from .layout import Layout, digest_of, is_image_name
 from .lines import read_lines
 
 _CACHE_KIB = 16 * 1024
@@ -26,13 +27,14 @@ class JobIndex:
     """Job digest -> state, in bounded memory: a database of SQLite's that vanishes with the process.
 
     Attributes:
-        damaged: lines of shards that could not be read; their jobs are done again.
+        damaged: lines of shards that are none of ours; their jobs are done again.
     """
 
     def __init__(self) -> None:
         self.damaged = 0
         self._base = open_base()
         self._base.execute("CREATE TABLE job (digest BLOB PRIMARY KEY, state INTEGER NOT NULL) WITHOUT ROWID")
+        self._base.execute("CREATE TABLE plan (digest TEXT PRIMARY KEY, line, part) WITHOUT ROWID")
 
     def read(self, layout: Layout, *, failures: bool = True, columns: Iterable[str] = ()) -> None:
         """Take in what earlier runs did.
@@ -49,21 +51,20 @@ class JobIndex:
 
     def _read(self, shards: Iterable[Any], key: str, state: State, columns: tuple[str, ...]) -> None:
         for shard in shards:
-            for _, row in read_lines(shard):
-                if row is None or not isinstance(row.get(key), str):
+            for _, row in shard_rows(shard, key):
+                if row is None:
                     self.damaged += 1
                 else:
                     whole = all(column in row for column in columns)
                     self.put(digest_of(row[key]), state if whole else State.UNSCORED)
 
     def _forget_missing(self, layout: Layout) -> None:
-        """Images that were deleted, or lost with the power, are not done, whatever their lines say."""
+        """Images that were deleted, or torn or lost with the power, are not done, whatever their lines say."""
         self._base.execute("CREATE TEMP TABLE present (digest BLOB PRIMARY KEY) WITHOUT ROWID")
-        names = (entry.name for entry in layout.image_files())
-        self._base.executemany(
-            "INSERT OR IGNORE INTO present VALUES (?)",
-            ((_key(digest_of(name)),) for name in names if not name.startswith(".")),
-        )
+        for entries in (layout.images_there(), layout.leftovers_there()):
+            self._base.executemany(
+                "INSERT OR IGNORE INTO present VALUES (?)", ((_key(digest_of(entry.name)),) for entry in entries)
+            )
         self._base.execute(
             "DELETE FROM job WHERE state IN (?, ?) AND digest NOT IN (SELECT digest FROM present)",
             (State.DONE, State.UNSCORED),
@@ -82,6 +83,20 @@ class JobIndex:
         self.put(digest, State.PLANNED)
         return None
 
+    def meet(self, digest: str, line: int, part: int) -> None:
+        """Note that the present input asks for a job, of any process' share; where it does so first is its place."""
+        self._base.execute("INSERT OR IGNORE INTO plan VALUES (?, ?, ?)", (digest, line, part))
+
+    def plan(self) -> Iterator[tuple[str, int, int]]:
+        """What `meet` was told: digest, line, part."""
+        yield from self._base.execute("SELECT digest, line, part FROM plan")
+
+    def count_left_over(self, layout: Layout) -> int:
+        """How many of the images that are there no line asks for."""
+        asked = "SELECT 1 FROM plan WHERE digest = ?"
+        names = (digest_of(entry.name) for entry in layout.images_there())
+        return sum(self._base.execute(asked, (name,)).fetchone() is None for name in names)
+
     def count(self, state: State) -> int:
         """How many jobs are in a state."""
         return int(self._base.execute("SELECT count(*) FROM job WHERE state = ?", (state,)).fetchone()[0])
@@ -89,6 +104,23 @@ class JobIndex:
     def close(self) -> None:
         """Forget everything."""
         self._base.close()
+
+
+def shard_rows(shard: Path, key: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """The lines of a shard with their offsets; None for what this program did not write.
+
+    Args:
+        shard: of a manifest (key ``file_name``) or of failures (key ``job``).
+        key: names the job.
+    """
+    for offset, row in read_lines(shard):
+        known = row is not None and (is_image_name if key == "file_name" else _is_text)(row.get(key))
+        places = [row.get(name, 0) for name in ("line", "part")] if row is not None and known else [None]
+        yield offset, row if all(type(place) is int for place in places) else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def open_base() -> sqlite3.Connection:

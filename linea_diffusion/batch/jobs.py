@@ -7,13 +7,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..calling import for_base
 from ..errors import LineaError
 from ..modules import nearest_name
 from ..scalars import as_python
 from ..wording import short
+from .defaults import check_defaults
 from .expanding import escape, expand
-from .fields import CHECKS, DIALS, FIELDS, RULED, dial_of, names_of, number_of, plain, strength_of, text_of
+from .fields import (
+    CHECKS,
+    DIALS,
+    FIELDS,
+    RULED,
+    check_nesting,
+    check_window,
+    dial_of,
+    names_of,
+    number_of,
+    plain,
+    strength_of,
+    text_of,
+)
 from .fingerprint import digest, model_digest
 from .pictures import is_picture, picture_digest
 from .styles import Styles
@@ -81,18 +94,19 @@ class JobMaker:
     def __init__(self, pipe: LinEASDiffusionPipeline, defaults: Mapping[str, Any], ending: str) -> None:
         call = inspect.signature(type(pipe.base).__call__).parameters
         self._call = {name: one.default for name, one in call.items() if name not in ("self", "args", "kwargs")}
-        self._base, self._own = pipe.base, dict(pipe.default_arguments)
+        self._own, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
         self.styles = Styles(pipe)
         self.model = model_digest(pipe.base)
         self._ending = ending
         self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *RULED))]
         given = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(given)
-        self._defaults = plain(given)
+        self._defaults = check_defaults(given)
 
     def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
         """The jobs of one line, one for each image, or what is wrong with the line or an image of it."""
         try:
+            check_nesting(fields)
             self._check_names(fields)
             whole = {"seed": 0, **self._defaults, **plain(fields)}
             if "steering" in fields and "strength" not in fields and isinstance(whole.get("strength"), Mapping):
@@ -112,12 +126,15 @@ class JobMaker:
             if name in RULED or name.endswith("embeds") or name.startswith("callback"):
                 hint = "use a list of seeds, or images" if name == "num_images_per_prompt" else "leave it out"
                 raise LineaError(f"got {name!r}, which a batch sets by itself or cannot hold: {hint}")
-            if name == "denoising_strength":
-                for_base(self._base, fields)
-            elif name not in self._known:
+            if name == "denoising_strength" and "strength" not in self._call:
                 raise LineaError(
-                    f"got unknown field {name!r}: expected a field of jobs or an argument of the pipeline; nearest: "
-                    f"{nearest_name(str(name), [*self._known])}"
+                    f"got denoising_strength, which {self._class} has no use for: leave it out, or load an "
+                    "image-to-image pipeline"
+                )
+            if name not in self._known:
+                raise LineaError(
+                    f"got unknown field {short(name)}: expected a field of jobs or an argument of the pipeline; "
+                    f"nearest: {nearest_name(name[:100], [*self._known])}"
                 )
 
     def _job(self, line: int, part: int, fields: Mapping[str, Any]) -> Job:
@@ -125,11 +142,7 @@ class JobMaker:
         negative = None if negative is None else text_of(negative, "negative_prompt", empty=True)
         dials = {name: dial_of(name, fields.get(name, default)) for name, default in DIALS.items()}
         calibrated = dials.pop("calibrated")
-        if not dials["steering_start"] < dials["steering_end"]:
-            raise LineaError(
-                f"got steering_start={dials['steering_start']} and steering_end={dials['steering_end']}: expected the "
-                "start before the end"
-            )
+        check_window(dials)
         strength = self._strength(fields, in_order=dials["composition"] == "chain")
         positions = {name: self.styles.position(name, value, calibrated=calibrated) for name, value in strength.items()}
         arguments = self._arguments(fields, negative)
@@ -183,7 +196,7 @@ class JobMaker:
                 given[name] = check(given[name], name)
         for name in given:
             if name not in self._call:
-                raise LineaError(f"got {name!r}, which this pipeline has no use for: leave it out")
+                raise LineaError(f"got {short(name)}, which this pipeline has no use for: leave it out")
         if negative is None:
             given.pop("negative_prompt", None)
         usual = {**self._call, **self._own}

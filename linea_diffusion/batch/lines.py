@@ -39,6 +39,7 @@ class LineFile:
         Raises:
             LineaError: they cannot be written; the file is as before.
         """
+        self.check()
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")
         before = os.fstat(self._file).st_size
         try:
@@ -48,6 +49,22 @@ class LineFile:
             with suppress(OSError):
                 os.ftruncate(self._file, before)
             raise _unwritable(self.path, error) from None
+
+    def check(self) -> None:
+        """Raise if somebody has removed the file meanwhile: what is appended to it would vanish with it.
+
+        Raises:
+            LineaError: it is gone.
+        """
+        try:
+            there = os.path.samestat(os.fstat(self._file), os.stat(self.path))
+        except OSError:
+            there = False
+        if not there:
+            raise LineaError(
+                f"got {str(self.path)!r} removed while a batch was running: expected it to stay; start again, "
+                "images whose lines were in it are made again"
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -82,7 +99,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 

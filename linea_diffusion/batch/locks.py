@@ -33,9 +33,13 @@ def take_share(layout: Layout, share: Share) -> None:
     if path in _HELD:
         return
     try:
+        layout.check()
         layout.hidden.mkdir(parents=True, exist_ok=True)
+        layout.probe(share.rank)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, LineaError):
+            raise
         raise LineaError(
             f"got output folder {str(layout.folder)!r}: expected a writable place ({reason(error)})"
         ) from None

@@ -29,6 +29,20 @@ def open_picture(path: str) -> Image.Image:
     return open_images([Path(path)])[0]
 
 
+def picture_size(path: str) -> tuple[int, int] | None:
+    """Width and height as the picture is shown; None if it cannot be read, which is said when it is needed."""
+    try:
+        facts = Path(path).stat()
+        return _size(path, facts.st_mtime_ns, facts.st_size)
+    except (LineaError, OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _size(path: str, changed: int, size: int) -> tuple[int, int]:
+    return open_picture(path).size
+
+
 def picture_digest(path: str) -> str:
     """Digest of the bytes of a file.
 

@@ -45,7 +45,7 @@ def planned_jobs(
     Args:
         lines: of the input.
         maker: makes jobs of them.
-        index: what is known of jobs; those given out are claimed in it.
+        index: what is known of jobs; it is told of all that are asked for, and those given out are claimed in it.
         share: only its jobs are given out and counted.
         counts: counted up.
         bad_line: told of each image (line, part) that no job can be made of.
@@ -56,7 +56,9 @@ def planned_jobs(
         for part, job in enumerate(made):
             if isinstance(job, LineaError):
                 bad_line(number, part, job)
-            elif share.owns(job.digest):
+                continue
+            index.meet(job.digest, number, part)
+            if share.owns(job.digest):
                 state = index.claim(job.digest)
                 if state is None:
                     yield job

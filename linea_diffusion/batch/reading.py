@@ -12,6 +12,7 @@ from ..errors import LineaError
 from ..scalars import as_python
 from ..text_files import is_damaged, open_text, text_encoding
 from ..wording import reason, short
+from .fields import check_nesting
 
 Fields = dict[str, Any]
 Line = tuple[int, Fields | LineaError]
@@ -37,12 +38,12 @@ def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterato
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise LineaError(f"got jobs {str(path)!r}: expected a file ending in one of {', '.join(READERS)}")
-    return _guarded(reader, path, text_encoding(path, what="jobs"))
+    return _guarded(reader, path, text_encoding(path, what="jobs file"))
 
 
 def _guarded(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encoding: str) -> Iterator[Line]:
     try:
-        with open_text(path, encoding, what="jobs") as file:
+        with open_text(path, encoding, what="jobs file") as file:
             yield from reader(file, path)
     except OSError as error:
         raise LineaError(f"got jobs {str(path)!r}: expected a readable file ({reason(error)})") from None
@@ -61,6 +62,7 @@ def _given(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
 def _python_s(job: Mapping[str, Any]) -> Fields | LineaError:
     """A job with Python's own numbers instead of numpy's and torch's."""
     try:
+        check_nesting(job)
         return dict(as_python(job))
     except LineaError as error:
         return error
@@ -86,12 +88,21 @@ def _json_lines(file: TextIO, path: Path) -> Iterator[Line]:
 
 def _object(text: str) -> Fields | LineaError:
     try:
-        fields = json.loads(text)
+        fields = json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         return LineaError(f"got {short(text)}: expected one JSON object a line ({reason(error)})")
     if not isinstance(fields, dict):
         return LineaError(f'got {short(text)}: expected a JSON object such as {{"prompt": "a red heart"}}')
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> Fields:
+    """An object of JSON, where a name that stands there twice would quietly mean its last value."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for name in fields if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"{short(twice)} stands there twice")
+    return fields
 
 
 def _csv(file: TextIO, path: Path) -> Iterator[Line]:

@@ -16,6 +16,7 @@ from ..overflow import refusing
 from ..pipeline import LinEASDiffusionPipeline
 from ..wording import reason
 from .batch_size import BatchSize, is_out_of_memory
+from .describing import FlaggedError
 from .grouping import is_row
 from .jobs import Job
 from .pictures import is_picture, open_picture
@@ -89,13 +90,14 @@ class Renderer:
             arguments["output_type"] = "np"
         dials = {name: value for name, value in jobs[0].dials.items() if name != "calibrated"}
         with refusing():
-            images = self._pipe(
+            result = self._pipe(
                 [job.prompt for job in jobs], strength=self._strengths(jobs),
                 generator=generators([job.seed for job in jobs]), **dials, **arguments,
-            ).images  # fmt: skip
+            )  # fmt: skip
+        images = result.images
         if len(images) != len(jobs):
             raise LineaError(f"got {len(images)} images for {len(jobs)} jobs: expected a pipeline that makes one each")
-        return [_checked(image) for image in images]
+        return [_checked(image, flag) for image, flag in zip(images, _flags(result, len(images)), strict=True)]
 
     def _strengths(self, jobs: list[Job]) -> dict[str, list[float]]:
         """Loads the batch's styles, in the order in which they act, and says how strong each is in each row."""
@@ -121,8 +123,22 @@ def _arguments(jobs: list[Job]) -> dict[str, Any]:
     return arguments
 
 
-def _checked(image: Any) -> Image.Image | LineaError:
-    """An image as its pipeline would have made it from the numbers, unless they are no numbers."""
+def _flags(result: Any, count: int) -> list[bool]:
+    """What a safety checker said of each image; pipelines call it by one of two names."""
+    for name in ("nsfw_content_detected", "nsfw_detected"):
+        flags = getattr(result, name, None)
+        if isinstance(flags, list | tuple) and len(flags) == count:
+            return [bool(flag) for flag in flags]
+    return [False] * count
+
+
+def _checked(image: Any, flagged: bool) -> Image.Image | LineaError:
+    """An image as its pipeline would have made it from the numbers, unless they are none or were made black."""
+    if flagged:
+        return FlaggedError(
+            "got a picture that the model's safety checker took for unsafe and made black: try another seed or "
+            "prompt, or less strength"
+        )
     if isinstance(image, Image.Image):
         return image
     if not np.isfinite(image).all():

@@ -12,6 +12,7 @@ from PIL import Image
 from ..errors import LineaError
 from ..images import open_images
 from ..pipeline import LinEASDiffusionPipeline
+from ..prompt_notices import noticing
 from .batch_size import BatchSize
 from .describing import bad_line_row, failure_row, metadata_row, recipe_of
 from .grouping import batches_of
@@ -69,7 +70,12 @@ def silent(pipe: Any) -> Iterator[None]:
 
 
 class Run:
-    """One process' work on its share."""
+    """One process' work on its share.
+
+    Attributes:
+        counts: what became of the images.
+        index: what is known of jobs; closed with the run.
+    """
 
     def __init__(
         self,
@@ -80,7 +86,7 @@ class Run:
         size: BatchSize,
         settings: Settings,
     ) -> None:
-        self.counts = Counts()
+        self.counts, self.index = Counts(), JobIndex()
         self._unscored: list[Job] = []
         self._layout, self._share, self._maker, self._size, self._settings = layout, share, maker, size, settings
         self._model = str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__)
@@ -91,19 +97,23 @@ class Run:
         for listener in self._settings.listeners:
             listener({"event": event, **facts})
 
+    def close(self) -> None:
+        """Forget the index."""
+        self.index.close()
+
     def through(self, lines: Iterable[Line]) -> bool:
         """Do all jobs; returns whether it was stopped before the end."""
-        with silent(self._base):
+        with silent(self._base), noticing(self._base):
             return self._through(lines)
 
     def _through(self, lines: Iterable[Line]) -> bool:
-        index = self._prepared_index()
+        self._prepare()
         failures = LineFile(self._layout.failure_shard(self._share.rank))
         saver = Saver(self._layout, self._share.rank, self._settings.ending, lambda saved: self._saved(saved, failures))
         bad_lines = self._bad_lines()
         try:
             jobs = planned_jobs(
-                self._until_stopped(lines), self._maker, index, self._share, self.counts,
+                self._until_stopped(lines), self._maker, self.index, self._share, self.counts,
                 lambda line, part, error: self._bad_line(bad_lines, line, part, error),
                 lambda state, job: self._passed(state, job, saver),
             )  # fmt: skip
@@ -113,32 +123,30 @@ class Run:
                 self._do(batch, saver, failures)
             self._score_present(saver)
             saver.flush()
+            saver.check()
         finally:
             saver.close()
             failures.close()
-            index.close()
             if bad_lines is not None:
                 bad_lines.close()
         return self._settings.stop()
 
-    def _prepared_index(self) -> JobIndex:
-        """What is known of earlier runs, after what they left half done is cleared away."""
-        layout, share = self._layout, self._share
-        layout.images.mkdir(exist_ok=True)
+    def _prepare(self) -> None:
+        """Learn what is known of earlier runs, after what they left half done is cleared away."""
+        layout, share, index = self._layout, self._share, self.index
         if self._settings.retry_failed:
             for shard in layout.failure_shards():
                 if self._clears(rank_of(shard)):
                     shard.unlink(missing_ok=True)
         clear_unfinished(layout, self._clears)
-        index = JobIndex()
         index.read(layout, failures=not self._settings.retry_failed, columns=FIGURES if self._settings.scorer else ())
         if share.is_main and not self._settings.retry_failed and not is_current(layout):
             merge(layout, share.rank)
         self.tell(
             "start", out=str(layout.folder), rank=share.rank, world=share.world, present=index.count(State.DONE),
             failed_before=index.count(State.FAILED), damaged_lines=index.damaged,
+            foreign=[str(path) for path in layout.foreign()],
         )  # fmt: skip
-        return index
 
     def _clears(self, rank: int) -> bool:
         """Whether this process clears up after one of an earlier run: its own rank, and the main one what is left."""
@@ -171,7 +179,15 @@ class Run:
             Finished(
                 job,
                 image,
-                metadata_row(job, image, ending=self._settings.ending, model=self._model, figures=own),
+                metadata_row(
+                    job,
+                    image,
+                    ending=self._settings.ending,
+                    model=self._model,
+                    styles=styles,
+                    figures=own,
+                    nsfw=None if self._base.components.get("safety_checker") is None else False,
+                ),
                 recipe_of(job, model=self._model, styles=styles),
             )
             for (job, image), own in zip(images, figures, strict=True)
@@ -188,6 +204,8 @@ class Run:
     def _passed(self, state: State, job: Job, saver: Saver) -> None:
         names = {State.FAILED: "failed_before", State.PLANNED: "duplicate"}
         self.tell(names.get(state, "skipped"))
+        if state in (State.DONE, State.UNSCORED):
+            self._layout.restore(image_name(job.digest, self._settings.ending))
         if state is State.UNSCORED:
             self._unscored.append(job)
             if len(self._unscored) >= _SCORED_AT_ONCE:

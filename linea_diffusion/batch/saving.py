@@ -19,7 +19,7 @@ from ..errors import LineaError
 from ..images import opened
 from ..wording import reason
 from .jobs import Job
-from .layout import Layout
+from .layout import Layout, unfinished_name
 from .lines import LineFile, write_all
 
 RECIPE = "linea"
@@ -127,6 +127,14 @@ class Saver:
         self.flush()
         self._manifest.append(rows)
 
+    def check(self) -> None:
+        """Raise if the manifest is gone.
+
+        Raises:
+            LineaError: somebody removed it.
+        """
+        self._manifest.check()
+
     def close(self) -> None:
         """End the thread and close the manifest; what is being written is finished."""
         self._thread.shutdown(wait=True)
@@ -171,14 +179,9 @@ def write_image(path: Path, data: bytes, rank: int) -> None:
         ) from None
 
 
-def unfinished_name(name: str, rank: int) -> str:
-    """The hidden name of a file that a process is writing."""
-    return f".{name}.{rank}.part"
-
-
 def clear_unfinished(layout: Layout, owns: Callable[[int], bool]) -> None:
     """Remove what killed processes left unfinished, for the ranks that are the caller's to clear."""
-    for entry in layout.image_files():
+    for entry in layout.files():
         if entry.name.startswith(".") and entry.name.endswith(".part"):
             rank = entry.name.split(".")[-2]
             if rank.isdecimal() and owns(int(rank)):

@@ -67,6 +67,9 @@ def batch(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in earlier runs.")
     ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove images of earlier runs that no line asks for any more.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count images and batches.")] = False,
     log: Annotated[
         str, typer.Option("--log", "--log-format", help="bar, json (a line for each event, on standard error) or none.")
@@ -83,7 +86,7 @@ def batch(
         "defaults": defaults, "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
     }  # fmt: skip
-    _check(jobs, out, image_format, log, grid)
+    _check(jobs, out, defaults, image_format, log, grid)
     if log != "bar":
         _silence_loading()
     device = _own_device(out, device, dry_run)
@@ -92,11 +95,12 @@ def batch(
     if dry_run:
         _plan(pipe, jobs, out, chosen, log)
     else:
-        _run(pipe, jobs, out, chosen, log, grid)
+        _run(pipe, jobs, out, {**chosen, "prune": prune}, log, grid)
 
 
-def _check(jobs: Path, out: Path, image_format: str, log: str, grid: Path | None) -> None:
+def _check(jobs: Path, out: Path, defaults: dict[str, Any], image_format: str, log: str, grid: Path | None) -> None:
     """What can be refused before anything is loaded."""
+    from ..batch.defaults import check_defaults
     from ..batch.layout import FORMATS
     from ..batch.reading import read_jobs
     from ..images import check_image_name
@@ -105,6 +109,7 @@ def _check(jobs: Path, out: Path, image_format: str, log: str, grid: Path | None
         raise LineaError(f"got --log {log!r}: expected one of {', '.join(LOGS)}")
     if image_format not in FORMATS:
         raise LineaError(f"got --format {image_format!r}: expected one of {', '.join(FORMATS)}")
+    check_defaults(defaults)
     read_jobs(jobs)
     if grid is None:
         return
@@ -160,6 +165,8 @@ def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str) ->
 
     plan: BatchPlan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **chosen)
     typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
+    if plan.leftovers:
+        typer.echo(f"{_images(plan.leftovers)} that no line asks for would be put aside in {out / '.linea/leftovers'}")
     if plan.bad_lines or plan.failed:
         sys.exit(1)
 
@@ -171,6 +178,15 @@ def _print_summary(summary: BatchSummary, out: Path, grid: Path | None) -> None:
         typer.echo(f"{out / 'metadata.jsonl'}: {summary.images} images")
     if summary.failures:
         typer.echo(f"{out / 'failures.jsonl'}: {summary.failures} failures, each with its line and reason")
+    if summary.pruned:
+        typer.echo(f"{_images(summary.pruned)} that no line asks for removed")
+    elif summary.leftovers:
+        typer.echo(
+            f"{_images(summary.leftovers)} that no line asks for put aside in {out / '.linea/leftovers'}, named in "
+            f"{out / '.linea/leftovers.jsonl'}; --prune removes them"
+        )
+    if summary.damaged:
+        typer.echo(f"{out / '.linea'}: {summary.damaged} lines or files that no batch wrote, passed over")
     if grid is not None:
         typer.echo(f"look at {grid}")
 
@@ -180,6 +196,10 @@ def _others(counts: BatchPlan | BatchSummary) -> str:
         f"{counts.skipped} there already, {counts.duplicates} asked for more than once, {counts.failed} failed, "
         f"{counts.bad_lines} bad lines"
     )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _silence_loading() -> None:
