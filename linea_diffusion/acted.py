@@ -49,7 +49,7 @@ class Account:
             self._enter(pipe.components[component], at, 0)
 
     def _enter(self, module: nn.Module, at: Mapping[nn.Module, list[Site]], level: int | None) -> list[Site]:
-        """The sites that are due when a module runs; those modules are kept that tell it. No level: in compiled code."""
+        """The sites that are due when a module runs, which are kept where they tell it. No level: in compiled code."""
         compiled = level is not None and runs_compiled(module)
         below = None if compiled or level is None else level + 1
         found = list(at.get(module, ()))
@@ -141,11 +141,13 @@ def refuse_nothing(sites: Sequence[Site]) -> None:
             f"call that runs it{_ADVICE}"
         )
     if not any(site.due for site in sites):
-        texts = all(is_text_encoder(site.component) for site in sites)
-        when = "all is before the first step" if texts else "no denoising step was in that part of the schedule"
+        models = ", ".join(dict.fromkeys(repr(site.component) for site in sites if not is_text_encoder(site.component)))
         _warn(
-            f"nothing was steered between steering_start and steering_end: {when} for maps of {components}; choose a "
-            f"wider part{', from 0 on' if texts else ', or take more steps'}"
+            f"nothing was steered: no denoising step of {models} fell between steering_start and steering_end; choose "
+            "a wider part of the schedule, or take more steps"
+            if models
+            else f"nothing was steered: maps of {components} act before the first step, and steering_start is above 0; "
+            "let it be 0"
         )
 
 

@@ -29,5 +29,5 @@ def stale_code(component: str, passed: str) -> LineaError:
     return LineaError(
         f"got a compiled {component!r} whose code was made before steering was there, so that {passed}: expected the "
         "pipeline to be wrapped in LinEASDiffusionPipeline before its first compiled call; call torch.compiler.reset() "
-        "now and render again"
+        "now and render again; what never runs in this model anyway is left out by maps.subset"
     )

@@ -251,8 +251,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
             return self.base(**words, **kwargs)
 
         with (
-            noticing(self.base, texts_in(prompt, kwargs)),
             state_kept(self.base),
+            noticing(self.base, texts_in(prompt, kwargs)),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=window, prompts=count_prompts(prompt, kwargs),

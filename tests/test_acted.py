@@ -270,9 +270,12 @@ def test_a_layer_that_is_skipped_is_named_in_a_warning(pipe):
 def test_a_part_of_the_schedule_that_no_step_falls_into(pipe, maps):
     with silence():
         render(pipe, strength=0.7, steering_start=0.5, num_inference_steps=4)
-    with pytest.warns(UserWarning, match="no denoising step was in that part"):
+    with pytest.warns(UserWarning, match="no denoising step of 'unet' fell between"):
         pictures = render(pipe, strength=0.7, steering_start=0.9, num_inference_steps=4)
     assert (pictures == render(pipe.base, num_inference_steps=4)).all()
+    pipe.load_steering(maps.subset("text_encoder"))
+    with pytest.warns(UserWarning, match="maps of 'text_encoder' act before the first step"):
+        render(pipe, strength=0.7, steering_start=0.5)
 
 
 @pytest.mark.parametrize(
