@@ -14,6 +14,7 @@ from .fusing import Fusion
 from .maps import SteeringMaps
 from .modules import nearest_name
 from .strengths import check_strength
+from .text_files import read_text
 from .wording import short
 
 StrengthArgument = float | torch.Tensor | Sequence[float]
@@ -149,8 +150,27 @@ _FOLDER = "steering"
 
 
 def saved_adapters(folder: Path) -> Iterator[tuple[str, SteeringMaps]]:
-    """What `Adapters.save` wrote below a pipeline's folder: (adapter name, maps), nothing if it wrote nothing."""
+    """What `Adapters.save` wrote below a pipeline's folder: (adapter name, maps), nothing if it wrote nothing.
+
+    Raises:
+        LineaError: something else is there.
+    """
     file = folder / _FOLDER / "adapters.json"
     if file.is_file():
-        for number, name in enumerate(json.loads(file.read_text(encoding="utf-8"))):
+        for number, name in enumerate(_saved_names(file)):
             yield name, SteeringMaps.from_pretrained(folder / _FOLDER / str(number))
+
+
+def _saved_names(file: Path) -> list[str]:
+    text = read_text(file, what="list of adapters")
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list):
+        raise LineaError(
+            f"got list of adapters {str(file)!r}: expected their names in a JSON list; save the pipeline anew"
+        )
+    for name in names:
+        check_adapter_name(name)
+    return names

@@ -48,7 +48,7 @@ class BenchConfig:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise LineaError(f"got {name}={value!r}: expected a whole number of at least 1")
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     @property
     def timed(self) -> list[str]:

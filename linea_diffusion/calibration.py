@@ -18,7 +18,8 @@ from .calling import render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .maps import SteeringMaps
-from .scalars import as_whole
+from .prompt_notices import noticing
+from .scalars import as_whole, check_seed
 from .scoring import ClipScorer
 from .wording import short
 
@@ -76,13 +77,14 @@ def calibrate(
         raise LineaError(
             f"got {short(points)} points and {len(prompts)} prompts: expected at least 3 points and some prompts"
         )
-    strengths = np.linspace(0, 1, count)
+    seed, strengths = check_seed(seed), np.linspace(0, 1, count)
     base, seeds = getattr(pipe, "base", pipe), range(seed, seed + len(prompts))
     given = {**getattr(pipe, "default_arguments", {}), **arguments, "batch_size": batch_size}
     means = []
-    for strength in tqdm(strengths.tolist(), desc="calibrate", unit="strength"):
-        with maps.apply(base, strength):
-            means.append(float(measure(render_prompts(base, prompts, seeds, **given)).mean()))
+    with noticing(base, prompts, hint=False):  # a concept that has them from files has told
+        for strength in tqdm(strengths.tolist(), desc="calibrate", unit="strength"):
+            with maps.apply(base, strength):
+                means.append(float(measure(render_prompts(base, prompts, seeds, **given)).mean()))
     rising = isotonic(np.array(means))
     if not rising[-1] > rising[0]:
         raise LineaError(

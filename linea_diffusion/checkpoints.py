@@ -19,7 +19,7 @@ from .files import read_bytes, write_durably
 from .storage import make_folder
 from .wording import reason, short
 
-_STATE, _FACTS, _LOCK = "state.safetensors", "state.json", "lock"
+_STATE, _FACTS, _LOCK = "state.safetensors", "state.json", ".training-lock"
 _LARGEST = 2**40
 
 
@@ -46,9 +46,11 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if lock.lock_counter == 1:
+            with suppress(OSError):  # a folder with something to go on with stays
+                (folder / _LOCK).unlink(missing_ok=True)
+                folder.rmdir()
         lock.release()
-        with suppress(OSError):  # it is not empty when there is something to go on with
-            folder.rmdir()
 
 
 class Checkpoints:
@@ -124,8 +126,7 @@ class Checkpoints:
             self.load()
             for path in (self.folder / "partial", *self._states()):
                 shutil.rmtree(path, ignore_errors=True)
-            with suppress(OSError):
-                (self.folder / _LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # it is still claimed, or other files are in it
                 self.folder.rmdir()
 
     def _difference(self, key: str, identity: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from .errors import LineaError
 from .modules import nearest_name
 from .shapeland import CLIPS
+from .text_files import read_text
 from .wording import reason
 
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
@@ -140,9 +141,9 @@ def _described(model: str, folder: Path) -> _Source:
         hub_id = model.removeprefix("hf-hub:")
         identifier, file = f"hf-hub:{hub_id}", _downloaded(hub_id)
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(read_text(file, what="CLIP configuration"))
         architecture = config["model_cfg"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LineaError(
             f"got CLIP {model!r} without a readable {_CONFIG} ({reason(error)}): expected a model that open_clip "
             "saved; for a bare checkpoint name the architecture, and the file as its weights"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import LineaError
 from .prompt_files import KINDS, SIDES, SUFFIXES, concept_fields, prompt_lines
+from .prompt_syntax import hint_at_syntax
 from .text_files import read_text
 from .wording import short
 
@@ -68,6 +69,7 @@ class Concept:
             raise LineaError(f"got kind {self.kind!r} for concept {self.name!r}: expected one of {', '.join(KINDS)}")
         for side in SIDES:
             _check_prompts(getattr(self, side), side, self.name)
+        hint_at_syntax([*self.source, *self.target], stacklevel=5)
         if set(self.source) == set(self.target):
             raise LineaError(
                 f"got the same prompts as source and as target of concept {self.name!r}: expected two sets that "
@@ -147,7 +149,7 @@ def _packaged(world: str) -> dict[str, Traversable]:
 
 
 def _read(file: Path) -> Concept:
-    fields = concept_fields(read_text(file, what="concept"), str(file))
+    fields = concept_fields(read_text(file, what="concept file"), str(file))
     try:
         return Concept(**fields)
     except LineaError as error:

@@ -13,17 +13,27 @@ from .recipes import recipe_for
 from .report import grid_page, write_report
 from .scoring import ClipScorer
 from .shapeland.truth import held_out_prompts
+from .stopping import StopRequest
 from .storage import make_folder
 from .training import train_steering_maps
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def run_demo(style: str, out: Path, *, seed: int = 0, rows: int = 6, model: str = "shapeland-unet") -> StyleGrid:
+def run_demo(
+    style: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    rows: int = 6,
+    model: str = "shapeland-unet",
+    stop: StopRequest | None = None,
+) -> StyleGrid:
     """Write ``maps/``, ``grid.png``, ``report.html`` and ``scores.csv`` into `out` and return the scored grid.
 
     Raises:
         LineaError: unknown style or model, or a folder that cannot be written.
+        Stopped: `stop` was asked for while the style was learned; the maps learned so far are in ``maps/``.
     """
     concept = load_concept(style)
     if style in list_concepts(world="real"):
@@ -33,8 +43,12 @@ def run_demo(style: str, out: Path, *, seed: int = 0, rows: int = 6, model: str 
         )
     make_folder(out)
     pipe = LinEASDiffusionPipeline.from_pretrained(model)
-    maps = train_steering_maps(pipe, concept, recipe_for(pipe, seed=seed))
-    maps.save_pretrained(out / "maps")
+    stop = stop or StopRequest()
+    maps = train_steering_maps(pipe, concept, recipe_for(pipe, seed=seed), stop=stop)
+    if maps.metadata["losses"]:
+        maps.save_pretrained(out / "maps")
+    done = f"{len(maps.metadata['losses'])} of {maps.metadata['training']['iterations']} iterations"
+    stop.end_gently(f"training stopped after {done}; what is learned so far is in {out / 'maps'}")
     pipe.load_steering(maps, adapter_name=concept.name)
     grid = StyleGrid.render(pipe, held_out_prompts(rows), STRENGTHS, seeds=seed, style=concept.name)
     grid.score(ClipScorer(), concept)

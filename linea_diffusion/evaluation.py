@@ -16,11 +16,13 @@ from .concepts import StyleTexts
 from .errors import LineaError
 from .figures import bootstrap_interval, spearman
 from .maps import SteeringMaps
+from .prompt_notices import noticing
+from .scalars import check_seed
 from .scores import SCORES
 from .scoring import ClipScorer
 from .strengths import check_positions
 from .tables import read_csv, write_csv
-from .wording import reason
+from .wording import reason, short
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
 
@@ -108,35 +110,47 @@ def evaluate(
     Raises:
         LineaError: no prompts, no methods, or strengths that do not ascend from 0 or leave 1 out.
     """
-    strengths = check_positions(strengths)
-    ascending = list(strengths) == sorted(set(strengths)) and strengths[0] == 0 and 1 in strengths
-    if not (prompts and methods and ascending):
-        raise LineaError(
-            f"got {len(prompts)} prompts, {len(methods)} methods and strengths {strengths}: expected some of "
-            "each, and strengths that ascend from 0 and have 1 among them"
-        )
+    strengths = check_dial(strengths)
+    if not (prompts and methods):
+        raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
     given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
+    seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
-    score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
+    asked = [f"{prompt}, {texts.name}" for prompt in prompts]
     records: list[Record] = []
+    with noticing(pipe.base, [*prompts, *(asked if None in methods.values() else [])]):
+        score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
 
-    def put(method: str, strength: float, images: list[Image.Image]) -> None:
-        records.extend(score.records(method, strength, images))
-        if on_pictures is not None:
-            on_pictures(method, strength, images)
+        def put(method: str, strength: float, images: list[Image.Image]) -> None:
+            records.extend(score.records(method, strength, images))
+            if on_pictures is not None:
+                on_pictures(method, strength, images)
 
-    with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
-        for method, maps in methods.items():
-            put(method, 0.0, score.unsteered)
-            for strength in strengths[1:]:
-                if maps is not None:
-                    with maps.apply(pipe, strength):
-                        put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
-                elif strength == 1:
-                    asked = [f"{prompt}, {texts.name}" for prompt in prompts]
-                    put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
-                bar.update()
+        with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
+            for method, maps in methods.items():
+                put(method, 0.0, score.unsteered)
+                for strength in strengths[1:]:
+                    if maps is not None:
+                        with maps.apply(pipe, strength):
+                            put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
+                    elif strength == 1:
+                        put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
+                    bar.update()
     return records
+
+
+def check_dial(strengths: Sequence[float]) -> tuple[float, ...]:
+    """The dial's positions of a comparison.
+
+    Raises:
+        LineaError: they do not ascend from 0, or leave 1 out.
+    """
+    positions = check_positions(strengths)
+    if positions[0] != 0 or 1 not in positions or list(positions) != sorted(set(positions)):
+        raise LineaError(
+            f"got strengths {short(positions)}: expected strengths that ascend from 0 and have 1 among them"
+        )
+    return positions
 
 
 def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPictures:

@@ -29,7 +29,7 @@ def open_regular(path: str | Path, *, what: str = "file") -> BufferedReader:
         file = os.open(path, _FLAGS)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or reason(error)
-        raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({why})") from None
+        raise LineaError(f"got {what} {str(path)!r}: expected a readable {what} ({why})") from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise LineaError(
@@ -50,15 +50,16 @@ def read_bytes(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBY
         LineaError: as `open_regular`, or a file larger than `limit`.
     """
     with open_regular(path, what=what) as file:
+        # asked first: reading with a limit takes the memory of the limit
+        if os.fstat(file.fileno()).st_size > limit:
+            raise LineaError(
+                f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such "
+                "file"
+            )
         try:
-            content = file.read(limit + 1)
+            return file.read()
         except OSError as error:
-            raise LineaError(f"got {what} {str(path)!r}: expected a readable file ({reason(error)})") from None
-    if len(content) > limit:
-        raise LineaError(
-            f"got {what} {str(path)!r} of more than {limit / MEBIBYTE:g} MiB: expected at most that; it is no such file"
-        )
-    return content
+            raise LineaError(f"got {what} {str(path)!r}: expected a readable {what} ({reason(error)})") from None
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -17,6 +17,7 @@ from .losses import steering_loss
 from .maps import SteeringMaps
 from .modules import find_modules, is_denoiser, is_text_encoder
 from .processes import add_up, gather_rows, join_processes, own_rows, share_of, works_alone
+from .prompt_notices import noticing
 from .prompts_read import check_prompts_read
 from .schedule import follow_schedule
 from .training_config import TrainingConfig
@@ -39,7 +40,7 @@ def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
             f"got pooling='masked-mean' with target_modules={config.target_modules!r}, none of which is in a text "
             "encoder: expected some, such as 'text-attention', or pooling='mean'"
         )
-    with frozen(pipe), follow_schedule(pipe) as progress:
+    with frozen(pipe), noticing(pipe), follow_schedule(pipe) as progress:  # cut prompts are told by `prompts_read`
         yield Batches(Trajectory(pipe, modules, config, progress, defaults), config)
 
 

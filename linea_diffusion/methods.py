@@ -38,17 +38,26 @@ METHODS: dict[str, Method] = {
 at strength 1 only and dense, as in the paper; and the closed forms of `baselines`. "prompting" needs no maps."""
 
 
+def check_method(method: str) -> None:
+    """Whether there is a method of this name.
+
+    Raises:
+        LineaError: there is none.
+    """
+    known = [*METHODS, PROMPTING]
+    if method not in known:
+        raise LineaError(
+            f"got method {method!r}: expected one of {', '.join(known)}; nearest: {nearest_name(method, known)}"
+        )
+
+
 def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:
     """Maps of a concept by a method; None for prompting.
 
     Raises:
         LineaError: no such method.
     """
+    check_method(method)
     if method == PROMPTING:
         return None
-    if method not in METHODS:
-        known = [*METHODS, PROMPTING]
-        raise LineaError(
-            f"got method {method!r}: expected one of {', '.join(known)}; nearest: {nearest_name(method, known)}"
-        )
     return METHODS[method](pipe, concept, config or recipe_for(pipe))

@@ -15,6 +15,7 @@ from .calling import accepts
 from .compiled import guard_hooks, refuse_stale_code
 from .errors import LineaError
 from .overflow import generator_states, look_out, refuse_overflow
+from .prompt_notices import noticing, texts_in
 from .rows import count_prompts, spread
 from .shapeland import DEFAULT_ARGUMENTS, LOAD_ARGUMENTS, MODELS
 from .sites import Composition
@@ -200,6 +201,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             return self.base(prompt, *args, **kwargs) if args else self.base(prompt=prompt, **kwargs)
 
         with (
+            noticing(self.base, texts_in(prompt, kwargs)),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=window, prompts=count_prompts(prompt, kwargs),

@@ -27,7 +27,7 @@ def prompt_lines(file: Path) -> tuple[str, ...]:
     Raises:
         LineaError: it cannot be read, or holds fewer than 2.
     """
-    lines = tuple(line.strip() for line in read_text(file, what="prompts").split("\n") if line.strip())
+    lines = tuple(line.strip() for line in read_text(file, what="prompt file").split("\n") if line.strip())
     if len(lines) < 2:
         raise LineaError(f"got {len(lines)} prompts in {str(file)!r}: expected at least 2, better 32, one per line")
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -36,11 +36,10 @@ def check_prompts_read(pipe: Any, concept: Concept, call: Call, *, size: int | N
         LineaError: every text encoder reads the same of the sources as of the targets.
     """
     reads = {side: _reads(pipe, getattr(concept, side), call, size) for side in SIDES}
-    for side, read in reads.items():
-        for encoder, tokens in read.items():
-            _warn_of_cuts(pipe, encoder, getattr(concept, side), side, concept.name, tokens.longest)
+    cut = [_warn_of_cuts(pipe, concept, side, read) for side, read in reads.items()]
     source, target = ({encoder: tokens.rows for encoder, tokens in reads[side].items()} for side in SIDES)
-    if source and source == target:
+    # an encoder that reads one and the same row of all prompts may be given something else than prompts
+    if source == target and (any(cut) or any(len(rows) > 1 for rows in source.values())):
         raise LineaError(
             f"got concept {concept.name!r}, whose source and target prompts are the same as far as the model reads "
             "them: expected two sets that differ within the text encoder's limit; put the words that differ first"
@@ -49,14 +48,19 @@ def check_prompts_read(pipe: Any, concept: Concept, call: Call, *, size: int | N
 
 @dataclass
 class _Tokens:
-    """What a text encoder is given: its rows of tokens without padding, and how long a row is."""
+    """What a text encoder is given: its rows of tokens without padding, and all but the last token of each as it is."""
 
     rows: set[tuple[int, ...]] = field(default_factory=set)
-    longest: int = 0
+    heads: set[tuple[int, ...]] = field(default_factory=set)
 
     def add(self, ids: torch.Tensor) -> None:
-        self.longest = max(self.longest, ids.shape[-1])
-        self.rows |= {_unpadded(row) for row in ids.flatten(0, -2).tolist()}
+        rows = ids.flatten(0, -2).tolist()
+        self.rows |= {_unpadded(row) for row in rows}
+        self.heads |= {tuple(row[:-1]) for row in rows}
+
+    def cuts(self, ids: list[int]) -> bool:
+        """Whether a prompt's tokens begin as a row does that ends before them; an end token may be put last."""
+        return any(len(ids) > length + 1 and tuple(ids[:length]) in self.heads for length in map(len, self.heads))
 
 
 def _unpadded(row: list[int]) -> tuple[int, ...]:
@@ -110,15 +114,28 @@ def _listening(pipe: Any) -> Iterator[dict[str, _Tokens]]:
             handle.remove()
 
 
-def _warn_of_cuts(pipe: Any, encoder: str, prompts: Sequence[str], side: str, concept: str, limit: int) -> None:
-    tokenizer = pipe.components.get(encoder.replace("text_encoder", "tokenizer"))
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        return
-    cut = [prompt for prompt in prompts if len(tokenizer(prompt, verbose=False)["input_ids"]) > limit]
+def _warn_of_cuts(pipe: Any, concept: Concept, side: str, read: Mapping[str, _Tokens]) -> bool:
+    """Whether any prompt of a side is cut."""
+    prompts, cut, readers = getattr(concept, side), set(), []
+    for encoder, tokens in read.items():
+        tokenizer = pipe.components.get(encoder.replace("text_encoder", "tokenizer"))
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            continue
+        # some pipelines write all prompts small
+        spellings = {prompt: {prompt, prompt.lower().strip()} for prompt in prompts}
+        longer = {
+            prompt
+            for prompt, spelt in spellings.items()
+            if any(tokens.cuts(tokenizer(one, verbose=False)["input_ids"]) for one in spelt)
+        }
+        if longer:
+            cut |= longer
+            readers.append(f"{encoder} reads the first {max(map(len, tokens.heads)) + 1} tokens only")
     if cut:
-        some = ", ".join(short(prompt) for prompt in cut[:3]) + (", ..." if len(cut) > 3 else "")
+        some = ", ".join([short(prompt) for prompt in prompts if prompt in cut][:3]) + (", ..." if len(cut) > 3 else "")
         warnings.warn(
-            f"got {len(cut)} {side} prompts for concept {concept!r} of which {encoder} reads the first {limit} tokens "
-            f"only ({some}): expected shorter ones; words behind that teach it nothing",
-            stacklevel=2,
+            f"got {len(cut)} {side} prompts for concept {concept.name!r} of which {', '.join(readers)} ({some}): "
+            "expected shorter ones; words behind that teach it nothing",
+            stacklevel=3,
         )
+    return bool(cut)

@@ -57,6 +57,16 @@ class StopRequest:
         if not self.gentle:
             raise Stopped(self.reason)
 
+    def end_gently(self, said: str) -> None:
+        """From now on a signal ends the command at once.
+
+        Raises:
+            Stopped: a signal came before, with what there is to say about the work that it ended.
+        """
+        self.gentle = False
+        if self():
+            raise Stopped(said)
+
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Within the context SIGINT and SIGTERM ask to stop, also where they were ignored before, as in the

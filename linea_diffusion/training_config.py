@@ -88,7 +88,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self._check_counts()
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))
         if self.step_bins > self.num_inference_steps:
             raise LineaError(
                 f"got step_bins={self.step_bins} with num_inference_steps={self.num_inference_steps}: expected at most "
@@ -96,9 +96,9 @@ class TrainingConfig:
             )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise LineaError(f"got {name}={getattr(self, name)!r}: expected one of {', '.join(choices)}")
+                raise LineaError(f"got {name}={short(getattr(self, name))}: expected one of {', '.join(choices)}")
         if not isinstance(self.strengths, Sequence) or not self.strengths:
-            raise LineaError(f"got strengths={self.strengths!r}: expected some numbers, such as (1.0,)")
+            raise LineaError(f"got strengths={short(self.strengths)}: expected some numbers, such as (1.0,)")
         for strength in self.strengths:
             _check_number("strengths", strength, "numbers above 0 and up to 1, such as (1.0,)", lambda x: 0 < x <= 1)
         for name in ("lr", "dial_exponent"):
@@ -108,16 +108,20 @@ class TrainingConfig:
         _check_number("sparsity", self.sparsity, "the share of zeros, at least 0 and below 1", lambda x: 0 <= x < 1)
         if self.guidance_scale is not None:
             _check_number("guidance_scale", self.guidance_scale, "a number such as 1.0, or None", lambda x: True)
+        if not isinstance(self.call_arguments, Mapping):
+            raise LineaError(
+                f"got call_arguments={short(self.call_arguments)}: expected a dict such as {{'height': 512}}"
+            )
         for name in ("scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
             if not isinstance(getattr(self, name), bool):
-                raise LineaError(f"got {name}={getattr(self, name)!r}: expected True or False")
+                raise LineaError(f"got {name}={short(getattr(self, name))}: expected True or False")
 
     def _check_counts(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             optional = name in ("batch_size", "micro_batch_size")
             if not (value is None and optional) and (type(value) is not int or value < least):
-                raise LineaError(f"got {name}={value!r}: expected a whole number of at least {least}")
+                raise LineaError(f"got {name}={short(value)}: expected a whole number of at least {least}")
         if self.pooling != "tokens" and self.tokens_per_sample != 16:
             raise LineaError(
                 f"got tokens_per_sample={self.tokens_per_sample} with pooling={self.pooling!r}, which has no use for "

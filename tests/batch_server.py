@@ -1,4 +1,4 @@
-"""A process that has imported everything and starts batches as forks of itself, for tests that kill them.
+"""A process that has imported everything and starts commands as forks of itself, for tests that kill them.
 
     python -m tests.batch_server
 
@@ -34,6 +34,10 @@ def child(pipe, order: dict) -> int:
     with Path(order["log"]).open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    if "signal_at" in order:
+        signal_at_fsync(*order["signal_at"])
+    for number in order.get("ignored", ()):
+        signal.signal(number, signal.SIG_IGN)
     if "argv" in order:
         sys.argv = ["linea", *order["argv"]]
         try:
@@ -69,6 +73,19 @@ def die_at_call(number: int) -> None:
 
     for name in ("write", "fsync", "replace"):
         spoilt(name)
+
+
+def signal_at_fsync(at: int, number: int) -> None:
+    """A signal to itself at the n-th call of fsync."""
+    real, count = os.fsync, [0]
+
+    def fsync(file):
+        real(file)
+        count[0] += 1
+        if count[0] == at:
+            os.kill(os.getpid(), number)
+
+    os.fsync = fsync
 
 
 def fill_at_call(number: int) -> None:

@@ -97,7 +97,7 @@ def test_retrying_only_when_asked(linea, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["none.jsonl"], "expected a readable file"),
+        (["none.jsonl"], "expected a readable jobs file"),
         (["jobs.txt", "--out", "x" * 300], "File name too long"),
         (["jobs.txt", "--guidance", "nan"], "guidance_scale nan"),
         (["jobs.txt", "--set", "seed=-5", "--images", "2"], "seed -5"),

@@ -73,7 +73,7 @@ def test_plain_text_and_iterables(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("jobs.xml", "ending in one of"), ("none.jsonl", "expected a readable file")]
+    ("name", "message"), [("jobs.xml", "ending in one of"), ("none.jsonl", "expected a readable jobs file")]
 )
 def test_files_that_cannot_be_read(tmp_path, name, message):
     with pytest.raises(LineaError, match=message):

@@ -118,7 +118,7 @@ BAD = {
     "score without CLIP": (("--clip", "none", "--score", "clip_style"), "got --score and --clip none"),
     "unknown setting of CLIP": (("--clip-set", "size=3"), "KEY one of"),
     "setting of CLIP without a value": (("--clip-set", "dtype=int3"), "float32"),
-    "batches of nothing": (("--batch-size", "0"), "at least 1 picture"),
+    "batches of nothing": (("--batch-size", "0"), "at least 1"),
 }
 
 

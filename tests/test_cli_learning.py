@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from PIL import Image
 
 from linea_diffusion import SteeringMaps
+
+from .conftest import NEON
+from .test_batch_kill import Server
 
 QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
 
@@ -62,54 +64,57 @@ def test_impossible_settings_are_one_line(linea, tmp_path, setting, message):
     assert message in err.splitlines()[-1]
 
 
-def _started(folder, *options) -> subprocess.Popen:
-    command = [sys.executable, "-c", "from linea_diffusion.cli import main; main()", "train", "neon"]
-    command += ["--out", str(folder), "--iterations", "40", "--checkpoint-every", "1", *QUICK, *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    started = Server(tmp_path_factory.mktemp("server"))
+    yield started
+    started.process.stdin.close()
+    started.process.wait(timeout=60)
 
 
-def _wait_for_states(process: subprocess.Popen, folder, least: int) -> None:
-    """Until a training has written the state after at least so many iterations."""
-    for _ in range(1200):
-        states = sorted((folder / "checkpoint").glob("after-*"))
-        if states and int(states[-1].name.split("-")[1]) >= least:
-            return
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    raise AssertionError("no state after a minute")
+def _trained(server, folder, **order) -> int:
+    """The exit code of a training of its own process; each of its states needs two calls of fsync, the maps three."""
+    options = ["--iterations", "12", "--checkpoint-every", "1", *QUICK]
+    return server.run(argv=["train", "neon", "--out", str(folder), *options], log=f"{folder}.txt", **order)
 
 
 def _numbers(folder) -> dict[str, torch.Tensor]:
     return SteeringMaps.from_pretrained(folder).numbers()
 
 
-def test_killed_and_started_again_it_ends_with_the_same_maps(tmp_path):
-    whole = _started(tmp_path / "whole")
-    assert whole.wait(timeout=300) == 0
-    killed = _started(tmp_path / "killed")
-    for least in (1, 8):
-        _wait_for_states(killed, tmp_path / "killed", least)
-        killed.send_signal(signal.SIGKILL)
-        killed.wait(timeout=60)
-        assert not (tmp_path / "killed" / "config.json").exists()
-        killed = _started(tmp_path / "killed")
-    assert killed.wait(timeout=300) == 0
-    ours, theirs = _numbers(tmp_path / "killed"), _numbers(tmp_path / "whole")
+def test_killed_while_states_and_maps_are_written_it_ends_with_the_same_maps(server, tmp_path):
+    assert _trained(server, tmp_path / "whole") == 0
+    killed = tmp_path / "killed"
+    for at, left in ((4, 1), (13, 7), (12, 12)):
+        assert _trained(server, killed, die_at=at) == -signal.SIGKILL
+        assert not (killed / "config.json").exists()
+        assert max(path.name for path in (killed / "checkpoint").glob("after-*")) == f"after-{left:08d}"
+    assert _trained(server, killed) == 0
+    assert not (killed / "checkpoint").exists()
+    ours, theirs = _numbers(killed), _numbers(tmp_path / "whole")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_an_interrupt_saves_what_is_learned(tmp_path):
-    process = _started(tmp_path / "maps")
-    _wait_for_states(process, tmp_path / "maps", 3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "training stopped after" in err
-    maps = SteeringMaps.from_pretrained(tmp_path / "maps")
-    assert 3 <= maps.metadata["stopped_after"] == len(maps.metadata["losses"]) < 40
-    assert (tmp_path / "maps" / "checkpoint").exists(), "the same command goes on"
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_what_is_learned_also_in_the_background_of_a_script(server, tmp_path, number, code):
+    """`sh -c 'linea train ... &'` starts it with SIGINT ignored."""
+    folder = tmp_path / "maps"
+    assert _trained(server, folder, ignored=[number], signal_at=[6, number]) == code
+    assert "linea: training stopped after 3 of 12" in (tmp_path / "maps.txt").read_text().splitlines()[-1]
+    maps = SteeringMaps.from_pretrained(folder)
+    assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 3
+    assert [path.name for path in (folder / "checkpoint").iterdir()] == ["after-00000003"], "the same command goes on"
+
+
+def test_a_second_training_in_a_folder_is_refused_before_models_load(linea, tmp_path, monkeypatch):
+    monkeypatch.setattr("linea_diffusion.cli.learning.open_pipeline", None)
+    (tmp_path / "checkpoint").mkdir()
+    with (tmp_path / "checkpoint" / ".training-lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        code, out, err = linea("train", "neon", "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert "another training is at work" in err
 
 
 def test_training_that_diverges_is_one_line_and_keeps_maps(linea, tmp_path):
@@ -120,7 +125,7 @@ def test_training_that_diverges_is_one_line_and_keeps_maps(linea, tmp_path):
 
 
 def test_calibrate_then_use(linea, tmp_path, random_maps):
-    from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
+    from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, train_steering_maps
 
     pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
     config = TrainingConfig(
@@ -132,7 +137,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
         sparsity=0,
         strengths=(1.0,),
     )  # fmt: skip
-    train_steering_maps(pipe, load_concept("neon"), config).save_pretrained(tmp_path / "neon")
+    train_steering_maps(pipe, NEON, config).save_pretrained(tmp_path / "neon")
     code, out, err = linea("calibrate", tmp_path / "neon", "--points", 3, "--steps", 4)
     assert code == 0, err
     assert out.splitlines()[-1].split() == ["1.000", "1.000"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from linea_diffusion import LineaError, SteeringMaps
+from linea_diffusion import LineaError, SteeringMaps, StyleGrid
+from linea_diffusion.calibration import calibrate
 from linea_diffusion.grids.kinds import plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
 
 NAMES = ("neon", "mosaic")
@@ -117,3 +118,27 @@ def test_methods_may_ask_in_words(pipe):
 def test_grids_without_what_they_need_are_refused(pipe, make, message):
     with pytest.raises(LineaError, match=message):
         make(pipe)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("", {"strengths": 0.5}),
+        ("", {"strengths": None}),
+        ("", {"seeds": None}),
+        ("", {"seeds": [-1]}),
+        ("", {"batch_size": "2"}),
+        ("_seeds", {"seeds": [2**63]}),
+        ("_styles", {"seed": "x"}),
+        ("_styles", {"styles": {5: "maps"}}),
+        ("_methods", {"methods": {"": None}}),
+    ],
+    ids=str,
+)
+def test_what_no_grid_can_have_is_an_error_of_ours(pipe, random_maps, kind, given):
+    pipe.load_steering(random_maps, "one")
+    given = {"strengths": [0.0], "num_inference_steps": 1, **given}
+    with pytest.raises(LineaError, match="expected"):
+        getattr(StyleGrid, f"render{kind}")(pipe, "a" if kind else ["a"], **given)
+    with pytest.raises(LineaError, match="seed"):
+        calibrate(pipe, random_maps, len, ["a"], seed=-1)

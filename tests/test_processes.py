@@ -18,6 +18,7 @@ SCRIPT = """
 import sys
 import torch
 from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion.stopping import StopRequest
 from linea_diffusion.processes import (
     add_up, gather_rows, is_main_process, join_processes, own_rows, share_of, works_alone
 )
@@ -43,6 +44,11 @@ pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
 maps = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**SETTINGS), checkpoint=sys.argv[1] + "/state")
 if is_main_process():
     maps.save_pretrained(sys.argv[1] + "/maps")
+stop = StopRequest()
+if not is_main_process():
+    stop.signal = 15  # one process alone is asked to stop
+stopped = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**SETTINGS), stop=stop)
+assert stopped.metadata["stopped_after"] == 0
 torch.save([p.detach() for p in maps.parameters()], sys.argv[1] + f"/rank{int(is_main_process())}.pt")
 """
 

@@ -180,7 +180,7 @@ def test_every_mistake_is_named_with_file_and_line(tmp_path, case):
 
 @pytest.mark.parametrize("name", ["missing.toml", "missing.jsonl", "missing.csv"])
 def test_files_that_cannot_be_read(tmp_path, name):
-    with pytest.raises(LineaError, match=re.escape(name) + ".*expected a readable file"):
+    with pytest.raises(LineaError, match=re.escape(name) + ".*expected a readable concept file"):
         load_concept(tmp_path / name)
     (tmp_path / name).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LineaError, match="expected text in UTF-8"):

@@ -15,13 +15,12 @@ from linea_diffusion import (
     SteeringMaps,
     TrainingConfig,
     find_modules,
-    load_concept,
     train_steering_maps,
 )
 from linea_diffusion.shapeland import LOAD_ARGUMENTS, MODELS
 from linea_diffusion.shapeland.pretrain import dit
 
-from .conftest import count_hooks, seeded
+from .conftest import NEON, count_hooks, seeded
 
 NAME = "shapeland-dit"
 
@@ -44,7 +43,7 @@ def pipe(loaded):
 @pytest.fixture(scope="module")
 def maps(loaded) -> SteeringMaps:
     config = TrainingConfig(iterations=4, batch_size=8, num_inference_steps=2, lr=0.02, sparsity=0.0)
-    return train_steering_maps(loaded, load_concept("neon"), config)
+    return train_steering_maps(loaded, NEON, config)
 
 
 def _array(pipe, **kwargs) -> np.ndarray:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import math
+import os
 import random
 from pathlib import Path
 
@@ -29,6 +30,14 @@ FACTS = {
     "losses": [1.5, 0.25, 1],
     "calibration": {"strengths": [0.0, 0.4, 1.0], "values": [0, 0.5, 1], "measure": "truth"},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_disk():
+    """Thousands of saves need not wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
 
 
 def make_numbers(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -704,6 +713,75 @@ def test_junk_anywhere_in_a_signed_config_never_crashes(tmp_path, data, junk):
     found = outcome(tmp_path)
     if found is not None:
         assert same_bits(found[0], make_numbers()), "only facts of unknown type may differ"
+
+
+# Small files that would take all memory or time
+
+
+IDLE, SPARSE_MODULE = "unet.idle", "unet.mid_block.attn1:1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{IDLE: [1]}, {IDLE: [1, 7]}, {IDLE: [7, 1]}, {IDLE: [2**28 - 1000]}, {SPARSE_MODULE: [64, 4]}, {"unet.more": [7]}],
+)
+def test_modules_without_dense_numbers_have_the_shapes_that_they_were_saved_with(tmp_path, change):
+    _, config = saved(tmp_path)
+    facts = json.loads(config.read_text())
+    config.write_text(json.dumps({**facts, "modules": {**facts["modules"], **change}}))
+    sign(tmp_path)
+    with pytest.raises(LineaError, match="saved for other modules or shapes"):
+        read_maps(str(tmp_path))
+
+
+def test_maps_from_before_shapes_were_noted_are_still_read_if_their_numbers_are_enough(tmp_path):
+    weights, config = saved(tmp_path)
+    save_file(load_file(weights), weights)
+    sign(tmp_path)
+    assert same_bits(read_maps(str(tmp_path))[0], make_numbers())
+    facts = json.loads(config.read_text())
+    facts["modules"]["unet.idle"] = [2**27]
+    config.write_text(json.dumps(facts))
+    sign(tmp_path)
+    with pytest.raises(LineaError, match="numbers for the few in"):
+        read_maps(str(tmp_path))
+
+
+def test_what_is_written_is_read_however_few_numbers_are_not_zero(tmp_path):
+    """More zeros than may be left out are stored."""
+    numbers = {f"unet.a.{part}": torch.zeros(5, 2**20) for part in ("scale_offset", "shift")}
+    numbers["unet.a.shift"][3, 7] = 1
+    write_maps(tmp_path, numbers, {})
+    assert same_bits(read_maps(str(tmp_path))[0], numbers)
+    assert (tmp_path / "steering.safetensors").stat().st_size > 2**25
+
+
+def test_too_many_modules_are_refused(tmp_path):
+    _, config = saved(tmp_path)
+    facts = json.loads(config.read_text())
+    facts["modules"].update({f"unet.idle{number}": [3] for number in range(100_000)})
+    config.write_text(json.dumps(facts))
+    with pytest.raises(LineaError, match=r"got 100004 modules in config.json of .*: expected at most 16384"):
+        read_maps(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["losses", "modules", "training"])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("deep", [100, 5000, 100_000])
+def test_deep_nesting_is_one_line(tmp_path, key, begin, end, deep):
+    _, config = saved(tmp_path)
+    config.write_text(config.read_text().replace(f'"{key}":', f'"{key}": {begin * deep}1{end * deep}, "former":', 1))
+    assert outcome(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["steering.safetensors", "config.json"])
+@pytest.mark.parametrize("kind", ["pipe", "zeros"])
+def test_only_regular_files_are_read(tmp_path, name, kind):
+    saved(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name) if kind == "pipe" else (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(LineaError, match=f"expected a readable {name}, a regular file"):
+        read_maps(str(tmp_path))
 
 
 # The model card

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from linea_diffusion import (
+    Concept,
     LineaError,
     SteeringMaps,
     TrainingConfig,
@@ -19,8 +22,9 @@ from linea_diffusion import (
 from linea_diffusion.calling import call_with_gradients, frozen
 from linea_diffusion.iteration import NotFiniteError
 from linea_diffusion.pooling import mean_pool
+from linea_diffusion.stopping import StopRequest
 
-from .conftest import SHORT, count_hooks, seeded
+from .conftest import NEON, SHORT, count_hooks, seeded
 
 
 def _loss_of(pipe, maps, prompts, target_prompts):
@@ -62,14 +66,14 @@ def test_gradients_reach_every_map_and_equal_finite_differences(pipe, random_map
 
 def test_the_loss_falls(pipe):
     config = TrainingConfig(iterations=8, num_inference_steps=1, strengths=(1.0,))
-    losses = train_steering_maps(pipe, load_concept("blueprint"), config).metadata["losses"]
+    losses = train_steering_maps(pipe, NEON, config).metadata["losses"]
     assert len(losses) == 8
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_maps):
-    again = train_steering_maps(pipe, load_concept("neon"), SHORT)
-    other = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "seed": 1}))
+    again = train_steering_maps(pipe, NEON, SHORT)
+    other = train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), "seed": 1}))
     for (_, first), (_, second) in zip(short_maps.named_maps(), again.named_maps(), strict=True):
         assert torch.equal(first.scale_offset, second.scale_offset)
         assert torch.equal(first.shift, second.shift)
@@ -105,7 +109,7 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_m
     ],
 )
 def test_every_setting_changes_the_maps(pipe, short_maps, change):
-    maps = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), **change}))
+    maps = train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), **change}))
     ours, theirs = ({name: affine.shift for name, affine in m.named_maps()} for m in (maps, short_maps))
     assert ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -118,7 +122,7 @@ def test_base_weights_flags_modes_and_hooks_are_as_before(pipe):
     flags = [p.requires_grad for model in models for p in model.parameters()]
     hooks = count_hooks(pipe)
     try:
-        train_steering_maps(pipe, load_concept("neon"), SHORT)
+        train_steering_maps(pipe, NEON, SHORT)
         assert [p.requires_grad for model in models for p in model.parameters()] == flags
         assert pipe.unet.training
         assert count_hooks(pipe) == hooks
@@ -131,7 +135,7 @@ def test_base_weights_flags_modes_and_hooks_are_as_before(pipe):
 
 def test_metadata_tells_how_it_was_made(short_maps):
     facts = short_maps.metadata
-    assert (facts["concept"], facts["text"]) == ("neon", load_concept("neon").text)
+    assert (facts["concept"], facts["text"]) == ("neon", NEON.text)
     assert facts["base_model"] == "shapeland-unet"
     assert facts["base_class"] == "StableDiffusionPipeline"
     assert facts["training"]["iterations"] == SHORT.iterations
@@ -172,16 +176,16 @@ def _flat(maps) -> torch.Tensor:
 
 def test_settings_that_only_save_memory_change_nothing(pipe):
     """Float32 rounding aside. SGD: Adam divides a gradient that is nothing but rounding by its own size."""
-    settings = {**vars(SHORT), "batch_size": 8, "optimizer": "sgd", "lr": 10.0, "target_modules": "norms"}
-    plain = _flat(train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**settings)))
+    settings = {**vars(SHORT), "iterations": 2, "optimizer": "sgd", "lr": 10.0, "target_modules": "norms"}
+    plain = _flat(train_steering_maps(pipe, NEON, TrainingConfig(**settings)))
     for change in ({"micro_batch_size": 1}, {"micro_batch_size": 3}, {"gradient_checkpointing": True}):
-        again = _flat(train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**settings, **change})))
+        again = _flat(train_steering_maps(pipe, NEON, TrainingConfig(**{**settings, **change})))
         assert (again - plain).norm() < 1e-5 * plain.norm()
 
 
 def test_sparsity_is_reached_exactly_and_idle_modules_are_not_hooked(pipe):
     config = TrainingConfig(**{**vars(SHORT), "iterations": 6, "sparsity": 0.99})
-    maps = train_steering_maps(pipe, load_concept("neon"), config)
+    maps = train_steering_maps(pipe, NEON, config)
     count = sum(parameter.numel() for parameter in maps.parameters())
     assert maps.support == round(count * 0.01) / count
     acting = dict(maps.acting())
@@ -192,7 +196,7 @@ def test_sparsity_is_reached_exactly_and_idle_modules_are_not_hooked(pipe):
 
 
 def test_step_bins_learn_apart_and_serve_other_step_counts(pipe):
-    maps = train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "step_bins": 2}))
+    maps = train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), "step_bins": 2}))
     binned = [affine for name, affine in maps.named_maps() if name.startswith("unet")]
     assert all(affine.shift.shape[0] == 2 for affine in binned)
     assert any(not torch.equal(affine.shift[0], affine.shift[1]) for affine in binned)
@@ -226,13 +230,20 @@ def _stop_at(monkeypatch, iteration: int, error: type[BaseException]) -> None:
     monkeypatch.setattr(MapOptimizer, "step", failing)
 
 
-LONGER = {**vars(SHORT), "iterations": 7, "batch_size": 3, "sparsity": 0.5}
+COLOURS = ("red", "blue", "green", "yellow")
+FEW = Concept("few", tuple(f"a {c} heart" for c in COLOURS), tuple(f"a {c} heart, neon" for c in COLOURS), "neon")
+LONGER = {**vars(SHORT), "iterations": 5, "batch_size": 3, "num_inference_steps": 1, "sparsity": 0.5}
 
 
-@pytest.mark.parametrize("stopped_in", [0, 1, 3, 6])
-def test_a_killed_training_goes_on_to_the_same_maps_bit_for_bit(pipe, tmp_path, monkeypatch, stopped_in):
-    config, concept = TrainingConfig(**LONGER), load_concept("neon")
-    whole = train_steering_maps(pipe, concept, config)
+@pytest.fixture(scope="module")
+def whole(loaded_pipe):
+    """Maps of an uninterrupted training."""
+    return train_steering_maps(loaded_pipe, FEW, TrainingConfig(**LONGER))
+
+
+@pytest.mark.parametrize("stopped_in", [0, 1, 3, 4])
+def test_a_killed_training_goes_on_to_the_same_maps_bit_for_bit(pipe, whole, tmp_path, monkeypatch, stopped_in):
+    config, concept = TrainingConfig(**LONGER), FEW
     with monkeypatch.context() as patch:
         _stop_at(patch, stopped_in, _InterruptError)
         with pytest.raises(_InterruptError):
@@ -240,11 +251,64 @@ def test_a_killed_training_goes_on_to_the_same_maps_bit_for_bit(pipe, tmp_path, 
     resumed = train_steering_maps(pipe, concept, config, checkpoint=tmp_path / "state", checkpoint_every=2)
     assert torch.equal(_flat(resumed), _flat(whole))
     assert resumed.metadata == whole.metadata
-    assert not (tmp_path / "state").exists()
+
+
+def test_the_last_state_stays_until_the_maps_are_saved(pipe, whole, tmp_path, monkeypatch):
+    config, concept, state = TrainingConfig(**LONGER), FEW, tmp_path / "state"
+    maps = train_steering_maps(pipe, concept, config, checkpoint=state)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", _no_room)
+        with pytest.raises(LineaError, match="No space left"):
+            maps.save_pretrained(tmp_path / "maps")
+    _stop_at(monkeypatch, 0, AssertionError)  # nothing is learned again
+    again = train_steering_maps(pipe, concept, config, checkpoint=state)
+    assert torch.equal(_flat(again), _flat(whole))
+    assert again.metadata == whole.metadata
+    again.save_pretrained(tmp_path / "maps")
+    assert not state.exists()
+    again.save_pretrained(tmp_path / "maps")
+
+
+def _no_room(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_last_state_that_cannot_be_written_costs_no_maps(pipe, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", _no_room)
+        with pytest.warns(UserWarning, match="cannot be written"):
+            maps = train_steering_maps(pipe, FEW, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
+    assert torch.equal(_flat(maps), _flat(whole))
+
+
+def _stopping_after(iterations: int) -> StopRequest:
+    """A request that comes while an iteration runs: training asks once before each."""
+    asked = []
+
+    class Counting(StopRequest):
+        def __call__(self) -> bool:
+            asked.append(1)
+            return len(asked) > iterations
+
+    return Counting()
+
+
+def test_a_stop_keeps_the_maps_learned_so_far(pipe, whole, tmp_path):
+    config, concept, state = TrainingConfig(**LONGER), FEW, tmp_path / "state"
+    nothing = train_steering_maps(pipe, concept, config, checkpoint=state, stop=_stopping_after(0))
+    assert nothing.metadata["stopped_after"] == 0
+    assert not _flat(nothing).any()
+    assert not state.exists()
+    maps = train_steering_maps(pipe, concept, config, checkpoint=state, stop=_stopping_after(2))
+    assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 2
+    assert _flat(maps).abs().max() > 0
+    maps.save_pretrained(tmp_path / "maps")
+    resumed = train_steering_maps(pipe, concept, config, checkpoint=state)
+    assert torch.equal(_flat(resumed), _flat(whole))
 
 
 def test_a_state_of_another_training_is_refused_and_kept(pipe, tmp_path, monkeypatch):
-    concept = load_concept("neon")
+    concept = FEW
     with monkeypatch.context() as patch:
         _stop_at(patch, 2, _InterruptError)
         with pytest.raises(_InterruptError):
@@ -260,23 +324,23 @@ def test_a_state_of_another_training_is_refused_and_kept(pipe, tmp_path, monkeyp
         train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path)
 
 
-def test_an_interrupt_keeps_the_maps_learned_so_far(pipe, tmp_path, monkeypatch):
-    concept = load_concept("neon")
+def test_an_interrupt_keeps_the_maps_learned_so_far(pipe, whole, tmp_path, monkeypatch):
+    concept = FEW
     with monkeypatch.context() as patch:
         _stop_at(patch, 3, KeyboardInterrupt)
-        with pytest.warns(UserWarning, match="after 3 of 7 iterations"):
+        with pytest.warns(UserWarning, match="after 3 of 5 iterations"):
             maps = train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
     assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 3
     assert _flat(maps).abs().max() > 0
     resumed = train_steering_maps(pipe, concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
-    assert torch.equal(_flat(resumed), _flat(train_steering_maps(pipe, concept, TrainingConfig(**LONGER))))
+    assert torch.equal(_flat(resumed), _flat(whole))
 
 
 def test_a_resumed_training_that_diverges_at_once_keeps_what_was_resumed(pipe, tmp_path, monkeypatch):
-    concept, config = load_concept("neon"), TrainingConfig(**LONGER)
+    concept, config = FEW, TrainingConfig(**LONGER)
     with monkeypatch.context() as patch:
         _stop_at(patch, 3, KeyboardInterrupt)
-        with pytest.warns(UserWarning, match="after 3 of 7"):
+        with pytest.warns(UserWarning, match="after 3 of 5"):
             kept = train_steering_maps(pipe, concept, config, checkpoint=tmp_path / "state")
     monkeypatch.setattr("linea_diffusion.iteration._check_gradients", _not_finite)
     with pytest.raises(TrainingDivergedError, match="in iteration 3") as caught:
@@ -291,13 +355,13 @@ def _not_finite(maps) -> None:
 @pytest.mark.parametrize("every", [0, -1, 2.5])
 def test_impossible_checkpoints_are_refused(pipe, tmp_path, every):
     with pytest.raises(LineaError, match="checkpoint_every"):
-        train_steering_maps(pipe, load_concept("neon"), SHORT, checkpoint=tmp_path, checkpoint_every=every)
+        train_steering_maps(pipe, NEON, SHORT, checkpoint=tmp_path, checkpoint_every=every)
 
 
 def test_an_interrupt_before_anything_is_learned_is_an_interrupt(pipe, monkeypatch):
     _stop_at(monkeypatch, 0, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_steering_maps(pipe, load_concept("neon"), SHORT)
+        train_steering_maps(pipe, FEW, SHORT)
 
 
 def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_maps(pipe):
@@ -314,7 +378,7 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
     handle = module.register_forward_hook(poison)
     try:
         with pytest.raises(TrainingDivergedError, match=rf"{name}' at denoising step 1 in iteration 2") as caught:
-            train_steering_maps(pipe, load_concept("neon"), config)
+            train_steering_maps(pipe, FEW, config)
     finally:
         handle.remove()
     maps = caught.value.maps
@@ -325,11 +389,23 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
 
 def test_a_step_too_large_leaves_maps_with_a_finite_loss(pipe):
     with pytest.raises(TrainingDivergedError, match=r"in iteration 1.*lower lr") as caught:
-        train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**{**vars(SHORT), "lr": 1e30}))
+        train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), "lr": 1e30}))
     assert bool((_flat(caught.value.maps) == 0).all())
 
 
 def test_masked_means_need_a_text_encoder(pipe):
     settings = {**vars(SHORT), "pooling": "masked-mean", "target_modules": "norms"}
     with pytest.raises(LineaError, match="none of which is in a text encoder"):
-        train_steering_maps(pipe, load_concept("neon"), TrainingConfig(**settings))
+        train_steering_maps(pipe, NEON, TrainingConfig(**settings))
+
+
+def test_modules_that_sources_and_targets_look_the_same_to_are_refused(pipe):
+    """The first step's first norm has seen no prompt yet."""
+    settings = {
+        **vars(SHORT),
+        "target_modules": r"unet\.down_blocks\.0\.resnets\.0\.norm1",
+        "num_inference_steps": 1,
+        "batch_size": None,
+    }
+    with pytest.raises(LineaError, match="a loss of exactly 0 in the first iteration"):
+        train_steering_maps(pipe, FEW, TrainingConfig(**settings))

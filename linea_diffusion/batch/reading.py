@@ -38,12 +38,12 @@ def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterato
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise LineaError(f"got jobs {str(path)!r}: expected a file ending in one of {', '.join(READERS)}")
-    return _guarded(reader, path, text_encoding(path, what="jobs"))
+    return _guarded(reader, path, text_encoding(path, what="jobs file"))
 
 
 def _guarded(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encoding: str) -> Iterator[Line]:
     try:
-        with open_text(path, encoding, what="jobs") as file:
+        with open_text(path, encoding, what="jobs file") as file:
             yield from reader(file, path)
     except OSError as error:
         raise LineaError(f"got jobs {str(path)!r}: expected a readable file ({reason(error)})") from None

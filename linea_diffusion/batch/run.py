@@ -12,6 +12,7 @@ from PIL import Image
 from ..errors import LineaError
 from ..images import open_images
 from ..pipeline import LinEASDiffusionPipeline
+from ..prompt_notices import noticing
 from .batch_size import BatchSize
 from .describing import COLUMNS, bad_line_row, failure_row, metadata_row, reason_of, recipe_of
 from .grouping import batches_of
@@ -102,7 +103,7 @@ class Run:
 
     def through(self, lines: Iterable[Line]) -> bool:
         """Do all jobs; returns whether it was stopped before the end."""
-        with silent(self._base):
+        with silent(self._base), noticing(self._base):
             return self._through(lines)
 
     def _through(self, lines: Iterable[Line]) -> bool:

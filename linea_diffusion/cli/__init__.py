@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import LineaError
@@ -27,7 +30,8 @@ def _run() -> None:
     try:
         from .commands import app
 
-        app()
+        with _plain_warnings():
+            app()
     except LineaError as error:
         _end(str(error), 2)
     except Stopped as stopped:
@@ -36,6 +40,23 @@ def _run() -> None:
         if error.errno not in _NO_ROOM:
             raise
         _end(f"got {error}: expected room for what is written; make room and run the same command again", 2)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Within the context a warning of ours is a line of words, without the place in the code that gives it."""
+    usual = warnings.formatwarning
+
+    def form(message: Any, category: type[Warning], *place: Any, **line: Any) -> str:
+        if category is UserWarning and str(message).startswith("got "):
+            return f"linea: {message}\n"
+        return usual(message, category, *place, **line)
+
+    warnings.formatwarning = form
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _end(message: str, code: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError
+from . import checks
 from .options import (
     Clip,
     ClipSet,
@@ -22,7 +23,6 @@ from .options import (
     command_line,
     open_pipeline,
     open_scorer,
-    parse_strengths,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def evaluate(
         "evaluation"
     ),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
-    count: Annotated[int, typer.Option(help="How many held-out prompts.")] = 64,
+    count: Annotated[int, typer.Option(help="How many held-out prompts.", callback=checks.at_least(1))] = 64,
     strengths: Annotated[str, typer.Option(help="The dial's positions.")] = "0,0.25,0.5,0.75,1",
     model: Model = "shapeland-unet",
     steps: Steps = None,
@@ -59,16 +59,21 @@ def evaluate(
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts import load_concept
-    from ..evaluation import Pictures, evaluate, keep_first, markdown, write_records
+    from ..evaluation import Pictures, check_dial, evaluate, keep_first, markdown, write_records
+    from ..methods import check_method
     from ..recipes import recipe_for
     from ..storage import make_folder
 
-    concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
+    concepts, positions = [load_concept(name) for name in style], checks.strengths(strengths)
     _refuse_removal(concepts, methods, prompts)
     asked = {concept.name: _prompts(concept, prompts, model, count) for concept in concepts}
     named = {Path(method).name: method for method in methods.split(",")}
     if len(named) != len(methods.split(",")):
         raise LineaError(f"got methods {methods!r}, of which two have the same name: expected different folder names")
+    for method in named.values():
+        if not Path(method).is_dir():
+            check_method(method)
+    check_dial(positions)
     make_folder(out)
     scorer, pipe = open_scorer(clip, clip_weights, device, clip_set), open_pipeline(model, device, dtype)
     config, records = recipe_for(pipe, seed=seed), []

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LineaError
-from .options import parse_strengths
+from ..scalars import check_seed
+from . import checks
 
 if TYPE_CHECKING:
     from ..grids.plans import Plan
@@ -40,6 +41,10 @@ class Rows:
         for option, given in useless.items():
             if given:
                 raise LineaError(f"got {option} for a grid of {self.kind}, which has no use for it: leave it out")
+        if self.row_strengths:
+            checks.strengths(self.row_strengths)
+        if self.seeds:
+            _seeds(self.seeds)
 
     @property
     def kind(self) -> str:
@@ -89,7 +94,7 @@ class Rows:
             )
         pipe.load_steering(rows, first)
         pipe.load_steering(columns, second)
-        positions = parse_strengths(self.row_strengths) if self.row_strengths else None
+        positions = checks.strengths(self.row_strengths) if self.row_strengths else None
         return plan_dials(pipe, prompt, strengths, adapters=(first, second), row_strengths=positions, seed=seed)
 
 
@@ -113,6 +118,9 @@ def _pair(source: str) -> tuple[str, str]:
 
 def _seeds(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise LineaError(f"got --seeds {text!r}: expected whole numbers such as 0,1,2") from None
+    if len(set(seeds)) != len(seeds):
+        raise LineaError(f"got --seeds {text!r}: expected each once")
+    return [check_seed(one, "--seeds") for one in seeds]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError
+from . import checks
 from .grid_rows import Rows, named_maps
 from .options import (
     Calibrated,
@@ -25,7 +26,6 @@ from .options import (
     command_line,
     open_pipeline,
     open_scorer,
-    parse_strengths,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def grid(
     ] = None,
     format: Annotated[str, typer.Option(help="Of the grid: png, webp or jpg.")] = "png",
     report: Report = False,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures at once; a row when left out.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures at once; a row when left out.", callback=checks.at_least(1))
+    ] = None,
     model: Model = "shapeland-unet",
     steps: Steps = None,
     guidance: Guidance = None,
@@ -93,15 +95,16 @@ def grid(
     from ..grids import StyleGrid
     from ..storage import make_folder
 
+    positions = checks.strengths(strengths)
     asked = Rows(rows, against, row_strengths, seeds, in_words)
     maps = named_maps(steering, short=asked.kind not in ("prompts", "seeds"))
     texts = _texts(concept)
     drawing = _drawing(cell_size, score, score_place, colorbar, scored=clip != "none")
-    _check_names(format, animate, prompts, asked.kind, images, strengths)
+    _check_names(format, animate, prompts, asked.kind, images, positions)
     make_folder(out)
     scorer = None if clip == "none" else open_scorer(clip, clip_weights, device, clip_set)
     pipe = open_pipeline(model, device, dtype)
-    plan = asked.plan(pipe, maps, prompts, parse_strengths(strengths), seed=seed, style=texts.name if texts else "")
+    plan = asked.plan(pipe, maps, prompts, positions, seed=seed, style=texts.name if texts else "")
     if scorer:
         _check_texts(scorer, plan, texts, steering)
     given = {"calibrated": calibrated, "batch_size": batch_size, **call_arguments(steps, guidance)}
@@ -149,7 +152,7 @@ def _check_names(
     prompts: list[str],
     kind: str,
     images: Path | None,
-    strengths: str,
+    strengths: list[float],
 ) -> None:
     """What would only fail after the rendering."""
     from ..grids.animation import ENDINGS
@@ -159,7 +162,7 @@ def _check_names(
         raise LineaError(f"got --format {format}: expected one of {', '.join(FORMATS)}")
     if animate and animate.suffix.lower() not in ENDINGS:
         raise LineaError(f"got --animate {animate}: expected a file name ending in {' or '.join(ENDINGS)}")
-    if animate and len(parse_strengths(strengths)) < 2:
+    if animate and len(strengths) < 2:
         raise LineaError(f"got --animate {animate} and one strength: expected several to move through")
     if kind != "prompts" and len(prompts) != 1:
         raise LineaError(f"got {len(prompts)} prompts for a grid of {kind}: expected one, which all rows share")

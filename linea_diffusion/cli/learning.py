@@ -10,6 +10,7 @@ import typer
 
 from ..errors import LineaError
 from ..stopping import STOP, Stopped
+from . import checks
 from .grids import print_scores
 from .options import (
     Clip,
@@ -45,7 +46,7 @@ def demo(
     """Learn one style on the embedded model and render a scored grid. Nothing is downloaded."""
     from ..demo import run_demo
 
-    print_scores(run_demo(style, out, seed=seed, model=model))
+    print_scores(run_demo(style, out, seed=seed, model=model, stop=STOP))
     typer.echo(f"\nturn the dial in {out / 'report.html'}, look at {out / 'grid.png'}")
     typer.echo(f"scores in {out / 'scores.csv'}, maps in {out / 'maps'}")
 
@@ -70,7 +71,11 @@ def train(
         list[str] | None, typer.Option("--set", help="Any other setting, as optimizer=sgd; may be repeated.")
     ] = None,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Iterations between states in OUT/checkpoint; a killed training goes on there.")
+        int,
+        typer.Option(
+            help="Iterations between states in OUT/checkpoint; a killed training goes on there.",
+            callback=checks.at_least(1),
+        ),
     ] = 10,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -84,7 +89,6 @@ def train(
     from ..storage import make_folder
 
     learned = open_concept(concept, source, target)
-    make_folder(out)
     given = training_settings(
         settings or [],
         iterations=iterations,
@@ -97,6 +101,7 @@ def train(
         target_modules=tuple(modules) if modules else None,
         seed=seed,
     )
+    make_folder(out)
     join_processes()
     with claimed(out / "checkpoint") if is_main_process() else nullcontext():
         maps = _trained(open_pipeline(model, device, dtype), learned, given, out, checkpoint_every)
@@ -152,7 +157,9 @@ def calibrate(
     concept: Annotated[
         str | None, typer.Option(help="Concept by name or file; the one that the maps name when left out.")
     ] = None,
-    points: Annotated[int, typer.Option(help="Strengths at which the style is measured.")] = 17,
+    points: Annotated[
+        int, typer.Option(help="Strengths at which the style is measured.", callback=checks.at_least(3))
+    ] = 17,
     model: Model = "shapeland-unet",
     steps: Steps = None,
     guidance: Guidance = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 import shlex
 import sys
 from dataclasses import fields
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError
+from ..wording import short
+from . import checks
 
 if TYPE_CHECKING:
     from ..concepts import Concept
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 Model = Annotated[
     str, typer.Option(help="shapeland-unet or shapeland-dit (embedded), a diffusers folder, or a Hub id.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.")]
-Seed = Annotated[int, typer.Option(help="Seeds all noise.")]
-Steps = Annotated[int | None, typer.Option(help="Denoising steps; the model's own default when left out.")]
-Guidance = Annotated[float | None, typer.Option(help="Guidance scale; the model's own default when left out.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=checks.device)]
+Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.", callback=checks.dtype)]
+Seed = Annotated[int, typer.Option(help="Seeds all noise.", callback=checks.seed)]
+Steps = Annotated[
+    int | None,
+    typer.Option(help="Denoising steps; the model's own default when left out.", callback=checks.at_least(1)),
+]
+Guidance = Annotated[
+    float | None, typer.Option(help="Guidance scale; the model's own default when left out.", callback=checks.guidance)
+]
 Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
 ClipSet = Annotated[
@@ -42,8 +48,6 @@ Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering 
 
 def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipeline:
     """The pipeline of --model, on --device in --dtype."""
-    import torch
-
     from ..pipeline import LinEASDiffusionPipeline
 
     chosen = _dtype(dtype)
@@ -51,20 +55,15 @@ def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipelin
         from ..processes import own_device
 
         device = own_device()
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise LineaError(f"got device {device!r}: expected one this machine has, such as cpu ({error!s:.80})") from None
     return LinEASDiffusionPipeline.from_pretrained(model, dtype=chosen).to(device)
 
 
 def _dtype(name: str) -> Any:
     import torch
 
-    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if name not in dtypes:
-        raise LineaError(f"got dtype {name!r}: expected one of {', '.join(dtypes)}")
-    return dtypes[name]
+    if name not in checks.DTYPES:
+        raise LineaError(f"got dtype {name!r}: expected one of {', '.join(checks.DTYPES)}")
+    return getattr(torch, name)
 
 
 def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]) -> ClipScorer:
@@ -76,7 +75,7 @@ def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or key not in known:
-            raise LineaError(f"got --clip-set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
+            raise LineaError(f"got --clip-set {short(setting)}: expected KEY=VALUE with KEY one of {', '.join(known)}")
         chosen[key] = _dtype(text) if key == "dtype" else literal(text)
     return ClipScorer(clip, weights, device=device, **chosen)
 
@@ -103,17 +102,6 @@ def open_concept(name: str, source: Path | None, target: Path | None) -> Concept
     return concept_from_files(source, target, name=name)
 
 
-def parse_strengths(text: str) -> list[float]:
-    """The numbers of --strength or --strengths, checked."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = [math.nan]
-    if not all(math.isfinite(value) for value in values):
-        raise LineaError(f"got strength {text!r}: expected finite numbers such as 0.7 or 0,0.5,1")
-    return values
-
-
 def command_line() -> str:
     """What was typed, for reports."""
     return shlex.join(["linea", *sys.argv[1:]])
@@ -134,7 +122,7 @@ def training_settings(settings: list[str], **given: Any) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         known = [field.name for field in fields(TrainingConfig)]
         if not equals or key not in known:
-            raise LineaError(f"got --set {setting}: expected KEY=VALUE with KEY one of {', '.join(known)}")
+            raise LineaError(f"got --set {short(setting)}: expected KEY=VALUE with KEY one of {', '.join(known)}")
         chosen[key] = literal(text)
     TrainingConfig(**chosen)
     return chosen
@@ -144,5 +132,5 @@ def literal(text: str) -> Any:
     """A number, True, None, a tuple ... as Python writes it; anything else is a word."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that it says of what is no literal
         return text

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import LineaError
+from . import checks
 from .options import (
     Calibrated,
     Device,
@@ -18,7 +20,6 @@ from .options import (
     Steps,
     call_arguments,
     open_steered,
-    parse_strengths,
 )
 
 
@@ -45,14 +46,16 @@ def generate(
     from ..images import check_image_name
     from ..storage import make_folder
 
-    strengths = parse_strengths(strength or ("1" if steering else "0"))
+    strengths = checks.strengths(strength or ("1" if steering else "0"))
     check_image_name(out)
+    places = [out if len(strengths) == 1 else out.with_stem(f"{out.stem}-{value:g}") for value in strengths]
+    if len(set(places)) != len(places):
+        raise LineaError(f"got strengths {strength}, of which two have one file name: expected different numbers")
     make_folder(out.parent)
     pipe = open_steered(model, steering, device, dtype)
     generator = torch.Generator().manual_seed(seed)
     given = call_arguments(steps, guidance)
     images = pipe(prompt, strength=strengths, calibrated=calibrated, generator=generator, **given).images
-    for value, image in zip(strengths, images, strict=True):
-        path = out if len(strengths) == 1 else out.with_stem(f"{out.stem}-{value:g}")
+    for path, image in zip(places, images, strict=True):
         image.save(path)
         typer.echo(str(path))

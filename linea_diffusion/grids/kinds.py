@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..adapters import check_adapter_name
 from ..errors import LineaError
 from ..maps import SteeringMaps
 from ..scalars import as_python, as_whole, check_seed
@@ -238,7 +239,7 @@ def _loaded(pipe: Any, strengths: Sequence[float]) -> list[str]:
 
 
 def _positions(strengths: Sequence[float]) -> tuple[float, ...]:
-    if not len(strengths):
+    if isinstance(strengths, Sequence) and not strengths:
         raise LineaError("got no strengths: expected at least one column, such as [0, 0.5, 1]")
     return check_positions(strengths)
 
@@ -259,3 +260,5 @@ def _texts(prompts: Sequence[str]) -> list[str]:
 def _expect_rows(names: Sequence[str], what: str) -> None:
     if not names:
         raise LineaError(f"got no {what}: expected at least one row")
+    for name in names:
+        check_adapter_name(name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..concepts import StyleTexts
 from ..maps import SteeringMaps
+from ..scalars import check_seed
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def make_plan(
     maps: Mapping[str, SteeringMaps] | None = None,
 ) -> Plan:
     """A plan with what the maps know of its styles; columns are labelled by strength unless told otherwise."""
+    rows = [replace(row, seed=check_seed(row.seed)) for row in rows]
     known = {**pipe.steering, **(maps or {})}
     texts: dict[str, StyleTexts] = {}
     for row in rows:

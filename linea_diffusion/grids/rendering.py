@@ -18,8 +18,11 @@ from ..calling import generators
 from ..errors import LineaError
 from ..maps import SteeringMaps
 from ..packing import pack
+from ..prompt_notices import noticing
 from ..rows import spread
+from ..scalars import as_whole
 from ..storage import make_folder
+from ..wording import short
 from .cells import Cell
 from .plans import Plan
 
@@ -54,13 +57,13 @@ def render_cells(
         raise LineaError(
             f"got {taken}={arguments[taken]!r} for a grid, which gives it itself: use {_OWN[taken]} instead"
         )
-    if batch_size is not None and batch_size < 1:
-        raise LineaError(f"got batch_size={batch_size}: expected at least 1 picture")
+    if batch_size is not None and (as_whole(batch_size) or 0) < 1:
+        raise LineaError(f"got batch_size={short(batch_size)}: expected at least 1 picture")
     if folder is not None:
         make_folder(folder)
     places = [(row, column) for row in range(len(plan.rows)) for column in range(len(plan.columns))]
     rows: list[list[Cell]] = [[] for _ in plan.rows]
-    with loaded(pipe, plan.maps), tqdm(total=len(places), desc="render", unit="picture") as bar:
+    with noticing(pipe.base), loaded(pipe, plan.maps), tqdm(total=len(places), desc="render", unit="picture") as bar:
         names = list(pipe.steering)
         for batch in _batches(len(plan.rows), len(plan.columns), batch_size or len(plan.columns)):
             for (row, column), picture in zip(batch, _render(pipe, plan, names, batch, arguments), strict=True):
