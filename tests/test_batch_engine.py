@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import datasets
@@ -319,6 +320,11 @@ def test_a_folder_removed_during_a_run_is_an_error(tiny, tmp_path, folder):
     with pytest.raises(LineaError, match="start again"):
         run(tiny, JOBS, tmp_path, batch_size=2, on_event=remove)
     assert run(tiny, JOBS, tmp_path).images == 6
+    before = files(tmp_path)
+    with pytest.raises(LineaError, match=r"removed.*running"):  # after the last image as well
+        run(tiny, [*JOBS, "one more"], tmp_path, on_event=remove)
+    assert run(tiny, JOBS, tmp_path).images == 6
+    assert before <= files(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +334,11 @@ def test_a_folder_removed_during_a_run_is_an_error(tiny, tmp_path, folder):
         ({"guidance": float("nan")}, "guidance_scale nan"),
         ({"seed": -5}, "seed -5"),
         ({"images": 0}, "images=0"),
+        ({"images": 10**9}, "asks for 1000000000 images"),
+        ({"negative_prompt": "{a"}, "does not close"),
+        ({"eta": float("inf")}, "JSON cannot hold"),
+        ({"steering": "no/such/maps"}, "no/such/maps"),
+        ({"strength": {"no/such/maps": 1}}, "no/such/maps"),
         ({"strength": [0, float("inf")]}, "strength inf"),
         ({"size": "0x16"}, "size"),
         ({"steering_start": 0.5, "steering_end": 0.5}, "start before the end"),
@@ -376,3 +387,31 @@ def test_pictures_of_other_sizes_are_other_calls(tmp_path):
     generate_batch(pipe, jobs, out, defaults={"guidance": 1.0}, progress=False)
     assert [(row["width"], row["height"]) for row in rows(out)] == sizes
     assert [pixels(out, row).shape[:2][::-1] for row in rows(out)] == sizes
+
+
+def test_lines_that_lack_columns_get_new_ones_without_new_images(tiny, tmp_path):
+    run(tiny, JOBS[:2], tmp_path)
+    before, content = rows(tmp_path), {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
+    short = {name: before[0][name] for name in ("file_name", "line")}
+    with (tmp_path / ".linea" / "manifest-0.jsonl").open("a") as shard:
+        shard.write(json.dumps(short) + "\n")
+    assert run(tiny, JOBS[:2], tmp_path).done == 0
+    assert rows(tmp_path) == before
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == content
+
+
+def test_another_processs_bad_lines_keep_leftovers_from_being_removed(tiny, tmp_path, monkeypatch):
+    run(tiny, JOBS, tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        summary = run(tiny, [*JOBS[:2], {"prompt": ""}], tmp_path, prune=True)
+    assert (summary.bad_lines, summary.pruned, summary.leftovers) == (0, 0, 4)
+
+
+def test_long_names_leave_room_for_the_reason(tiny, tmp_path):
+    run(tiny, [{"prompt": "a", "steering": "x" * 5000}], tmp_path)
+    (failure,) = rows(tmp_path, "failures.jsonl")
+    assert len(failure["reason"]) < 700
+    assert failure["reason"].startswith("got steering 'xxx")
+    assert "Hub" in failure["reason"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import shutil
 
@@ -13,6 +14,14 @@ from linea_diffusion.batch.batch_size import BatchSize
 from linea_diffusion.batch.jobs import JobMaker
 
 from .batches import QUICK, events, files, rows, tiny_pipe, tiny_style
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage():
+    """What is collected when memory runs out is what these tests made, not all libraries each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

@@ -144,6 +144,34 @@ def test_pictures_are_known_by_their_bytes(tmp_path):
         only(maker, image=str(tmp_path / "none.png"))
 
 
+class Guide:
+    """What several ControlNets are in one."""
+
+    nets = ()
+
+
+def test_pictures_that_a_call_shares_belong_to_its_shape(tmp_path):
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    from linea_diffusion import LinEASDiffusionPipeline
+    from linea_diffusion.batch.pictures import pictures_by_row
+
+    pipe = LinEASDiffusionPipeline(StableDiffusionImg2ImgPipeline.from_pipe(tiny_pipe().base))
+    for name, size in (("a.png", 16), ("b.png", 16), ("c.png", 24)):
+        Image.new("RGB", (size, size), name[0] * 3 and (ord(name[0]), 0, 0)).save(tmp_path / name)
+    a, b, c = (str(tmp_path / name) for name in ("a.png", "b.png", "c.png"))
+    maker = JobMaker(pipe, {"image": a}, "png")
+    plain, other, larger = (only(maker, image=one) for one in (a, b, c))
+    assert shape_of(plain) == shape_of(other) != shape_of(larger)
+    with_a, with_b = (only(maker, ip_adapter_image=one) for one in (a, b))  # a list would be one of each adapter
+    assert shape_of(with_a) != shape_of(with_b)
+    assert (with_a.rows, plain.rows) == (("image",), ("image",))
+    assert pictures_by_row(tiny_pipe().base) == ()  # what takes pictures without a strength edits by references
+    pipe.base.components["controlnet"] = None
+    vars(pipe.base)["controlnet"] = Guide()
+    assert "image" in pictures_by_row(pipe.base)
+
+
 def test_groups_have_one_shape_and_wait_no_longer_than_the_window(maker):
     jobs = [only(maker, seed=n, steps=2 + n % 3, steering=["neon", "mosaic"][n % 2]) for n in range(30)]
     read = []

@@ -95,7 +95,7 @@ def test_what_no_batch_wrote_is_damage_and_no_crash(tmp_path):
         "[]", "3", "null", "{}", '{"file_name": 3, "line": 1, "part": 0}', "[" * 5000 + "]" * 5000,
         '{"file_name": "images/../../x.png", "line": 1}',
         '{"file_name": "images/bb/bb2.png", "line": "one", "part": 0}',
-        '{"file_name": "images/bb/bb2.png", "line": 1.5}',
+        '{"file_name": "images/bb/bb2.png", "line": 1.5}', f'{{"file_name": "images/bb/bb2.png", "line": {10**30}}}',
         '{"file_name": "images/bb/bb2.png", "line": 1, "part": null}',
     ]  # fmt: skip
     layout.manifest(4).write_text("\n".join(damaged) + "\n")
@@ -103,10 +103,13 @@ def test_what_no_batch_wrote_is_damage_and_no_crash(tmp_path):
     names = ["manifest-x.jsonl", "failures-.jsonl", "lock-me", "notes.txt", "manifest-1e3.jsonl"]
     for name in names:
         (layout.hidden / name).write_text("{}\n")
+    folders = ["manifest-7.jsonl", "lock-3", "failures-8.jsonl"]
+    for name in folders:
+        (layout.hidden / name).mkdir()
     index = JobIndex()
     index.read(layout)
     assert index.damaged == len(damaged) + 2
-    assert {path.name for path in layout.foreign()} == set(names)
+    assert {path.name for path in layout.foreign()} == {*names, *folders}
     assert (layout.locks(), layout.failure_shards()) == ([], [layout.failure_shard(2)])
     assert merge(layout) == Merged(images=1, failures=0, leftovers=0)
 
@@ -122,10 +125,21 @@ def test_a_file_of_lines_that_is_gone_is_an_error(tmp_path):
         lines.close()
 
 
-@pytest.mark.parametrize("name", ["", " "])
+@pytest.mark.parametrize("name", ["", " ", "a\0b"])
 def test_an_output_folder_needs_a_name(name):
-    with pytest.raises(LineaError, match="empty name"):
+    with pytest.raises(LineaError, match="name of the output folder"):
         Layout(name)
+
+
+@pytest.mark.parametrize("name", ["images", ".linea/leftovers", ".linea/bad-lines.jsonl", "metadata.jsonl"])
+def test_what_lies_where_a_batch_has_its_own_is_refused_at_once(tmp_path, name):
+    (tmp_path / ".linea").mkdir()
+    if name.endswith("jsonl"):
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("")
+    with pytest.raises(LineaError, match=r"which is no (file|folder): .*move it away or choose"):
+        take_share(Layout(tmp_path), Share(0, 1))
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "/".join(["y" * 200] * 19) + "/" + "z" * 150])

@@ -28,7 +28,7 @@ def test_numbers_in_every_form(form):
     "value",
     [
         *(True, np.True_, torch.tensor(True), "1", b"1", None, 1j, torch.tensor(1j), [1], {1}, np.ones(1)),
-        *(torch.ones(1), META, float("nan"), np.float32("inf"), 10**400, object()),
+        *(torch.ones(1), META, float("nan"), np.float32("inf"), 10**400, pytest.param(object(), id="object")),
     ],
     ids=str,
 )  # fmt: skip

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .expanding import check_seeds, check_strengths
+from .expanding import check_strengths, count_images
 from .fields import CHECKS, DIALS, check_window, dial_of, names_of, number_of, plain, strength_of, text_of
+from .fingerprint import digest
+from .pictures import is_picture, picture_digest
 
 
 def check_defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,8 +23,10 @@ def check_defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
             CHECKS[name](value, name)
         elif name in DIALS:
             dial_of(name, value)
+        elif is_picture(name, value):
+            picture_digest(value)
     check_window(given)
-    check_seeds(given.get("seed", 0), given.get("images", 1))
+    count_images({"seed": 0, **given})
     names_of(given.get("steering"))
     for strength in check_strengths(given.get("strength", 0)):
         for one in strength.values() if isinstance(strength, Mapping) else [strength]:
@@ -32,4 +36,5 @@ def check_defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("prompt", "negative_prompt"):
         if name in given:
             text_of(given[name], name, empty=name == "negative_prompt")
+    digest(given)
     return given

@@ -15,7 +15,12 @@ from .jobs import Job
 from .layout import image_name
 from .styles import Styles
 
-_LONGEST_REASON = 1000
+_LONGEST_REASON = 600
+COLUMNS = (
+    "file_name", "prompt", "negative_prompt", "seed", "steering", "strength", "steering_sha256", "steps", "guidance",
+    "width", "height", "arguments", "model", "nsfw", "line", "part",
+)  # fmt: skip
+"""What every line of metadata has."""
 _OWN_COLUMNS = ("num_inference_steps", "guidance_scale", "width", "height")
 
 
@@ -91,7 +96,12 @@ def bad_line_row(line: int, part: int, error: LineaError) -> dict[str, Any]:
 
 
 def _failure(job: str, line: int, part: int, error: LineaError, fields: Any) -> dict[str, Any]:
-    text = str(error)
-    reason = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
     nsfw = isinstance(error, FlaggedError)
-    return {"job": job, "line": line, "part": part, "reason": reason, "nsfw": nsfw, "fields": fields}
+    return {"job": job, "line": line, "part": part, "reason": reason_of(error), "nsfw": nsfw, "fields": fields}
+
+
+def reason_of(error: LineaError) -> str:
+    """What an error says, its middle left out where somebody's long name fills it: its end says what to do."""
+    text = str(error)
+    half = _LONGEST_REASON // 2
+    return text if len(text) <= _LONGEST_REASON else f"{text[:half]} ... {text[-half:]}"

@@ -13,10 +13,12 @@ from tqdm.auto import tqdm
 from ..errors import LineaError
 from ..pipeline import LinEASDiffusionPipeline
 from .batch_size import BatchSize, BatchSizeArgument
+from .describing import COLUMNS
 from .grouping import batches_of
 from .index import JobIndex
 from .jobs import JobMaker
 from .layout import FORMATS, Layout
+from .lines import read_lines
 from .locks import others_at_work, release_share, take_share
 from .merging import merge
 from .planning import Counts, planned_jobs
@@ -127,7 +129,8 @@ def generate_batch(
     if not others_at_work(layout, share):
         merged = merge(layout, share.rank, None if stopped else run.index.plan())
         summary.images, summary.failures, summary.leftovers = merged.images, merged.failures, merged.leftovers
-        if prune and not (stopped or summary.bad_lines) and merged.images:
+        _check_kept(layout, summary)
+        if prune and not (stopped or _has_lines(layout.bad_lines)) and merged.images:
             summary.pruned, summary.leftovers = merged.leftovers, 0
             layout.prune()
     run.close()
@@ -178,7 +181,7 @@ def plan_batch(
     own, layout, plan = _wrapped(pipe), Layout(out), BatchPlan()
     lines, size, index = read_jobs(jobs), BatchSize(batch_size, own.base), JobIndex()
     maker = JobMaker(own, defaults or {}, image_format)
-    index.read(layout, failures=not retry_failed, columns=FIGURES if scorer else ())
+    index.read(layout, failures=not retry_failed, columns=(*COLUMNS, *(FIGURES if scorer else ())))
 
     def bad_line(line: int, part: int, error: LineaError) -> None:
         if strict:
@@ -195,6 +198,20 @@ def plan_batch(
     plan.leftovers = index.count_left_over(layout)
     index.close()
     return plan
+
+
+def _check_kept(layout: Layout, summary: BatchSummary) -> None:
+    """Images that were there or made during the run must be there at its end."""
+    expected, found = summary.done + summary.skipped, summary.images or 0
+    if found < expected:
+        raise LineaError(
+            f"got {expected - found} of {expected} images removed from {str(layout.images)!r} while the batch was "
+            "running: expected them to stay; start again, they are made again"
+        )
+
+
+def _has_lines(path: Path) -> bool:
+    return any(True for _ in read_lines(path))
 
 
 def _wrapped(pipe: Any) -> LinEASDiffusionPipeline:

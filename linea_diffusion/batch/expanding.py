@@ -14,6 +14,8 @@ from ..wording import short
 MOST_IMAGES = 1_000_000
 """Images that one line may ask for."""
 _MOST = 10_000
+_MOST_LETTERS = 20_000_000
+"""Of all prompts of a line together: they are held at once."""
 _DEEPEST = 32
 
 
@@ -87,14 +89,18 @@ def alternatives(text: str) -> Iterator[str]:
 
 
 def count_alternatives(text: str) -> int:
-    """How many texts `alternatives` gives, without making them.
+    """How many texts `alternatives` gives, without making them; far beyond what a line may ask for, at least how many.
 
     Raises:
         LineaError: as `alternatives`.
     """
-    if "{" not in text:
-        return 1
-    return prod(sum(map(count_alternatives, part)) for part in _parts(text) if not isinstance(part, str))
+    count = 1
+    for part in _parts(text) if "{" in text else ():
+        if not isinstance(part, str):
+            count *= sum(map(count_alternatives, part))
+        if count > _MOST**2:
+            break
+    return count
 
 
 def escape(text: str) -> str:
@@ -105,9 +111,11 @@ def escape(text: str) -> str:
 def _texts(text: str) -> list[str]:
     _check_depth(text)
     if (count := count_alternatives(text)) > _MOST:
+        raise LineaError(f"got {short(text)}, which stands for more than {_MOST} prompts: expected fewer alternatives")
+    if count > 1 and count * len(text) > _MOST_LETTERS:
         raise LineaError(
-            f"got {short(text)}, which stands for {short(count)} prompts: expected at most {_MOST}, from "
-            "fewer alternatives"
+            f"got {short(text)}, which stands for {count} prompts of up to {len(text)} letters: expected at most "
+            f"{_MOST_LETTERS} letters from one line; use several lines"
         )
     return list(alternatives(text))
 

@@ -18,21 +18,16 @@ def shape_of(job: Job) -> str:
     Prompts, seeds, strengths, the styles themselves and pictures of one size may differ; of styles that act one after
     the other (``chain``) the order must be the same.
     """
-    shared = {name: _common(name, value) for name, value in job.arguments.items()}
+    shared = {name: _common(job, name, value) for name, value in job.arguments.items()}
     order = list(job.strength) if job.dials["composition"] == "chain" else []
     return json.dumps(canonical([shared, job.negative_prompt is None, dict(job.dials), order]), sort_keys=True)
 
 
-def _common(name: str, value: Any) -> Any:
+def _common(job: Job, name: str, value: Any) -> Any:
     """What jobs of one call share of an argument; pipelines bring all pictures of a call to the size of the first."""
-    if is_picture(name, value):
-        return picture_size(value)
-    return None if is_row(name, value) else value
-
-
-def is_row(name: str, value: Any) -> bool:
-    """Whether each job of a batch may have a value of its own for an argument of the base pipeline."""
-    return is_picture(name, value) or (isinstance(value, str) and name.startswith(("prompt", "negative_prompt")))
+    if name not in job.rows:
+        return job.recipe["arguments"][name]  # of a picture the digest
+    return picture_size(value) if is_picture(name, value) else None
 
 
 def batches_of(jobs: Iterable[Job], size_of: Callable[[Job], int], window: int) -> Iterator[list[Job]]:

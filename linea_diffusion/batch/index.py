@@ -42,7 +42,7 @@ class JobIndex:
         Args:
             layout: of the output folder.
             failures: whether jobs that failed count as dealt with.
-            columns: what the line of a finished image must have, or it is `State.UNSCORED`.
+            columns: what the line of a finished image must have, or it is `State.UNSCORED`: it gets a new line.
         """
         if failures:
             self._read(layout.failure_shards(), "job", State.FAILED, ())
@@ -116,7 +116,7 @@ def shard_rows(shard: Path, key: str) -> Iterator[tuple[int, dict[str, Any] | No
     for offset, row in read_lines(shard):
         known = row is not None and (is_image_name if key == "file_name" else _is_text)(row.get(key))
         places = [row.get(name, 0) for name in ("line", "part")] if row is not None and known else [None]
-        yield offset, row if all(type(place) is int for place in places) else None
+        yield offset, row if all(type(place) is int and 0 <= place < 2**63 for place in places) else None
 
 
 def _is_text(value: object) -> bool:

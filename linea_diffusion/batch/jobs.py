@@ -12,7 +12,7 @@ from ..modules import nearest_name
 from ..scalars import as_python
 from ..wording import short
 from .defaults import check_defaults
-from .expanding import escape, expand
+from .expanding import check_strengths, escape, expand
 from .fields import (
     CHECKS,
     DIALS,
@@ -28,7 +28,7 @@ from .fields import (
     text_of,
 )
 from .fingerprint import digest, model_digest
-from .pictures import is_picture, picture_digest
+from .pictures import is_picture, picture_digest, pictures_by_row
 from .styles import Styles
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Job:
         positions: adapter name -> strength of a call; another number when the dial is calibrated.
         dials: `DIALS` but ``calibrated``.
         arguments: of the base pipeline.
+        rows: those of them of which each job of a call may have its own.
         recipe: what the digest is made from.
     """
 
@@ -65,6 +66,7 @@ class Job:
     positions: Mapping[str, float]
     dials: Mapping[str, Any]
     arguments: Mapping[str, Any]
+    rows: tuple[str, ...]
     recipe: Mapping[str, Any]
 
     def fields(self) -> dict[str, Any]:
@@ -97,11 +99,12 @@ class JobMaker:
         self._own, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
         self.styles = Styles(pipe)
         self.model = model_digest(pipe.base)
-        self._ending = ending
+        self._ending, self._pictures = ending, pictures_by_row(pipe.base)
         self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *RULED))]
         given = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(given)
         self._defaults = check_defaults(given)
+        self._check_steering(self._defaults)
 
     def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
         """The jobs of one line, one for each image, or what is wrong with the line or an image of it."""
@@ -118,6 +121,12 @@ class JobMaker:
                     yield error
         except LineaError as error:
             yield error
+
+    def _check_steering(self, fields: Mapping[str, Any]) -> None:
+        strengths = check_strengths(fields.get("strength", 0))
+        named = [str(name) for one in strengths if isinstance(one, Mapping) for name in one]
+        for name in [*(names_of(fields.get("steering")) or ()), *named]:
+            self.styles.find(name)
 
     def _check_names(self, fields: Mapping[str, Any]) -> None:
         for name in fields:
@@ -158,7 +167,8 @@ class JobMaker:
         }
         return Job(
             digest(recipe)[:_DIGITS], line, part, prompt, negative, fields["seed"], strength, positions,
-            dials | ({"calibrated": True} if calibrated else {}), arguments, recipe,
+            dials | ({"calibrated": True} if calibrated else {}), arguments,
+            tuple(name for name, value in arguments.items() if self._is_row(name, value)), recipe,
         )  # fmt: skip
 
     def _strength(self, fields: Mapping[str, Any], *, in_order: bool) -> dict[str, float]:
@@ -203,6 +213,11 @@ class JobMaker:
         return {
             name: value for name, value in {**self._own, **given}.items() if name in self._own or value != usual[name]
         }
+
+    def _is_row(self, name: str, value: Any) -> bool:
+        if is_picture(name, value):
+            return name in self._pictures
+        return isinstance(value, str) and name.startswith(("prompt", "negative_prompt"))
 
     def _settled(self, name: str, value: Any) -> Any:
         return picture_digest(value) if is_picture(name, value) else value

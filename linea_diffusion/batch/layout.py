@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LineaError
+from ..wording import reason
 
 FORMATS = ("png", "jpg", "webp")
 """Image formats that a batch writes, named by their endings."""
@@ -35,8 +35,8 @@ class Layout:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        if not str(folder).strip():
-            raise LineaError("got an empty name for the output folder: expected one, such as batch")
+        if not str(folder).strip() or "\0" in str(folder):
+            raise LineaError(f"got {str(folder)!r} as the name of the output folder: expected one such as batch")
         self.folder = Path(folder)
         self.images = self.folder / "images"
         self.metadata = self.folder / "metadata.jsonl"
@@ -52,10 +52,16 @@ class Layout:
         Raises:
             LineaError: a folder or something else lies where one of its files shall be.
         """
-        for path in (self.metadata, self.failures):
-            if path.exists() and not path.is_file():
+        files, folders = (
+            (self.metadata, self.failures, self.bad_lines, self.leftover_rows),
+            (self.images, self.leftovers),
+        )
+        for path in (*files, *folders):
+            if path.exists() and not (path.is_file() if path in files else path.is_dir()):
+                kind = "file" if path in files else "folder"
                 raise LineaError(
-                    f"got {str(path)!r}, which is no file: expected none, or one of a batch; choose another folder"
+                    f"got {str(path)!r}, which is no {kind}: expected none, or that of a batch; move it away or choose "
+                    "another folder"
                 )
 
     def probe(self, rank: int) -> None:
@@ -98,7 +104,8 @@ class Layout:
         return self._ranked("lock-*")
 
     def _ranked(self, pattern: str) -> list[Path]:
-        return sorted((path for path in self.hidden.glob(pattern) if _RANK.search(path.stem)), key=rank_of)
+        named = (path for path in self.hidden.glob(pattern) if _RANK.search(path.stem) and path.is_file())
+        return sorted(named, key=rank_of)
 
     def foreign(self) -> list[Path]:
         """What lies in the hidden folder and is not ours."""
@@ -123,9 +130,13 @@ class Layout:
         return self.leftovers / file_name.removeprefix("images/")
 
     def restore(self, file_name: str) -> None:
-        """Take an image back from the leftovers, if it is there."""
-        with suppress(FileNotFoundError):
-            os.replace(self.leftover(file_name), _with_folder(self.folder / file_name))
+        """Take an image back from the leftovers, if it is there.
+
+        Raises:
+            LineaError: it cannot be moved.
+        """
+        if self.leftover(file_name).exists():
+            _move(self.leftover(file_name), self.folder / file_name)
 
     def prune(self) -> None:
         """Remove the leftovers."""
@@ -133,8 +144,12 @@ class Layout:
         self.leftover_rows.unlink(missing_ok=True)
 
     def put_aside(self, file_name: str) -> None:
-        """Move an image to the leftovers."""
-        os.replace(self.folder / file_name, _with_folder(self.leftover(file_name)))
+        """Move an image to the leftovers.
+
+        Raises:
+            LineaError: it cannot be moved.
+        """
+        _move(self.folder / file_name, self.leftover(file_name))
 
 
 def image_name(digest: str, ending: str) -> str:
@@ -194,6 +209,9 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
                     yield from entries
 
 
-def _with_folder(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _move(path: Path, place: Path) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)
+    except OSError as error:
+        raise LineaError(f"got {str(path)!r}: expected to move it to {str(place)!r} ({reason(error)})") from None

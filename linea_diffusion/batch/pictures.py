@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..calling import accepts
 from ..errors import LineaError
 from ..files import open_regular
 from ..images import open_images
@@ -18,6 +19,17 @@ from ..wording import reason
 def is_picture(name: str, value: Any) -> bool:
     """Whether an argument of a pipeline is the file name of a picture."""
     return isinstance(value, str) and (name == "image" or name.endswith("_image"))
+
+
+def pictures_by_row(pipe: Any) -> tuple[str, ...]:
+    """The arguments of a pipeline of which each prompt of a call may have a picture of its own.
+
+    Elsewhere a list means several pictures for every prompt: of IP-Adapters, of several ControlNets, references of an
+    editing model.
+    """
+    guides = [pipe.components[name] for name in ("controlnet", "adapter") if pipe.components.get(name) is not None]
+    several = any(hasattr(guide, "nets") or hasattr(guide, "adapters") for guide in guides)
+    return ("image", "mask_image", "control_image") if (guides or accepts(pipe, "strength")) and not several else ()
 
 
 def open_picture(path: str) -> Image.Image:

@@ -17,7 +17,6 @@ from ..pipeline import LinEASDiffusionPipeline
 from ..wording import reason
 from .batch_size import BatchSize, is_out_of_memory
 from .describing import FlaggedError
-from .grouping import is_row
 from .jobs import Job
 from .pictures import is_picture, open_picture
 from .styles import Styles
@@ -113,14 +112,16 @@ def _arguments(jobs: list[Job]) -> dict[str, Any]:
     first = jobs[0].arguments
     arguments: dict[str, Any] = {}
     for name, value in first.items():
-        if not is_row(name, value):
-            arguments["denoising_strength" if name == "strength" else name] = value
-            continue
-        row = [job.arguments[name] for job in jobs]
-        arguments[name] = [open_picture(one) for one in row] if is_picture(name, value) else row
+        opened = open_picture if is_picture(name, value) else _itself
+        own = [opened(job.arguments[name]) for job in jobs] if name in jobs[0].rows else opened(value)
+        arguments["denoising_strength" if name == "strength" else name] = own
     if jobs[0].negative_prompt is not None:
         arguments["negative_prompt"] = [job.negative_prompt for job in jobs]
     return arguments
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _flags(result: Any, count: int) -> list[bool]:

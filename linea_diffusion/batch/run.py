@@ -14,7 +14,7 @@ from ..images import open_images
 from ..pipeline import LinEASDiffusionPipeline
 from ..prompt_notices import noticing
 from .batch_size import BatchSize
-from .describing import bad_line_row, failure_row, metadata_row, recipe_of
+from .describing import COLUMNS, bad_line_row, failure_row, metadata_row, reason_of, recipe_of
 from .grouping import batches_of
 from .index import JobIndex, State
 from .jobs import Job, JobMaker
@@ -139,7 +139,8 @@ class Run:
                 if self._clears(rank_of(shard)):
                     shard.unlink(missing_ok=True)
         clear_unfinished(layout, self._clears)
-        index.read(layout, failures=not self._settings.retry_failed, columns=FIGURES if self._settings.scorer else ())
+        columns = (*COLUMNS, *(FIGURES if self._settings.scorer else ()))
+        index.read(layout, failures=not self._settings.retry_failed, columns=columns)
         if share.is_main and not self._settings.retry_failed and not is_current(layout):
             merge(layout, share.rank)
         self.tell(
@@ -170,7 +171,7 @@ class Run:
     def _fail(self, job: Job, error: LineaError, failures: LineFile) -> None:
         failures.append([failure_row(job, error)])
         self.counts.failed += 1
-        self.tell("failure", line=job.line, job=job.digest, reason=str(error))
+        self.tell("failure", line=job.line, job=job.digest, reason=reason_of(error))
 
     def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
         styles, pictures = self._maker.styles, [image for _, image in images]
@@ -212,7 +213,7 @@ class Run:
                 self._score_present(saver)
 
     def _score_present(self, saver: Saver) -> None:
-        """Images of an earlier run whose lines have no figures get new lines that have them."""
+        """Images of an earlier run whose lines lack figures or other columns get new lines that have them."""
         jobs, self._unscored = self._unscored, []
         paths = [self._layout.folder / image_name(job.digest, self._settings.ending) for job in jobs]
         images = list(zip(jobs, open_images(paths), strict=True))
@@ -232,4 +233,4 @@ class Run:
         if bad_lines is not None:
             bad_lines.append([bad_line_row(line, part, error)])
             self.counts.bad_lines += 1
-            self.tell("bad_line", line=line, reason=str(error))
+            self.tell("bad_line", line=line, reason=reason_of(error))

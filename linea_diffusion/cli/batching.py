@@ -38,7 +38,9 @@ def batch(
         Path,
         typer.Argument(help="A .jsonl file (a job each line), .csv (a column each field), .txt (a prompt each line)."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for images/, metadata.jsonl and failures.jsonl.")] = Path("batch"),
+    folder: Annotated[
+        str, typer.Option("--out", help="Folder for images/, metadata.jsonl and failures.jsonl.", metavar="FOLDER")
+    ] = "batch",
     steering: Steering = [],  # noqa: B006
     strengths: Annotated[
         str | None, typer.Option(help="For jobs without one: 0.7, or 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5.")
@@ -78,6 +80,7 @@ def batch(
     dtype: Dtype = "float32",
 ) -> None:
     """Render the jobs of a file into an image folder. Stopped or killed, the same command goes on where it was."""
+    out = _named(folder)
     defaults = _defaults(strengths, settings or [], {
         "seed": seed, "images": images, "negative_prompt": negative_prompt, "steps": steps, "guidance": guidance,
         "size": size, "calibrated": calibrated or None,
@@ -96,6 +99,13 @@ def batch(
         _plan(pipe, jobs, out, chosen, log)
     else:
         _run(pipe, jobs, out, {**chosen, "prune": prune}, log, grid)
+
+
+def _named(folder: str) -> Path:
+    """The output folder; as a path an empty name would be the folder that one is in."""
+    from ..batch.layout import Layout
+
+    return Layout(folder).folder
 
 
 def _check(jobs: Path, out: Path, defaults: dict[str, Any], image_format: str, log: str, grid: Path | None) -> None:
@@ -158,10 +168,11 @@ def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, gri
 
 
 def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str) -> None:
+    from ..batch.describing import reason_of
     from ..batch.engine import plan_batch
 
     def tell(line: int, error: LineaError) -> None:
-        typer.echo(f"line {line}: {error}", err=True)
+        typer.echo(f"line {line}: {reason_of(error)}", err=True)
 
     plan: BatchPlan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **chosen)
     typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
