@@ -107,6 +107,15 @@ class Adapters(dict[str, SteeringMaps]):
         if self.fusion is not None:
             raise LineaError(f"got {what} while steering is fused into the weights: call unfuse_steering first")
 
+    def refuse_stale_fusion(self, pipe: Any) -> None:
+        """Raise if steering is fused into layers that a pipeline no longer runs.
+
+        Raises:
+            LineaError: it is.
+        """
+        if self.fusion is not None:
+            self.fusion.refuse_stale(pipe)
+
     def save(self, folder: Path) -> None:
         """Write the adapters below a pipeline's folder, in their order."""
         if not self:

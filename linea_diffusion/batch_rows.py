@@ -7,17 +7,17 @@ pictures in one long sequence. Text encoders run the prompts first and the negat
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from .errors import LineaError
+from .hooks import Listener, listen
 from .modules import is_text_encoder
+from .scopes import Scope
 
 SteeringGuidance = Literal["both", "cond"]
 STEERING_GUIDANCE = ("both", "cond")
@@ -40,7 +40,6 @@ class BatchRows:
         self._lengths: list[list[int]] = []
         self._read: dict[str, int] = {}
         self._meant: list[torch.Tensor] = []
-        self._thread = threading.get_ident()
 
     def owners(self, name: str, component: str, rows: int, turn: int, prompts: int) -> list[int]:
         """The prompt of each row of an activation.
@@ -106,9 +105,13 @@ class BatchRows:
         self._text_roles[component] = read < self.prompts
         self._read[component] = read + batch
 
-    def meet_embeddings(self, embeddings: torch.Tensor) -> None:
-        """What the prompts were encoded to."""
-        self._meant.append(embeddings)
+    def meet_encoded(self, given: dict[str, Any], result: Any) -> None:
+        """diffusers' encode_prompt gives first what the prompts were encoded to, in one tensor or one for each."""
+        first = result[0] if isinstance(result, tuple) and result else result
+        if isinstance(first, list) and first:
+            first = first[0]
+        if isinstance(first, torch.Tensor):
+            self._meant.append(first)
 
     def meet_model(self, arguments: list[Any], context: str | None) -> None:
         """A denoiser, or what helps one, runs on some arguments, within a named cache context or without.
@@ -137,10 +140,6 @@ class BatchRows:
         if blocks == 1:
             return (not self._has_the_form_of_the_prompts(inputs),)
         return (False, *(True,) * (blocks - 1))
-
-    def own(self) -> bool:
-        """Whether this is the thread that the roles are followed in."""
-        return threading.get_ident() == self._thread
 
     def _recognised(
         self, inputs: list[torch.Tensor], lists: list[Any], rows: int, blocks: int
@@ -181,16 +180,16 @@ def _padded(lengths: list[int], total: int) -> list[int] | None:
 
 
 @contextmanager
-def follow_rows(pipe: Any, rows: BatchRows) -> Iterator[None]:
-    """Within the context `rows` follows the pipeline's calls in this thread."""
+def follow_rows(pipe: Any, rows: BatchRows, scope: Scope) -> Iterator[None]:
+    """Within the context `rows` follows the pipeline's calls that are a scope's own."""
     with ExitStack() as stack:
         if rows.only_conditional:
             for owner in [pipe, *(part for part in vars(pipe).values() if hasattr(part, "encode_prompt"))]:
                 if hasattr(owner, "encode_prompt"):
-                    stack.enter_context(_after(owner, "encode_prompt", lambda result: _meet_first(result, rows)))
+                    stack.enter_context(listen(owner, "encode_prompt", rows.meet_encoded, scope=scope))
         for component, model in pipe.components.items():
             if isinstance(model, nn.Module) and is_text_encoder(component):
-                hook = _text_hook(rows, component)
+                hook = _text_hook(rows, component, scope)
                 stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
             elif isinstance(model, nn.Module):
                 if rows.only_conditional and getattr(model, "_compiled_call_impl", None) is not None:
@@ -198,26 +197,44 @@ def follow_rows(pipe: Any, rows: BatchRows) -> Iterator[None]:
                         f"got steering_guidance='cond' and a {component!r} that was compiled in place, where its rows "
                         f"cannot be told apart: expected pipe.{component} = torch.compile(pipe.{component})"
                     )
-                context = stack.enter_context(_named_context(model))
-                stack.enter_context(model.register_forward_pre_hook(_model_hook(rows, context), with_kwargs=True))
+                names: list[str | None] = [None]
+                if rows.only_conditional and hasattr(model, "cache_context"):
+                    stack.enter_context(listen(model, "cache_context", _named(names), scope=scope))
+                hook = _model_hook(rows, names, scope)
+                stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
         yield
 
 
-def _text_hook(rows: BatchRows, component: str) -> Callable[..., None]:
+def _text_hook(rows: BatchRows, component: str, scope: Scope) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         tensors = [value for value in _arguments(inputs, keywords) if isinstance(value, torch.Tensor)]
-        if rows.own() and tensors:
+        if scope.acts() and tensors:
             rows.meet_text(component, len(tensors[0]))
 
     return hook
 
 
-def _model_hook(rows: BatchRows, context: list[str | None]) -> Callable[..., None]:
+def _model_hook(rows: BatchRows, names: list[str | None], scope: Scope) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if rows.own() and not torch.compiler.is_compiling():
-            rows.meet_model(_arguments(inputs, keywords), context[-1])
+        if scope.acts() and not torch.compiler.is_compiling():
+            rows.meet_model(_arguments(inputs, keywords), names[-1])
 
     return hook
+
+
+def _named(names: list[str | None]) -> Listener:
+    """A listener of a model's ``cache_context``: `names` ends with the name of the context that is open."""
+
+    @contextmanager
+    def entered(given: dict[str, Any], context: Any) -> Iterator[None]:
+        names.append(given.get("name"))
+        try:
+            with context:
+                yield
+        finally:
+            names.pop()
+
+    return entered
 
 
 _SAMPLES = ("hidden_states", "sample", "x")
@@ -230,79 +247,3 @@ def _arguments(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
     for value in [*inputs, *(value for _, value in named)]:
         flat += value.values() if isinstance(value, dict) else [value]
     return flat
-
-
-def _meet_first(result: Any, rows: BatchRows) -> None:
-    """diffusers' encode_prompt gives first what the prompts were encoded to, in one tensor or one for each."""
-    first = result[0] if isinstance(result, tuple) and result else result
-    if isinstance(first, list) and first:
-        first = first[0]
-    if isinstance(first, torch.Tensor) and rows.own():
-        rows.meet_embeddings(first)
-
-
-@contextmanager
-def _after(owner: Any, name: str, told: Callable[[Any], None]) -> Iterator[None]:
-    """Within the context a method of one object tells what it returned."""
-    inner, method = vars(owner).get(name), getattr(owner, name)
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = method(*args, **kwargs)
-        told(result)
-        return result
-
-    object.__setattr__(owner, name, wrapped)
-    try:
-        yield
-    finally:
-        if inner is None:
-            object.__delattr__(owner, name)
-        else:
-            object.__setattr__(owner, name, inner)
-
-
-@contextmanager
-def _named_context(model: nn.Module) -> Iterator[list[str | None]]:
-    """Within the context the yielded list ends with the name of the ``cache_context`` that this thread has opened.
-
-    Several threads may follow one model; its method is put back when the last of them is done.
-    """
-    names: list[str | None] = [None]
-    if not hasattr(model, "cache_context"):
-        yield names
-        return
-    with _LOCK:
-        followers = _FOLLOWERS.setdefault(model, [])
-        if not followers:
-            inner: Any = model.cache_context
-            object.__setattr__(model, "cache_context", _told(inner, followers))
-        followers.append((threading.get_ident(), names))
-    try:
-        yield names
-    finally:
-        with _LOCK:
-            followers[:] = [(thread, kept) for thread, kept in followers if kept is not names]
-            if not followers:
-                object.__delattr__(model, "cache_context")
-
-
-_LOCK = threading.Lock()
-_FOLLOWERS: WeakKeyDictionary[nn.Module, list[tuple[int, list[str | None]]]] = WeakKeyDictionary()
-
-
-def _told(inner: Callable[..., Any], followers: list[tuple[int, list[str | None]]]) -> Callable[..., Any]:
-    """A model's ``cache_context`` that tells the followers in its own thread the name."""
-
-    @contextmanager
-    def cache_context(name: str, *args: Any, **kwargs: Any) -> Iterator[None]:
-        own = [names for thread, names in followers if thread == threading.get_ident()]
-        for names in own:
-            names.append(name)
-        try:
-            with inner(name, *args, **kwargs):
-                yield
-        finally:
-            for names in own:
-                names.pop()
-
-    return cache_context

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .calling import render_prompts
+from .calling import for_base, render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .maps import SteeringMaps
@@ -79,7 +79,7 @@ def calibrate(
         )
     seed, strengths = check_seed(seed), np.linspace(0, 1, count)
     base, seeds = getattr(pipe, "base", pipe), range(seed, seed + len(prompts))
-    given = {**getattr(pipe, "default_arguments", {}), **arguments, "batch_size": batch_size}
+    given = {**for_base(base, {**getattr(pipe, "default_arguments", {}), **arguments}), "batch_size": batch_size}
     means = []
     with noticing(base, prompts, hint=False):  # a concept that has them from files has told
         for strength in tqdm(strengths.tolist(), desc="calibrate", unit="strength"):

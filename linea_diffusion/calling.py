@@ -14,7 +14,12 @@ from torch import nn
 
 from .activations import feature_axis, record_activations
 from .errors import LineaError
+from .hooks import replaced
 from .modules import is_denoiser, is_text_encoder
+from .overflow import usable_pictures
+from .schedule import stepping_schedulers
+from .scopes import calls_open
+from .wording import short
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
 """Where ``torch.no_grad()`` makes the functions that it puts around others."""
@@ -34,51 +39,79 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
             f"got a {type(pipe).__name__} whose __call__ has no undecorated form: expected a diffusers pipeline"
         )
     with ExitStack() as stack:
-        for part in [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]:
-            stack.enter_context(_undecorated(part))
+        for part in _with_stages(pipe):
+            stack.enter_context(replaced(part, "__class__", _undecorated(type(part))))
         for name, model in pipe.components.items():
             if isinstance(model, nn.Module) and is_text_encoder(name) and torch.is_grad_enabled():
-                stack.enter_context(_with_gradients(model))
+                stack.enter_context(replaced(model, "forward", torch.enable_grad()(model.forward)))
             elif isinstance(model, nn.Module) and not hasattr(model, "gradient_checkpointing"):
-                model.gradient_checkpointing = False  # type: ignore[assignment]  # some forwards read it all the same
-                stack.callback(delattr, model, "gradient_checkpointing")
+                # some forwards read it all the same
+                stack.enter_context(replaced(model, "gradient_checkpointing", False))
         return pipe(**arguments)
 
 
-@contextmanager
-def _undecorated(pipe: Any) -> Iterator[None]:
-    """Within the context no method of a pipeline turns gradients off."""
-    own = type(pipe)
+def _with_stages(pipe: Any) -> list[Any]:
+    """A pipeline, and those that it is made of."""
+    return [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]
+
+
+def _undecorated(own: type) -> type:
+    """A pipeline's class whose methods leave gradients on."""
     found = {name: inspect.getattr_static(own, name) for name in dir(own)}
     methods = {
         name: inspect.unwrap(method)
         for name, method in found.items()
         if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
     }
-    pipe.__class__ = type(own.__name__, (own,), {**methods, "__module__": own.__module__})
-    try:
-        yield
-    finally:
-        pipe.__class__ = own
+    return type(own.__name__, (own,), {**methods, "__module__": own.__module__})
 
 
 @contextmanager
-def _with_gradients(model: nn.Module) -> Iterator[None]:
-    """Within the context a model's forward runs with gradients, wherever it is called."""
-    inner, forward = vars(model).get("forward"), model.forward
-    model.forward = torch.enable_grad()(forward)
+def state_kept(pipe: Any) -> Iterator[None]:
+    """Within the context a pipeline may be called, also from a callback of its own: the call that goes on finds the
+    pipeline and its schedulers as they were.
+
+    Both remember the present call (guidance, step, last predictions). Methods are left alone: what others put there
+    comes and goes on its own.
+    """
+    if not calls_open():
+        yield
+        return
+    before = [(part, _state(part)) for part in (*_with_stages(pipe), *stepping_schedulers(pipe))]
     try:
         yield
     finally:
-        if inner is None:
-            del model.forward
-        else:
-            model.forward = inner
+        for part, state in before:
+            for name, value in state.items():
+                object.__setattr__(part, name, value)
+
+
+def _state(part: Any) -> dict[str, Any]:
+    numbers = {name: value for name, value in vars(part).items() if not callable(value)}
+    return {name: list(value) if isinstance(value, list) else value for name, value in numbers.items()}
 
 
 def accepts(pipe: Any, argument: str) -> bool:
-    """Whether a pipeline's ``__call__`` has an argument of this name."""
-    return argument in inspect.signature(type(pipe).__call__).parameters
+    """Whether the ``__call__`` of a pipeline, or of the one that it wraps, has an argument of this name."""
+    return argument in inspect.signature(type(getattr(pipe, "base", pipe)).__call__).parameters
+
+
+def for_base(base: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a wrapper's call as its base pipeline takes them: ``denoising_strength`` is its ``strength``.
+
+    Raises:
+        LineaError: a base pipeline that starts from noise alone and has none.
+    """
+    given = dict(arguments)
+    own = given.pop("denoising_strength", None)
+    if own is None:
+        return given
+    if not accepts(base, "strength"):
+        raise LineaError(
+            f"got denoising_strength={short(own)}, and {type(base).__name__} has no strength of its own, because it "
+            "starts from noise alone: expected an image-to-image or inpainting pipeline, or denoising_strength left out"
+        )
+    return {"strength": own, **given}
 
 
 def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
@@ -97,11 +130,14 @@ def render_prompts(
         seeds: n seeds.
         batch_size: pictures at once.
         **arguments: of the pipeline's calls.
+
+    Raises:
+        LineaError: a picture that shows nothing.
     """
     images: list[Image.Image] = []
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, start + batch_size)
-        images += pipe(list(prompts[rows]), generator=generators(seeds[rows]), **arguments).images
+        images += usable_pictures(pipe, prompts[rows], generator=generators(seeds[rows]), **arguments)
     return images
 
 

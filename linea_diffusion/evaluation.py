@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .calling import render_prompts
+from .calling import for_base, render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
 from .figures import bootstrap_interval, spearman
@@ -108,12 +108,13 @@ def evaluate(
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: no prompts, no methods, or strengths that do not ascend from 0 or leave 1 out.
+        LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, or a picture that shows
+            nothing.
     """
     strengths = check_dial(strengths)
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
-    given = {**pipe.default_arguments, **arguments, "batch_size": batch_size}
+    given = {**for_base(pipe.base, {**pipe.default_arguments, **arguments}), "batch_size": batch_size}
     seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
     asked = [f"{prompt}, {texts.name}" for prompt in prompts]

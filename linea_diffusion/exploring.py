@@ -12,6 +12,7 @@ from PIL import Image
 
 from .errors import LineaError
 from .grids import StyleGrid
+from .overflow import usable_pictures
 
 if TYPE_CHECKING:
     from .pipeline import LinEASDiffusionPipeline
@@ -110,7 +111,8 @@ def _panel(
         key = (words.value, number.value, *turned.values())
         if key not in seen:
             generator = torch.Generator().manual_seed(number.value)
-            seen[key] = _png(pipe(words.value, strength=turned, generator=generator, **arguments).images[0])
+            given = {"strength": turned, "generator": generator, **arguments}
+            seen[key] = _png(usable_pictures(pipe, words.value, **given)[0])
         picture.value = seen[key]
 
     for widget in (words, number, *(part for dial in dials for part in dial)):

@@ -2,13 +2,12 @@
 
 A normalisation ends with weight * z + bias, so that a map of its output, factor * z + shift, is a normalisation with
 the weight factor * weight and the bias factor * bias + shift. Nothing of the model is changed: the module gets another
-``forward`` for the length of a context, which is the module's own one for every other thread. It serves one strength
+``forward`` for the length of a context, which is the module's own one for every other call. It serves one strength
 for the whole batch, in float32, where both ways agree to rounding; everything else stays with hooks.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn.functional import group_norm, layer_norm
 
+from .hooks import replaced
 from .sites import Site
 
-_LOCK = threading.Lock()
 _NORMS: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
     nn.LayerNorm: lambda norm, z, weight, bias: layer_norm(z, norm.normalized_shape, weight, bias, norm.eps),
     nn.GroupNorm: lambda norm, z, weight, bias: group_norm(z, norm.num_groups, weight, bias, norm.eps),
@@ -44,21 +43,13 @@ def folded(site: Site, is_mine: Callable[[], bool]) -> Iterator[bool]:
 
     Args:
         site: for which `is_foldable`.
-        is_mine: whether the thread that asks is the one whose calls are steered.
+        is_mine: whether the call that is running is one that is steered.
 
     Yields:
         Whether it does; False if another thread has just taken the norm for itself, and nothing is done.
     """
-    norm = site.module
-    with _LOCK:
-        free = "forward" not in vars(norm)
-        if free:
-            norm.forward = _FoldedForward(site, is_mine)
-    try:
-        yield free
-    finally:
-        if free:
-            del norm.forward
+    with replaced(site.module, "forward", _FoldedForward(site, is_mine), only_if_free=True) as taken:
+        yield taken
 
 
 class _FoldedForward:

@@ -17,11 +17,12 @@ from weakref import WeakSet
 import torch
 from torch import nn
 
+from .acted import tell_resting
 from .activations import edit_activations, entry_of
 from .errors import LineaError
-from .modules import named_modules
+from .modules import idle_projections, named_modules, steerable_modules
 from .sites import Composition, Site
-from .steering import Adapter, make_sites
+from .steering import Adapter, make_sites, resting
 
 _FUSED: WeakSet[nn.Module] = WeakSet()
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -37,10 +38,12 @@ class Fusion:
         hooked: activations whose maps stay hooks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, models: Sequence[nn.Module] = ()) -> None:
+        self._models = models
         self.folded: dict[str, nn.Module] = {}
         self.hooked: list[str] = []
         self.rest = ExitStack()
+        self._modules: dict[str, nn.Module] = {}
         self._kept: Kept = []
         self._moves: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -60,16 +63,41 @@ class Fusion:
     def keep_hook(self, site: Site) -> None:
         """Steer one site by a hook that stays until `undo`."""
         self.hooked.append(site.name)
+        self._modules[site.name] = site.module
         _FUSED.add(site.module)
         self.rest.callback(_FUSED.discard, site.module)
         self.rest.enter_context(edit_activations({site.name: site.module}, {site.name: site.edit}))
+
+    def refuse_stale(self, pipe: Any) -> None:
+        """Raise if some of the steered layers is no longer what the pipeline runs.
+
+        Raises:
+            LineaError: a LoRA was put around it or taken away, its model was replaced, or its projections were fused.
+        """
+        present = {module for _, module in steerable_modules(pipe)} - self._idle()
+        for name, layer in (self.folded | self._modules).items():
+            if layer not in present:
+                raise LineaError(
+                    f"got {name!r}, which the pipeline runs otherwise than when steering was fused into it (a LoRA "
+                    "loaded or unloaded, fuse_qkv_projections, another model?): undo that or call unfuse_steering, "
+                    "and fuse again afterwards"
+                )
+
+    def _idle(self) -> set[nn.Module]:
+        return {module for model in self._models for module in idle_projections(model)}
 
     def undo(self) -> None:
         """Give every layer its own parameters back, in the dtype and on the device of today, and take the hooks off.
 
         Raises:
-            LineaError: the weights were changed since; nothing is undone.
+            LineaError: the weights were changed since, or copied by ``fuse_qkv_projections``; nothing is undone.
         """
+        idle = self._idle()
+        if any(layer in idle for layer in self._moves):
+            raise LineaError(
+                "got projections that fuse_qkv_projections has copied with the steering in them: call "
+                "unfuse_qkv_projections first, and unfuse_steering then"
+            )
         for layer, name, parameter in self._kept:
             _refuse_changed(layer, name, parameter, *self._moves[layer])
         for layer, name, parameter in self._kept:
@@ -103,9 +131,11 @@ def fuse(
                 "that all steps share; weights are the same for all of them"
             )
     sites = make_sites(pipe, adapters, composition=composition)
+    tell_resting(resting(pipe, adapters), acting=bool(sites))
     refuse_fused(sites)
     offloaded = {site.component for site in sites if _is_offloaded(pipe.components[site.component])}
-    makers, fusion = makers_of([site for site in sites if site.component not in offloaded], run), Fusion()
+    fusion = Fusion([pipe.components[name] for name in dict.fromkeys(site.component for site in sites)])
+    makers = makers_of([site for site in sites if site.component not in offloaded], run)
     with ExitStack() as stack:
         stack.callback(fusion.undo)
         for site in sites:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .calling import frozen
+from .compiled import guard_hooks
 from .concepts import Concept
 from .errors import LineaError
 from .losses import steering_loss
@@ -32,6 +33,7 @@ def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
         LineaError: no module matches the config's target_modules, or a masked mean without a text encoder's module.
     """
     join_processes()
+    guard_hooks()
     defaults = getattr(pipe, "default_arguments", {})
     pipe = getattr(pipe, "base", pipe)
     modules = find_modules(pipe, config.target_modules)
@@ -84,8 +86,18 @@ class Batches:
         return {place: rows.flatten(0, -2) for place, rows in self.record(prompts, range(len(prompts))).items()}
 
     def fresh_maps(self, samples: Places) -> SteeringMaps:
-        """Identity maps for every module that ran, in the order of the modules, where the pipeline is."""
+        """Identity maps for every module that ran, in the order of the modules, where the pipeline is.
+
+        Raises:
+            LineaError: none did.
+        """
         widths = {place[0]: rows.shape[1] for place, rows in samples.items()}
+        if not widths:
+            raise LineaError(
+                f"got target_modules={self.config.target_modules!r}, whose modules (such as "
+                f"{next(iter(self.trajectory.modules))!r}) did not run in a call of this "
+                f"{type(self.trajectory.pipe).__name__}: expected modules that run; choose others"
+            )
         shapes = {
             name: (self.config.step_bins if is_denoiser(name.split(".", maxsplit=1)[0]) else 1, widths[name])
             for name in self.trajectory.modules

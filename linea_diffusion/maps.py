@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -83,10 +84,13 @@ class SteeringMaps:
     def modules_in(self, pipe: Any) -> dict[str, nn.Module]:
         """The modules of `pipe` that these maps steer, by activation name.
 
+        Components that the pipeline does without (they are None) are left out: maps of them rest.
+
         Raises:
             LineaError: a module is missing: the maps were made for another model.
         """
-        names, components = [name for name, _ in self.named_maps()], pipe.components
+        components = pipe.components
+        names = [name for name, _ in self.named_maps() if components.get(_component(name), name) is not None]
         places = ((name, module_at(components, split_address(name)[0])) for name in names)
         found = {name: module for name, module in places if module is not None}
         if len(found) == len(names):
@@ -97,9 +101,33 @@ class SteeringMaps:
                 raise LineaError(
                     f"got maps of {self.metadata.get('base_class', 'another model')} whose module {name!r} is not in "
                     f"this {type(pipe).__name__} (nearest: {nearest_name(name, present)}): expected maps "
-                    "that were trained on this base model; load those or train new ones"
+                    "that were trained on this base model; load those, train new ones, or choose some by maps.subset"
                 )
         return {name: present[split_address(name)[0]] for name in names}
+
+    def subset(self, *choices: str) -> SteeringMaps:
+        """Some of these maps: those of components, or of activations whose whole name matches a regular expression.
+
+        Args:
+            *choices: such as ``"unet"``, ``"text_encoder"``, ``r"unet\\.mid_block.*"``.
+
+        Raises:
+            LineaError: a choice that finds none; the error names the nearest.
+        """
+        named = dict(self.named_maps())
+        components = list(dict.fromkeys(map(_component, named)))
+        chosen: set[str] = set()
+        for choice in choices:
+            found = {name for name in named if _component(name) == choice or _matches(choice, name)}
+            if not found:
+                raise LineaError(
+                    f"got {choice!r}, which finds none of {len(named)} maps: expected a component "
+                    f"({', '.join(components)}) or a regular expression for a whole activation name"
+                    + (f"; nearest: {nearest_name(choice, [*components, *named])}" if named else "")
+                )
+            chosen |= found
+        kept = {name: affine.times(1.0) for name, affine in named.items() if name in chosen}
+        return self._combined(kept, f"{', '.join(choices)} of {{}}")
 
     def apply(
         self,
@@ -109,7 +137,7 @@ class SteeringMaps:
         num_images_per_prompt: int = 1,
         calibrated: bool = False,
     ) -> AbstractContextManager[Any]:
-        """Within the context every call of `pipe` is steered.
+        """Within the context every call of `pipe` is steered; what a callback of such a call calls is not.
 
         Args:
             pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
@@ -274,6 +302,17 @@ class SteeringMaps:
         return "\n".join(
             [*rows, f"{len(self.maps)} modules ({acting} act), {count} parameters, support {self.support:.2%}"]
         )
+
+
+def _component(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error as error:
+        raise LineaError(f"got {pattern!r}: expected a component or a regular expression ({error})") from None
 
 
 def _key(name: str) -> str:

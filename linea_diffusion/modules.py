@@ -76,6 +76,34 @@ def own_layer(module: nn.Module) -> nn.Module:
     return module
 
 
+_FUSED_PROJECTIONS = {
+    "to_qkv": ("to_q", "to_k", "to_v"),
+    "to_kv": ("to_k", "to_v"),
+    "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
+    "to_added_kv": ("add_k_proj", "add_v_proj"),
+}
+
+
+def idle_projections(model: nn.Module) -> set[nn.Module]:
+    """The projections of a model that never run, because ``fuse_qkv_projections`` put one layer in their place."""
+    return {
+        getattr(layer, name)
+        for layer in model.modules()
+        if _runs_fused(layer)
+        for fused, names in _FUSED_PROJECTIONS.items()
+        if hasattr(layer, fused)
+        for name in names
+        if isinstance(getattr(layer, name, None), nn.Module)
+    }
+
+
+def _runs_fused(layer: nn.Module) -> bool:
+    """Whether an attention layer runs its fused projections: diffusers' older class says so by its processor alone."""
+    if not vars(layer).get("fused_projections", False):
+        return False
+    return "Fused" in type(getattr(layer, "processor", None)).__name__ or hasattr(layer, "unfuse_projections")
+
+
 def is_attention(module: nn.Module) -> bool:
     """Whether a module is an attention layer: the innermost one whose class is named ...Attention."""
     inner = (child for child in module.modules() if child is not module)
@@ -141,13 +169,21 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
         Activation name -> module, in the order in which the pipeline registers them.
 
     Raises:
-        LineaError: an entry matches no module; the error names the nearest names.
+        LineaError: an entry matches no module, and the error names the nearest names; or none that runs.
     """
     named = dict(steerable_modules(pipe))
+    models = [model for model in pipe.components.values() if isinstance(model, nn.Module)]
+    idle = {module for model in models for module in idle_projections(model)}
     chosen: set[tuple[str, int]] = set()
     for entry in [target_modules] if isinstance(target_modules, str) else target_modules:
         pattern, index = split_address(entry)
-        matches = {(name, index) for name, module in named.items() if _matcher(pattern)(name, module)}
+        found = {name: module for name, module in named.items() if _matcher(pattern)(name, module)}
+        matches = {(name, index) for name, module in found.items() if module not in idle}
+        if found and not matches:
+            raise LineaError(
+                f"got {entry!r}, whose {len(found)} modules never run while fuse_qkv_projections has one layer in "
+                "their place: call unfuse_qkv_projections first, or choose others"
+            )
         if not matches:
             raise LineaError(
                 f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "

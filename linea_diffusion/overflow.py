@@ -1,45 +1,134 @@
-"""Numbers that are not finite: noticed when a call ends, and traced to the activation where they began."""
+"""Pictures that show nothing: numbers that are not finite, noticed when a call ends and traced to the activation where
+they began, and pictures that a safety checker has blackened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from .errors import LineaError
-from .schedule import follow_schedule, stepping_schedulers, watched
-from .sites import Site
+from .hooks import listen
+from .schedule import follow_schedule, stepping_schedulers
+from .scopes import own_calls
+from .sites import Site, Trail
+from .wording import short
+
+_REFUSED: ContextVar[bool] = ContextVar("linea_diffusion_unusable_is_refused", default=False)
 
 
 class Outlook:
-    """Whether every prediction of the denoisers was finite so far; read once, so that nothing waits for it before."""
+    """Whether all numbers were finite so far: the denoisers' predictions, and what autoencoders decoded.
+
+    They are read once, so that nothing waits for them before.
+    """
 
     def __init__(self) -> None:
-        self._bad: torch.Tensor | None = None
+        self._bad: dict[str, torch.Tensor] = {}
 
-    def look(self, prediction: Any) -> None:
-        """Take a prediction into account."""
-        if isinstance(prediction, torch.Tensor) and prediction.is_floating_point():
-            bad = ~prediction.isfinite().all()
-            self._bad = bad if self._bad is None else self._bad | bad
+    def look(self, given: Mapping[str, Any], _: Any = None) -> None:
+        """Take the prediction into account that a scheduler was given."""
+        self._note("", given.get("model_output"))
+
+    def decoded(self, name: str, _: Mapping[str, Any], result: Any) -> None:
+        """Take into account what the autoencoder of this name made."""
+        for pixels in tree_leaves(result):
+            self._note(name, pixels)
+
+    def _note(self, whose: str, numbers: Any) -> None:
+        if isinstance(numbers, torch.Tensor) and numbers.is_floating_point():
+            bad = ~numbers.isfinite().all()
+            self._bad[whose] = self._bad[whose] | bad if whose in self._bad else bad
 
     @property
-    def broken(self) -> bool:
-        """Whether some number was not finite."""
-        return self._bad is not None and bool(self._bad)
+    def lost(self) -> bool:
+        """Whether some prediction was not finite."""
+        return "" in self._bad and bool(self._bad[""])
+
+    @property
+    def why(self) -> str:
+        """What was not finite, for an error; empty if all was."""
+        whose = next((name for name, bad in self._bad.items() if bad), None)
+        if whose is None:
+            return ""
+        made = f"which {whose} made of finite ones" if whose else "already in the denoiser's predictions"
+        return (
+            f"got a picture with numbers that are not finite, {made}; it would be black: expected a model that runs "
+            "in this dtype; try bfloat16 or float32, or less strength"
+        )
 
 
 @contextmanager
 def look_out(pipe: Any) -> Iterator[Outlook]:
-    """Within the context the predictions that a pipeline gives its schedulers are looked at."""
+    """Within the context the predictions that a pipeline gives its schedulers, and what it decodes, are looked at."""
     outlook = Outlook()
     with ExitStack() as stack:
+        scope = stack.enter_context(own_calls())
         for scheduler in stepping_schedulers(pipe):
-            steps = {"step": lambda arguments: outlook.look(arguments[0] if arguments else None)}
-            stack.enter_context(watched(scheduler, steps))
+            stack.enter_context(listen(scheduler, "step", outlook.look, scope=scope))
+        for name, part in pipe.components.items():
+            if isinstance(part, nn.Module) and callable(getattr(part, "decode", None)):
+                stack.enter_context(listen(part, "decode", partial(outlook.decoded, name), scope=scope))
         yield outlook
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Within the context nobody is warned of pictures that show nothing, because whoever opened it refuses them."""
+    token = _REFUSED.set(True)
+    try:
+        yield
+    finally:
+        _REFUSED.reset(token)
+
+
+def usable_pictures(pipe: Any, prompts: str | Sequence[str], **arguments: Any) -> list[Image.Image]:
+    """The pictures of one call, every one of which shows something.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        prompts: of the call.
+        **arguments: of the call.
+
+    Raises:
+        LineaError: numbers that are not finite, or a picture that a safety checker has blackened.
+    """
+    with refusing(), look_out(getattr(pipe, "base", pipe)) as outlook:
+        result = pipe(prompts, **arguments)
+    if outlook.why:
+        raise LineaError(outlook.why)
+    _refuse_hidden(result, [prompts] if isinstance(prompts, str) else list(prompts))
+    return list(result.images)
+
+
+def _refuse_hidden(result: Any, prompts: list[str]) -> None:
+    flags = next((list(getattr(result, name)) for name in _FLAGS if getattr(result, name, None)), [])
+    hidden = [row for row, flag in enumerate(flags) if flag]
+    if hidden:
+        prompt = prompts[hidden[0] * len(prompts) // len(flags)]
+        raise LineaError(
+            f"got {len(hidden)} of {len(flags)} pictures black from the model's safety checker, the first for "
+            f"{short(prompt)}: expected pictures to show; use other words or another seed, or a model whose "
+            "safety_checker is None"
+        )
+
+
+_FLAGS = ("nsfw_content_detected", "nsfw_detected")
+"""What diffusers' results call the verdicts of a safety checker, one for each picture."""
+
+
+def tell_unusable(outlook: Outlook) -> None:
+    """Warn of a picture that broke without steering, which is the base model's own, unless it is refused anyway."""
+    if outlook.why and not _REFUSED.get():
+        warnings.warn(f"{outlook.why} (the base model's own: nothing was steered)", stacklevel=4)
 
 
 def refuse_overflow(pipe: Any, sites: Sequence[Site], run: Callable[[], Any], generators: Callable[[], None]) -> None:
@@ -55,10 +144,10 @@ def refuse_overflow(pipe: Any, sites: Sequence[Site], run: Callable[[], Any], ge
         LineaError: always.
     """
     generators()
-    trail = ["the start"]
     with follow_schedule(pipe) as progress:
+        trail = Trail(progress)
         for site in sites:
-            site.progress, site.trail = progress, trail
+            site.trail = trail
         run()
     raise LineaError(
         "got a picture with numbers that are not finite, and none at a steered activation: expected a base model that "

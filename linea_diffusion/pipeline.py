@@ -9,17 +9,21 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from .acted import refuse_nothing, tell_resting
 from .adapters import Adapters, StrengthArgument, saved_adapters
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
-from .calling import accepts
-from .compiled import guard_hooks, refuse_stale_code
+from .calling import accepts, for_base, state_kept
+from .compiled import guard_hooks
+from .encoding import carry, steered_encode_prompt
 from .errors import LineaError
-from .overflow import generator_states, look_out, refuse_overflow
+from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
+from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
 from .prompt_notices import noticing, texts_in
-from .rows import count_prompts, spread
-from .shapeland import DEFAULT_ARGUMENTS, LOAD_ARGUMENTS, MODELS
+from .rows import count_prompts, images_per_prompt, spread
+from .shapeland import DEFAULT_ARGUMENTS, MODELS
 from .sites import Composition
-from .steering import steer
+from .steered_class import class_over, root_of, tell_adapters_left
+from .steering import resting, steer
 from .steering_methods import SteeringMethods
 from .strengths import check_window
 
@@ -41,8 +45,17 @@ class LinEASDiffusionPipeline(SteeringMethods):
             models (their steps and guidance), empty for others, and yours to fill.
     """
 
+    def __new__(cls, base: Any) -> LinEASDiffusionPipeline:
+        """An instance of the class for pipelines like `base`, which shows their parameters beside ours."""
+        return object.__new__(class_over(cls, type(base)) if _is_plain(base) else cls)
+
     def __init__(self, base: Any) -> None:
-        if not isinstance(base, DiffusionPipeline):
+        if isinstance(base, LinEASDiffusionPipeline):
+            raise LineaError(
+                "got a pipeline that is steered already: use it as it is, or wrap its pipe.base for one without its "
+                "adapters"
+            )
+        if not _is_plain(base):
             raise LineaError(
                 f"got a {type(base).__name__}: expected a diffusers pipeline; to load one by name use "
                 "LinEASDiffusionPipeline.from_pretrained"
@@ -54,44 +67,49 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, dtype: torch.dtype = torch.float32, **kwargs: Any
+        cls, name: str | Path, *, dtype: Dtype | None = None, torch_dtype: Dtype | None = None, **kwargs: Any
     ) -> LinEASDiffusionPipeline:
-        """Load a base pipeline: an embedded model (``shapeland-unet``), a diffusers folder, or a Hub id.
+        """Load a base pipeline: an embedded model (``shapeland-unet``), a diffusers folder, a Hub id or a checkpoint.
 
         Args:
-            name: what to load.
-            dtype: of the weights.
+            name: what to load; a file that ends in .safetensors or .ckpt is loaded as by `from_single_file`.
+            dtype: of the weights, or {component: dtype} with ``"default"`` for the others; float32 when left out.
+            torch_dtype: its older name.
             **kwargs: passed to diffusers' own ``from_pretrained``.
 
         Raises:
-            LineaError: nothing loadable there.
+            LineaError: nothing loadable there, or not as asked.
         """
-        place = MODELS.get(str(name), name)
-        if not Path(place).is_dir() and (Path(place).is_absolute() or str(place).startswith(".")):
-            raise LineaError(
-                f"got model {str(name)!r}, and no such folder: expected a diffusers folder, a Hub id, or one of "
-                f"{', '.join(MODELS)}"
-            )
-        try:
-            given = {**LOAD_ARGUMENTS.get(str(name), {}), **kwargs}
-            base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **given)
-        except (OSError, ValueError) as error:
-            raise LineaError(
-                f"got model {str(name)!r}: expected a diffusers folder, a reachable Hub id, or one of "
-                f"{', '.join(MODELS)} ({_first_line(error)})"
-            ) from None
-        base.register_to_config(_name_or_path=str(name))
-        base.set_progress_bar_config(leave=False)
-        pipe = cls(base)
+        pipe = cls(load_base(name, chosen_dtype(dtype, torch_dtype), **kwargs))
         pipe.default_arguments.update(DEFAULT_ARGUMENTS.get(str(name), {}))
-        if Path(place).is_dir():
-            for adapter, maps in saved_adapters(Path(place)):
-                pipe.load_steering(maps, adapter)
+        for adapter, maps in saved_adapters(Path(MODELS.get(str(name), name))):
+            pipe.load_steering(maps, adapter)
         return pipe
+
+    @classmethod
+    def from_single_file(
+        cls, file: str | Path, *, dtype: Dtype | None = None, torch_dtype: Dtype | None = None, **kwargs: Any
+    ) -> LinEASDiffusionPipeline:
+        """Load a base pipeline from one checkpoint file, as diffusers' own ``from_single_file``.
+
+        Args:
+            file: a .safetensors or .ckpt file, or its address on the Hub.
+            dtype: of the weights; float32 when left out.
+            torch_dtype: its older name.
+            **kwargs: passed to diffusers: ``config``, a diffusers folder or Hub id that says the pipeline's class and
+                sizes (when left out, the file's folder if it has a ``model_index.json``, else what diffusers takes
+                the file for); components that the file is without.
+
+        Raises:
+            LineaError: no such file, or nothing that loads as asked.
+        """
+        return cls(load_checkpoint(file, chosen_dtype(dtype, torch_dtype), **kwargs))
 
     def __getattr__(self, name: str) -> Any:
         if name == "base":  # a copy that is not filled yet
             raise AttributeError(name)
+        if name == "encode_prompt":
+            return steered_encode_prompt(self.base, self.steering)
         return getattr(self.base, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -99,6 +117,27 @@ class LinEASDiffusionPipeline(SteeringMethods):
             object.__setattr__(self, name, value)
         else:
             setattr(self.base, name, value)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The base pipeline's: diffusers looks pipelines up by the name of their class, and at what they are."""
+        return type(self.base)
+
+    @property
+    def config(self) -> Any:
+        """The base pipeline's."""
+        tell_adapters_left(list(self.steering))
+        return self.base.config
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(type(self)), *vars(self), *dir(self.base)})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} with steering {list(self.steering)} over {self.base!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in vars(self).items() if name != "base"}
+        return root_of(type(self)), (self.base,), state
 
     def to(self, *args: Any, **kwargs: Any) -> LinEASDiffusionPipeline:
         """Move the base pipeline and the maps, as diffusers' own ``to``; returns the wrapper."""
@@ -124,6 +163,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         if isinstance(pipe, LinEASDiffusionPipeline):
             pipe.steering.refuse_fusion("from_pipe")
             made.steering.update(pipe.steering)
+            tell_resting(resting(made.base, [(maps, torch.tensor(1.0)) for maps in made.steering.values()]))
             made.steering.chosen, made.steering.enabled = pipe.steering.chosen, pipe.steering.enabled
             known = {name: value for name, value in pipe.default_arguments.items() if accepts(made.base, name)}
             made.default_arguments.update(known)
@@ -172,7 +212,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 negative one (``"both"``, as in training), or only the first (``"cond"``), which guidance then
                 exaggerates.
             steering_start: share of the denoising schedule, [0, 1), that is done when steering begins. Text encoders
-                run before it all and are steered only from 0 on.
+                run before it all and are steered only from 0 on. The schedule is the scheduler's whole list of
+                timesteps: image-to-image at ``denoising_strength=0.5`` runs its second half.
             steering_end: share that is done when steering ends, (0, 1].
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.
@@ -182,46 +223,53 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
         Raises:
             LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
-                maps that never were; a steered activation that overflows its dtype.
+                maps that never were; a steered activation that overflows its dtype; maps that something ran past
+                (fused projections, code compiled before the wrapper), or embeddings where all maps are in text
+                encoders (where the others act, a warning says which maps did nothing); a steered picture that its
+                autoencoder makes of numbers that are not finite (without steering that is a warning).
         """
         if steering_guidance not in STEERING_GUIDANCE:
             raise LineaError(
                 f"got steering_guidance {steering_guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}"
             )
         window = check_window(steering_start, steering_end)
-        kwargs = {**self.default_arguments, **self._own_strength(denoising_strength), **kwargs}
+        own = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
+        kwargs = for_base(self.base, {**self.default_arguments, **own, **kwargs})
+        self.steering.refuse_stale_fusion(self.base)
         strengths = self.steering.strengths(strength)
-        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base.device)
+        encoded = carry(kwargs, strengths, composition, steering_guidance, calibrated)
+        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base)
         if calibrated:
             strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
         adapters = [(maps, strengths[name]) for name, maps in self.steering.items() if name in strengths]
         restore = generator_states(kwargs.get("generator"))
 
         def run() -> Any:
-            return self.base(prompt, *args, **kwargs) if args else self.base(prompt=prompt, **kwargs)
+            if args:
+                return self.base(prompt, *args, **kwargs)
+            words = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": prompt}
+            return self.base(**words, **kwargs)
 
         with (
+            state_kept(self.base),
             noticing(self.base, texts_in(prompt, kwargs)),
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=window, prompts=count_prompts(prompt, kwargs),
-                num_images_per_prompt=kwargs.get("num_images_per_prompt") or 1, in_norms=True,
+                num_images_per_prompt=images_per_prompt(kwargs), in_norms=True, encoded=encoded,
             ) as sites,
             look_out(self.base) as outlook,
         ):  # fmt: skip
             result = run()
-            refuse_stale_code(self.base, sites)
-            if sites and outlook.broken:
+            if not encoded:
+                refuse_nothing(sites)
+            if sites and outlook.lost:
                 refuse_overflow(self.base, sites, run, restore)
+            if sites and outlook.why:
+                raise LineaError(outlook.why)
+            tell_unusable(outlook)
         return result
 
-    def _own_strength(self, denoising_strength: float | None) -> dict[str, float]:
-        if denoising_strength is None:
-            return {}
-        if not accepts(self.base, "strength"):
-            raise LineaError(f"got denoising_strength, which {type(self.base).__name__} has no use for: leave it out")
-        return {"strength": denoising_strength}
 
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+def _is_plain(base: Any) -> bool:
+    return isinstance(base, DiffusionPipeline) and not isinstance(base, LinEASDiffusionPipeline)

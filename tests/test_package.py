@@ -33,7 +33,7 @@ def test_every_public_name_exists_and_is_documented():
 
 SHORTER = {
     "train_steering_maps(pipe, concept)": "train_steering_maps(pipe, concept, SHORT)",
-    "# embedded; or any diffusers folder or Hub id\n": "\npipe.default_arguments['num_inference_steps'] = 2\n",
+    "# embedded; or a diffusers folder, Hub id, checkpoint\n": "\npipe.default_arguments['num_inference_steps'] = 2\n",
 }
 """Old text, which must be in the README's Python once, -> new text: the same calls, not at full length."""
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
-from linea_diffusion import LineaError, LinEASDiffusionPipeline
+from linea_diffusion import LineaError, LinEASDiffusionPipeline, StyleGrid, calibrate
 from linea_diffusion.shapeland import MODELS
 
 from .conftest import seeded
@@ -134,8 +134,14 @@ def test_denoising_strength_is_image_to_images_own_strength(pipe, random_maps):
     near = _array(img2img, "a red heart", denoising_strength=0.3, **settings)
     far = _array(img2img, "a red heart", denoising_strength=0.9, **settings)
     assert np.abs(near - far).max() > 0.05
-    with pytest.raises(LineaError, match="denoising_strength"):
-        pipe("a red heart", denoising_strength=0.5)
+    pipe.load_steering(random_maps)
+    for call in (
+        lambda: pipe("a red heart", denoising_strength=0.5),
+        lambda: StyleGrid.render(pipe, ["a red heart"], [0.0], denoising_strength=0.5),
+        lambda: calibrate(pipe, random_maps, len, ["a red heart"], denoising_strength=0.5),
+    ):
+        with pytest.raises(LineaError, match=r"denoising_strength=0.5, and StableDiffusionPipeline has no strength"):
+            call()
 
 
 def test_errors_say_what_to_do(pipe, random_maps, tmp_path):
@@ -198,8 +204,6 @@ def test_from_pipe_shares_models_and_adapters(pipe, random_maps):
     assert np.abs(steered - _array(made, "a red heart", image=image, strength=0)).max() > 0.02
     made.unload_steering()
     assert pipe.get_list_steering() == ["one"]
-    plain = StableDiffusionImg2ImgPipeline.from_pipe(pipe)  # diffusers' own takes the wrapper too
-    assert plain.unet is pipe.unet
 
 
 def test_fused_models_are_not_handed_on(pipe, random_maps, tmp_path):

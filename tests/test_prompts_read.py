@@ -74,7 +74,12 @@ def test_prompts_that_fit_are_no_matter(pipe):
 def test_an_encoder_that_is_given_something_else_than_prompts_says_nothing(pipe, monkeypatch):
     """Some read only what stands in quotes: the same row of every prompt, shorter than any."""
     ids = torch.tensor([[0, 1]])
-    monkeypatch.setattr(pipe.base, "encode_prompt", lambda *_, **__: (pipe.text_encoder(ids)[0].repeat(2, 12, 1), None))
+
+    def read_quotes(*_, **__):
+        embeddings = pipe.text_encoder(ids)[0].repeat(2, 12, 1)
+        return embeddings, embeddings
+
+    monkeypatch.setattr(pipe.base, "encode_prompt", read_quotes)
     short = concept(["a red heart", "a blue fish"], ["a red heart, neon", "a blue fish, neon"])
     with warnings.catch_warnings(action="error", category=UserWarning):
         check_prompts_read(pipe.base, short, lambda prompts: pipe.base(list(prompts), num_inference_steps=1))

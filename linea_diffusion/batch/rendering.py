@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..calling import accepts, generators
 from ..errors import LineaError
+from ..overflow import refusing
 from ..pipeline import LinEASDiffusionPipeline
 from ..wording import reason
 from .batch_size import BatchSize, is_out_of_memory
@@ -87,10 +88,11 @@ class Renderer:
         if self._exact:
             arguments["output_type"] = "np"
         dials = {name: value for name, value in jobs[0].dials.items() if name != "calibrated"}
-        result = self._pipe(
-            [job.prompt for job in jobs], strength=self._strengths(jobs), generator=generators([j.seed for j in jobs]),
-            **dials, **arguments,
-        )  # fmt: skip
+        with refusing():
+            result = self._pipe(
+                [job.prompt for job in jobs], strength=self._strengths(jobs),
+                generator=generators([job.seed for job in jobs]), **dials, **arguments,
+            )  # fmt: skip
         images = result.images
         if len(images) != len(jobs):
             raise LineaError(f"got {len(images)} images for {len(jobs)} jobs: expected a pipeline that makes one each")

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from ..scoring import ClipScorer
 
 Model = Annotated[
-    str, typer.Option(help="shapeland-unet or shapeland-dit (embedded), a diffusers folder, or a Hub id.")
+    str,
+    typer.Option(
+        help="shapeland-unet or shapeland-dit (embedded), a diffusers folder, a Hub id, or a .safetensors or .ckpt "
+        "file (with the model_index.json of its kind beside it, or what diffusers takes it for)."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=checks.device)]
 Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.", callback=checks.dtype)]

@@ -44,6 +44,7 @@ def generate(
     import torch
 
     from ..images import check_image_name
+    from ..overflow import usable_pictures
     from ..storage import make_folder
 
     strengths = checks.strengths(strength or ("1" if steering else "0"))
@@ -55,7 +56,8 @@ def generate(
     pipe = open_steered(model, steering, device, dtype)
     generator = torch.Generator().manual_seed(seed)
     given = call_arguments(steps, guidance)
-    images = pipe(prompt, strength=strengths, calibrated=calibrated, generator=generator, **given).images
+    dial = {"strength": strengths, "calibrated": calibrated}
+    images = usable_pictures(pipe, prompt, generator=generator, **dial, **given)
     for path, image in zip(places, images, strict=True):
         image.save(path)
         typer.echo(str(path))

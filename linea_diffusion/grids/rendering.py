@@ -10,16 +10,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 from .. import __version__
 from ..calling import generators
 from ..errors import LineaError
 from ..maps import SteeringMaps
+from ..overflow import usable_pictures
 from ..packing import pack
 from ..prompt_notices import noticing
-from ..rows import spread
+from ..rows import repeat_arguments
 from ..scalars import as_whole
 from ..storage import make_folder
 from ..wording import short
@@ -50,7 +50,7 @@ def render_cells(
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: a batch size below 1, or an argument that the grid gives itself.
+        LineaError: a batch size below 1, an argument that the grid gives itself, or a picture that shows nothing.
     """
     taken = next((name for name in _OWN if name in arguments), None)
     if taken:
@@ -94,10 +94,10 @@ def _render(
         for name in names
     }  # fmt: skip
     # what the user gave for one prompt, such as a negative one, for as many as there are
-    _, _, given = spread("", {"": torch.zeros(len(batch))}, {**pipe.default_arguments, **arguments}, pipe.device)
+    given = repeat_arguments({**pipe.default_arguments, **arguments}, len(batch), pipe.base)
     given["generator"] = generators([row.seed for row in rows])
     prompts = [row.prompt if words is None else words for row, words in zip(rows, asked, strict=True)]
-    return pipe(prompts, strength=strengths, **given).images
+    return usable_pictures(pipe, prompts, strength=strengths, **given)
 
 
 def _cell(plan: Plan, names: Sequence[str], row: int, column: int, picture: Any, folder: Path | None) -> Cell:

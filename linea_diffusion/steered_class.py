@@ -1,0 +1,94 @@
+"""The class of a steered pipeline: one for each class of diffusers, whose parameters it shows beside ours."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import warnings
+from typing import Any
+
+_ROOT = "_linea_root"
+"""Attribute of a class that was made here: the class that it was made from."""
+
+_BASE = "_linea_base"
+"""Likewise: the class of the pipelines that its instances wrap."""
+
+
+def class_over(own: type, base: type) -> type:
+    """The subclass of `own` for pipelines of the class `base`, always the same one for the same two.
+
+    Its ``__call__`` has the signature of the base pipeline's, with the keywords of our own behind it, because
+    diffusers, type hints and notebooks look there for what a pipeline accepts.
+
+    Args:
+        own: `LinEASDiffusionPipeline` or a subclass; a class that was made here stands for what it was made from.
+        base: a class of diffusers.
+    """
+    return _made(root_of(own), base)
+
+
+def root_of(own: type) -> Any:
+    """What a class that `class_over` made was made from; any other class itself."""
+    return vars(own).get(_ROOT, own)
+
+
+@functools.cache
+def _made(root: Any, base: Any) -> type:
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return root.__call__(self, *args, **kwargs)
+
+    __call__.__doc__ = root.__call__.__doc__
+    __call__.__qualname__ = f"LinEAS{base.__name__}.__call__"
+    vars(__call__)["__signature__"] = joint_signature(root, base)
+    names = {_ROOT: root, _BASE: base, "__call__": __call__, "__doc__": root.__doc__, "__module__": root.__module__}
+    return _Kind(f"LinEAS{base.__name__}", (root,), names)
+
+
+class _Kind(type):
+    """The class of these classes: what they do not have, such as ``_optional_components``, is the base class's."""
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(inspect.getattr_static(cls, _BASE), name)
+
+
+def joint_signature(own: Any, base: Any) -> inspect.Signature:
+    """The base pipeline's parameters with our keywords among them.
+
+    Where both have a name (``strength``), it is ours, by keyword, and so are all that follow it in the base's.
+    """
+    ours = [one for one in inspect.signature(own.__call__).parameters.values() if one.kind is _KEYWORD]
+    named = {one.name for one in ours}
+    places: dict[Any, list[inspect.Parameter]] = {kind: [] for kind in _KINDS}
+    behind = False
+    for one in inspect.signature(base.__call__).parameters.values():
+        behind |= one.name in named
+        kind = _KEYWORD if behind and one.kind is _EITHER else one.kind
+        if one.name not in named:
+            places[kind].append(one.replace(kind=kind))
+    places[_KEYWORD] += ours
+    return inspect.Signature([one for kind in _KINDS for one in places[kind]])
+
+
+_EITHER, _KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+_KINDS = (
+    inspect.Parameter.POSITIONAL_ONLY, _EITHER, inspect.Parameter.VAR_POSITIONAL, _KEYWORD,
+    inspect.Parameter.VAR_KEYWORD,
+)  # fmt: skip
+"""In the order in which a signature has them."""
+
+
+def tell_adapters_left(adapters: list[str]) -> None:
+    """Warn if the caller's caller is a ``from_pipe`` of diffusers, which makes a plain pipeline.
+
+    Args:
+        adapters: those that it leaves behind.
+    """
+    caller = sys._getframe(2)
+    if adapters and caller.f_code.co_name == "from_pipe" and caller.f_globals["__name__"].startswith("diffusers."):
+        made = getattr(caller.f_locals.get("cls"), "__name__", "StableDiffusionImg2ImgPipeline")
+        warnings.warn(
+            f"{made}.from_pipe makes a plain pipeline, without the steering {', '.join(adapters)}: to keep it, use "
+            f"LinEASDiffusionPipeline.from_pipe(pipe, {made})",
+            stacklevel=4,
+        )
