@@ -99,7 +99,7 @@ def test_retrying_only_when_asked(linea, tmp_path):
     [
         (["none.jsonl"], "expected a readable jobs file"),
         (["jobs.txt", "--out", "x" * 300], "File name too long"),
-        (["jobs.txt", "--guidance", "nan"], "guidance_scale nan"),
+        (["jobs.txt", "--guidance", "nan"], "got --guidance nan"),
         (["jobs.txt", "--set", "seed=-5", "--images", "2"], "seed -5"),
         (["jobs.txt", "--set", "denoising_strength=0.5"], "StableDiffusionPipeline has no use for"),
         (["jobs.txt", "--strict"], "line 2: got 'a {bad'"),
