@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
+    AutoPipelineForText2Image,
+    DiffusionPipeline,
+)
 
 from .acted import refuse_nothing, tell_resting
 from .adapters import Adapters, StrengthArgument, saved_adapters
@@ -22,7 +27,7 @@ from .prompt_notices import noticing, texts_in
 from .rows import count_prompts, images_per_prompt, spread
 from .shapeland import DEFAULT_ARGUMENTS, MODELS
 from .sites import Composition
-from .steered_class import class_over, root_of, tell_adapters_left
+from .steered_class import class_over, keep_adapters, root_of, tell_adapters_left
 from .steering import resting, steer
 from .steering_methods import SteeringMethods
 from .strengths import check_window
@@ -273,3 +278,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
 
 def _is_plain(base: Any) -> bool:
     return isinstance(base, DiffusionPipeline) and not isinstance(base, LinEASDiffusionPipeline)
+
+
+for _auto in (AutoPipelineForText2Image, AutoPipelineForImage2Image, AutoPipelineForInpainting):
+    keep_adapters(_auto, LinEASDiffusionPipeline)

@@ -92,3 +92,24 @@ def tell_adapters_left(adapters: list[str]) -> None:
             f"LinEASDiffusionPipeline.from_pipe(pipe, {made})",
             stacklevel=4,
         )
+
+
+def keep_adapters(auto: Any, own: Any) -> None:
+    """Let an ``AutoPipelineFor...`` of diffusers make a steered pipeline of a steered one; else it does what it did.
+
+    diffusers chooses the class itself and has no place for somebody else's, so that this is the one method of its
+    that is changed.
+
+    Args:
+        auto: the class.
+        own: `LinEASDiffusionPipeline`.
+    """
+    plain = auto.from_pipe.__func__
+
+    @functools.wraps(plain)
+    def from_pipe(cls: Any, pipeline: Any, **kwargs: Any) -> Any:
+        if isinstance(pipeline, own):
+            return root_of(type(pipeline)).from_pipe(pipeline, cls, **kwargs)
+        return plain(cls, pipeline, **kwargs)
+
+    auto.from_pipe = classmethod(from_pipe)

@@ -100,3 +100,15 @@ def test_what_can_be_used_passes(linea, tmp_path):
     assert ClipScorer(background="#fff").background == "#fff"
     given = ("--steps", "1", "--guidance", "0", "--seed", str(2**63 - 1), "--strength", "0")
     assert linea("generate", "a red heart", "--out", tmp_path / "x.png", *given)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "train neon", "generate x", "grid x", "evaluate", "bench", "batch x.txt", "score x"]
+)
+@pytest.mark.parametrize("given", [("--out", ""), ("--out", " "), ("--out=",)])
+def test_an_empty_name_is_no_folder(linea, tmp_path, monkeypatch, command, given):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = linea(*command.split(), *given)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "empty name" in err
+    assert not list(tmp_path.iterdir())

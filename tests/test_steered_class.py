@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from diffusers import (
     AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
     AutoPipelineForText2Image,
     DiffusionPipeline,
     FluxPipeline,
@@ -97,11 +98,27 @@ def test_copied_and_pickled(pipe, random_maps, again):
     assert (pictures[0] == pictures[1]).all()
 
 
-@pytest.mark.parametrize(
-    "kind", [AutoPipelineForText2Image, AutoPipelineForImage2Image, StableDiffusionImg2ImgPipeline]
-)
-def test_from_pipe_of_diffusers_works_and_says_what_it_leaves_behind(pipe, random_maps, kind):
+@pytest.mark.parametrize("kind", [AutoPipelineForText2Image, AutoPipelineForImage2Image, AutoPipelineForInpainting])
+def test_auto_pipelines_keep_adapters(pipe, random_maps, kind):
     pipe.load_steering(random_maps, "neon")
+    pipe.set_steering("neon", 0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made, plain = kind.from_pipe(pipe), kind.from_pipe(pipe.base)
+    assert isinstance(made, LinEASDiffusionPipeline)
+    assert not isinstance(plain, LinEASDiffusionPipeline)
+    assert type(made.base) is type(plain)
+    assert made.unet is plain.unet is pipe.unet
+    assert made.get_active_steering() == {"neon": 0.5}
+    again = AutoPipelineForText2Image.from_pipe(made)
+    assert type(again.base) is type(pipe.base)
+    pictures = [one("a red heart", generator=seeded(), **FEW).images for one in (pipe, again)]
+    assert np.array_equal(*pictures)
+
+
+def test_from_pipe_of_one_class_says_what_it_leaves_behind(pipe, random_maps):
+    pipe.load_steering(random_maps, "neon")
+    kind = StableDiffusionImg2ImgPipeline
     advice = rf"without the steering neon: .* LinEASDiffusionPipeline.from_pipe\(pipe, {kind.__name__}\)"
     with pytest.warns(UserWarning, match=advice) as told:
         plain = kind.from_pipe(pipe)
@@ -137,5 +154,4 @@ def test_other_families(name):
     assert isinstance(pipe, base)
     assert set(inspect.signature(base.__call__).parameters) <= set(inspect.signature(type(pipe).__call__).parameters)
     assert type(AutoPipelineForText2Image.from_pipe(pipe.base)) is base
-    with pytest.warns(UserWarning, match="plain pipeline"):
-        assert type(AutoPipelineForText2Image.from_pipe(pipe)) is base
+    assert type(AutoPipelineForText2Image.from_pipe(pipe).base) is base

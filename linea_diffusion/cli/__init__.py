@@ -28,8 +28,9 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        from .commands import app
+        from .commands import app, refuse_empty_paths
 
+        refuse_empty_paths(sys.argv[1:])
         with _plain_warnings():
             app()
     except LineaError as error:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_type_hints
+
 import typer
 
+from ..errors import LineaError
 from . import batching, benching, evaluating, facts, grids, learning, pictures, scores
 
 app = typer.Typer(
@@ -38,3 +43,18 @@ for _command, _example in (
     (facts.info, "linea info demo/maps"),
 ):
     app.command(epilog=f"Example: {_example}")(_command)
+
+
+def refuse_empty_paths(arguments: Sequence[str]) -> None:
+    """Raise if an option that names a file or folder is given an empty name, which would mean the folder one is in.
+
+    Raises:
+        LineaError: it is.
+    """
+    hints = [get_type_hints(command.callback) for command in app.registered_commands if command.callback]
+    paths = {
+        f"--{name.replace('_', '-')}" for own in hints for name, hint in own.items() if hint in (Path, Path | None)
+    }
+    for option, value in zip(arguments, [*arguments[1:], "-"], strict=True):
+        if option.partition("=")[0] in paths and not (value if "=" not in option else option.partition("=")[2]).strip():
+            raise LineaError(f"got {option.partition('=')[0]} with an empty name: expected a file or folder")
