@@ -122,7 +122,25 @@ class Adapters(dict[str, SteeringMaps]):
             return
         for number, maps in enumerate(self.values()):
             maps.save_pretrained(folder / _FOLDER / str(number))
-        (folder / _FOLDER / "adapters.json").write_text(json.dumps(list(self)) + "\n", encoding="utf-8")
+        chosen = None if self.chosen is None else {name: one.tolist() for name, one in self.chosen.items()}
+        facts = {"names": list(self), "chosen": chosen, "enabled": self.enabled}
+        (folder / _FOLDER / "adapters.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Take over what `save` wrote below a pipeline's folder; nothing if it wrote nothing.
+
+        Raises:
+            LineaError: something else is there.
+        """
+        file = folder / _FOLDER / "adapters.json"
+        if file.is_file():
+            facts = _saved(file)
+            for number, name in enumerate(facts["names"]):
+                check_adapter_name(name)
+                self[name] = SteeringMaps.from_pretrained(folder / _FOLDER / str(number))
+            if facts["chosen"] is not None:
+                self.choose(list(facts["chosen"]), list(facts["chosen"].values()))
+            self.enabled = facts["enabled"]
 
     def known(self, names: Sequence[str] | Mapping[str, object] | Iterator[str]) -> None:
         """Check that adapters are loaded.
@@ -158,28 +176,17 @@ def _each(strengths: Any, count: int) -> Sequence[StrengthArgument]:
 _FOLDER = "steering"
 
 
-def saved_adapters(folder: Path) -> Iterator[tuple[str, SteeringMaps]]:
-    """What `Adapters.save` wrote below a pipeline's folder: (adapter name, maps), nothing if it wrote nothing.
-
-    Raises:
-        LineaError: something else is there.
-    """
-    file = folder / _FOLDER / "adapters.json"
-    if file.is_file():
-        for number, name in enumerate(_saved_names(file)):
-            yield name, SteeringMaps.from_pretrained(folder / _FOLDER / str(number))
-
-
-def _saved_names(file: Path) -> list[str]:
+def _saved(file: Path) -> dict[str, Any]:
     text = read_text(file, what="list of adapters")
     try:
-        names = json.loads(text)
+        facts = json.loads(text)
     except (ValueError, RecursionError):
-        names = None
-    if not isinstance(names, list):
+        facts = None
+    if isinstance(facts, list):  # of version 0.1, without what was chosen
+        facts = {"names": facts, "chosen": None, "enabled": True}
+    kinds = {"names": list, "chosen": dict | None, "enabled": bool}
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(key, ()), kind) for key, kind in kinds.items()):
         raise LineaError(
-            f"got list of adapters {str(file)!r}: expected their names in a JSON list; save the pipeline anew"
+            f"got list of adapters {str(file)!r}: expected their names and strengths in JSON; save the pipeline anew"
         )
-    for name in names:
-        check_adapter_name(name)
-    return names
+    return facts

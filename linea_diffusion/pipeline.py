@@ -15,7 +15,7 @@ from diffusers import (
 )
 
 from .acted import refuse_nothing, tell_resting
-from .adapters import Adapters, StrengthArgument, saved_adapters
+from .adapters import Adapters, StrengthArgument
 from .batch_rows import STEERING_GUIDANCE, SteeringGuidance
 from .calling import accepts, for_base, state_kept
 from .compiled import guard_hooks
@@ -87,8 +87,11 @@ class LinEASDiffusionPipeline(SteeringMethods):
         """
         pipe = cls(load_base(name, chosen_dtype(dtype, torch_dtype), **kwargs))
         pipe.default_arguments.update(DEFAULT_ARGUMENTS.get(str(name), {}))
-        for adapter, maps in saved_adapters(Path(MODELS.get(str(name), name))):
+        saved = Adapters()
+        saved.load(Path(MODELS.get(str(name), name)))
+        for adapter, maps in saved.items():
             pipe.load_steering(maps, adapter)
+        pipe.steering.chosen, pipe.steering.enabled = saved.chosen, saved.enabled
         return pipe
 
     @classmethod
@@ -177,7 +180,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
         """Save the base pipeline as diffusers does, with the loaded adapters in ``steering/`` beside its parts.
 
-        `from_pretrained` loads both; plain diffusers loads the folder as the base model.
+        What `set_steering` chose is saved with them. `from_pretrained` loads both; plain diffusers loads the folder as
+        the base model.
 
         Args:
             folder: where to.

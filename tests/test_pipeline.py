@@ -176,14 +176,23 @@ def test_a_saved_base_pipeline_loads_from_its_folder(pipe, tmp_path):
 def test_saved_and_loaded_with_its_adapters(pipe, random_maps, short_maps, tmp_path):
     pipe.load_steering(random_maps, "first/one")
     pipe.load_steering(short_maps, "second")
+    pipe.set_steering("second", 0.5)
+    pipe.disable_steering()
     pipe.save_pretrained(tmp_path)
+    pipe.enable_steering()
     loaded = LinEASDiffusionPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
     assert loaded.get_list_steering() == ["first/one", "second"]
+    assert loaded.get_active_steering() == {}
+    loaded.enable_steering()
+    assert loaded.get_active_steering() == pipe.get_active_steering() == {"second": 0.5}
     settings = {"num_inference_steps": 2, "guidance_scale": 1.0}
     strength = {"first/one": 0.5, "second": 1.0}
     assert (_array(loaded, "a red heart", strength=strength, **settings) == _array(
         pipe, "a red heart", strength=strength, **settings)).all()  # fmt: skip
+    (tmp_path / "steering" / "adapters.json").write_text('["first/one", "second"]')  # as earlier versions wrote it
+    earlier = LinEASDiffusionPipeline.from_pretrained(tmp_path)
+    assert earlier.get_active_steering() == {"first/one": 1.0, "second": 1.0}
     plain = StableDiffusionPipeline.from_pretrained(tmp_path)
     plain.set_progress_bar_config(disable=True)
     assert (_array(plain, "a red heart", **settings) == _array(pipe, "a red heart", strength=0, **settings)).all()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linea_diffusion import LineaError, StyleGrid
-from linea_diffusion.adapters import saved_adapters
+from linea_diffusion.adapters import Adapters
 from linea_diffusion.batch.engine import plan_batch
 from linea_diffusion.concepts import StyleTexts
 from linea_diffusion.evaluation import evaluate
@@ -194,9 +194,9 @@ def test_maps_times_a_number_of_any_kind(random_maps):
             random_maps * value
 
 
-@pytest.mark.parametrize("text", ["{", '{"a": 1}', "[5]", '[""]', "[" * 5000, "\0"])
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', "[5]", '[""]', "[" * 5000, "\0", '{"names": [], "enabled": true}'])
 def test_a_damaged_list_of_adapters_is_one_sentence(tmp_path, text):
     (tmp_path / "steering").mkdir()
     (tmp_path / "steering" / "adapters.json").write_text(text)
     with pytest.raises(LineaError, match=r"got (list of adapters|adapter name)"):
-        list(saved_adapters(tmp_path))
+        Adapters().load(tmp_path)
