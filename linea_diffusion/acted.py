@@ -181,7 +181,7 @@ def _some(silent: Sequence[Site], *, of: Sequence[Site]) -> str:
 def _warn(message: str) -> None:
     """A warning at the user's own line, so that another call shows it again and a loop does not."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(_INSIDE):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, UserWarning, stacklevel=level)
 

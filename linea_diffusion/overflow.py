@@ -101,11 +101,12 @@ def usable_pictures(pipe: Any, prompts: str | Sequence[str], **arguments: Any) -
     Raises:
         LineaError: numbers that are not finite, or a picture that a safety checker has blackened.
     """
+    words = prompts if isinstance(prompts, str) else list(prompts)
     with refusing(), look_out(getattr(pipe, "base", pipe)) as outlook:
-        result = pipe(prompts, **arguments)
+        result = pipe(words, **arguments)
     if outlook.why:
         raise LineaError(outlook.why)
-    _refuse_hidden(result, [prompts] if isinstance(prompts, str) else list(prompts))
+    _refuse_hidden(result, [words] if isinstance(words, str) else words)
     return list(result.images)
 
 

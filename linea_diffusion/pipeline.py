@@ -247,6 +247,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         self.steering.refuse_stale_fusion(self.base)
         strengths = self.steering.strengths(strength)
         encoded = carry(kwargs, strengths, composition, steering_guidance, calibrated)
+        prompt = list(prompt) if isinstance(prompt, tuple) else prompt
         prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base)
         if calibrated:
             strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}

@@ -85,7 +85,8 @@ def tell_adapters_left(adapters: list[str]) -> None:
         adapters: those that it leaves behind.
     """
     caller = sys._getframe(2)
-    if adapters and caller.f_code.co_name == "from_pipe" and caller.f_globals["__name__"].startswith("diffusers."):
+    module = caller.f_globals.get("__name__", "")
+    if adapters and caller.f_code.co_name == "from_pipe" and module.startswith("diffusers."):
         made = getattr(caller.f_locals.get("cls"), "__name__", "StableDiffusionImg2ImgPipeline")
         warnings.warn(
             f"{made}.from_pipe makes a plain pipeline, without the steering {', '.join(adapters)}: to keep it, use "

@@ -302,3 +302,12 @@ def test_layers_that_a_cache_skips_in_the_whole_part_of_the_schedule_are_named()
     given = {**subject.case.arguments, "num_inference_steps": 4, "steering_start": 0.5}
     with pytest.warns(UserWarning, match=r"in 'transformer' did not run in this call"):
         subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **given)
+
+
+def test_a_warning_from_code_without_a_module_name():
+    """As of a notebook's cell, or of what ``exec`` runs in a plain dict."""
+    names: dict = {}
+    exec("from linea_diffusion.acted import tell_resting\ntell = lambda: tell_resting(['unet.conv_in'])", names)
+    del names["__builtins__"]
+    with pytest.warns(UserWarning, match="rest, because it does not run"):
+        names["tell"]()
