@@ -20,9 +20,14 @@ QUICK = {"size": 16, "steps": 1, "guidance": 1.0}
 """Fields for what tests leave out: the cheapest picture that the tiny pipeline draws."""
 
 
-def tiny_pipe() -> LinEASDiffusionPipeline:
+def tiny_base() -> StableDiffusionPipeline:
     """A real Stable Diffusion with random weights that draws 16 x 16 pictures in milliseconds."""
-    return LinEASDiffusionPipeline(seeded(lambda: StableDiffusionPipeline(**sd_parts()))())
+    return seeded(lambda: StableDiffusionPipeline(**sd_parts()))()
+
+
+def tiny_pipe() -> LinEASDiffusionPipeline:
+    """The same, steered."""
+    return LinEASDiffusionPipeline(tiny_base())
 
 
 def tiny_style(pipe: LinEASDiffusionPipeline, seed: int, **metadata) -> SteeringMaps:

@@ -7,6 +7,7 @@ test runs inductor.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,30 @@ from torch._dynamo import config
 from torch._dynamo.utils import counters
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline
-from linea_diffusion.shapeland import MODELS
 
+from .batches import tiny_base, tiny_pipe, tiny_style
 from .conftest import count_hooks, seeded
+
+SMALL = {"height": 16, "width": 16}
+
+
+def _base() -> Any:
+    """Made without a wrapper, which would tell dynamo at once to look at hooks."""
+    base = tiny_base()
+    base.set_progress_bar_config(disable=True)
+    return base
 
 
 def _fresh() -> LinEASDiffusionPipeline:
-    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
-    pipe.set_progress_bar_config(disable=True)
+    pipe = LinEASDiffusionPipeline(_base())
+    pipe.default_arguments.update(SMALL, guidance_scale=1.0)
     return pipe
+
+
+@pytest.fixture(scope="module")
+def random_maps():
+    """Maps with random directions for the tiny pipeline, which is traced in a fraction of the embedded one's time."""
+    return tiny_style(tiny_pipe(), 7)
 
 
 @pytest.fixture(autouse=True)
@@ -129,10 +145,7 @@ def test_code_that_knows_of_no_steering_is_an_error(random_maps, how):
 
     The maps outside of a compiled block act and hide nothing.
     """
-    from diffusers import StableDiffusionPipeline
-
-    base = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"])
-    base.set_progress_bar_config(disable=True)
+    base = _base()
     blocks = base.unet.mid_block.attentions[0].transformer_blocks
     if how == "module":
         blocks[0] = torch.compile(blocks[0], backend="eager")
@@ -158,10 +171,7 @@ def test_code_that_knows_of_no_steering_is_an_error(random_maps, how):
 @config.patch(skip_nnmodule_hook_guards=True)
 def test_code_that_was_made_within_apply_is_left_behind_with_it(random_maps):
     """No wrapper was there to let dynamo check hooks."""
-    from diffusers import StableDiffusionPipeline
-
-    base = StableDiffusionPipeline.from_pretrained(MODELS["shapeland-unet"])
-    base.set_progress_bar_config(disable=True)
+    base = _base()
     plain = _array(base)
     base.unet.mid_block.attentions[0].transformer_blocks[0].compile(backend="eager")
     with random_maps.apply(base, 0.5):
