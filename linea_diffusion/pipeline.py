@@ -161,13 +161,14 @@ class LinEASDiffusionPipeline(SteeringMethods):
         Args:
             pipe: a `LinEASDiffusionPipeline`, or a diffusers pipeline.
             pipeline_class: of diffusers, such as ``StableDiffusionImg2ImgPipeline``; the same class when left out.
-            **kwargs: passed to diffusers' ``from_pipe``: other components, ``torch_dtype``.
+            **kwargs: passed to diffusers' ``from_pipe``: other components, ``torch_dtype``. Without that the shared
+                models keep their dtypes, which diffusers' own would turn into float32.
 
         Raises:
             LineaError: steering is fused into the models.
         """
         base = getattr(pipe, "base", pipe)
-        made = cls((pipeline_class or type(base)).from_pipe(base, **kwargs))
+        made = cls(_from_pipe(pipeline_class or type(base), base, kwargs))
         if isinstance(pipe, LinEASDiffusionPipeline):
             pipe.steering.refuse_fusion("from_pipe")
             made.steering.update(pipe.steering)
@@ -279,6 +280,20 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 raise LineaError(outlook.why)
             tell_unusable(outlook)
         return result
+
+
+def _from_pipe(kind: Any, base: Any, kwargs: Mapping[str, Any]) -> Any:
+    """What diffusers' ``from_pipe`` makes, with the dtypes of the models as they are unless told otherwise."""
+    if not issubclass(kind, DiffusionPipeline) or {"dtype", "torch_dtype"} & kwargs.keys():
+        return kind.from_pipe(base, **kwargs)
+    models: list[Any] = [part for part in base.components.values() if isinstance(part, torch.nn.Module)]
+    models = [model for model in models if hasattr(model, "dtype")]
+    dtypes = [model.dtype for model in models]
+    made = kind.from_pipe(base, **kwargs, dtype=dtypes[0] if len(set(dtypes)) == 1 else torch.float32)
+    for model, dtype in zip(models, dtypes, strict=True):
+        if model.dtype != dtype:  # they were not of one dtype, and float32 held all their numbers
+            model.to(dtype)
+    return made
 
 
 def _is_plain(base: Any) -> bool:

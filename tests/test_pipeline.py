@@ -12,6 +12,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionImg2ImgPipeline, St
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, StyleGrid, calibrate
 from linea_diffusion.shapeland import MODELS
 
+from .batches import tiny_pipe
 from .conftest import seeded
 
 
@@ -196,6 +197,19 @@ def test_saved_and_loaded_with_its_adapters(pipe, random_maps, short_maps, tmp_p
     plain = StableDiffusionPipeline.from_pretrained(tmp_path)
     plain.set_progress_bar_config(disable=True)
     assert (_array(plain, "a red heart", **settings) == _array(pipe, "a red heart", strength=0, **settings)).all()
+
+
+@pytest.mark.parametrize("unet", [torch.bfloat16, torch.float32])
+def test_from_pipe_leaves_the_dtypes_of_shared_models_alone(unet):
+    pipe = tiny_pipe()
+    pipe.to(torch.bfloat16)
+    pipe.unet.to(unet)
+    weights = [weight.clone() for weight in pipe.text_encoder.parameters()]
+    made = LinEASDiffusionPipeline.from_pipe(pipe, StableDiffusionImg2ImgPipeline)
+    assert (made.unet.dtype, made.text_encoder.dtype, made.vae.dtype) == (unet, torch.bfloat16, torch.bfloat16)
+    assert all(torch.equal(*pair) for pair in zip(weights, pipe.text_encoder.parameters(), strict=True))
+    LinEASDiffusionPipeline.from_pipe(pipe, StableDiffusionImg2ImgPipeline, torch_dtype=torch.float32)
+    assert pipe.unet.dtype == pipe.vae.dtype == torch.float32
 
 
 def test_from_pipe_shares_models_and_adapters(pipe, random_maps):
