@@ -17,6 +17,12 @@ def reason(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
+def clipped(text: str, most: int = 600) -> str:
+    """A message, its middle left out where somebody's long name fills it: its end says what to do."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
 class _Short(Repr):
     def __init__(self) -> None:
         super().__init__()

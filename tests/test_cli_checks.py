@@ -112,3 +112,11 @@ def test_an_empty_name_is_no_folder(linea, tmp_path, monkeypatch, command, given
     assert (code, err.count("\n")) == (2, 1)
     assert "empty name" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_long_name_does_not_fill_the_screen(linea):
+    code, _, err = linea("info", "n" * 5000)
+    assert code == 2
+    assert len(err) < 1100
+    assert err.startswith("linea: got steering 'nnn")
+    assert err.rstrip().endswith("a name that the Hub allows")

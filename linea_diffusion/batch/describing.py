@@ -10,12 +10,12 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import LineaError
+from ..wording import clipped
 from .fields import DIALS
 from .jobs import Job
 from .layout import image_name
 from .styles import Styles
 
-_LONGEST_REASON = 600
 COLUMNS = (
     "file_name", "prompt", "negative_prompt", "seed", "steering", "strength", "steering_sha256", "steps", "guidance",
     "width", "height", "arguments", "model", "nsfw", "line", "part",
@@ -97,11 +97,4 @@ def bad_line_row(line: int, part: int, error: LineaError) -> dict[str, Any]:
 
 def _failure(job: str, line: int, part: int, error: LineaError, fields: Any) -> dict[str, Any]:
     nsfw = isinstance(error, FlaggedError)
-    return {"job": job, "line": line, "part": part, "reason": reason_of(error), "nsfw": nsfw, "fields": fields}
-
-
-def reason_of(error: LineaError) -> str:
-    """What an error says, its middle left out where somebody's long name fills it: its end says what to do."""
-    text = str(error)
-    half = _LONGEST_REASON // 2
-    return text if len(text) <= _LONGEST_REASON else f"{text[:half]} ... {text[-half:]}"
+    return {"job": job, "line": line, "part": part, "reason": clipped(str(error)), "nsfw": nsfw, "fields": fields}

@@ -13,8 +13,9 @@ from ..errors import LineaError
 from ..images import open_images
 from ..pipeline import LinEASDiffusionPipeline
 from ..prompt_notices import noticing
+from ..wording import clipped
 from .batch_size import BatchSize
-from .describing import COLUMNS, bad_line_row, failure_row, metadata_row, reason_of, recipe_of
+from .describing import COLUMNS, bad_line_row, failure_row, metadata_row, recipe_of
 from .grouping import batches_of
 from .index import JobIndex, State
 from .jobs import Job, JobMaker
@@ -171,7 +172,7 @@ class Run:
     def _fail(self, job: Job, error: LineaError, failures: LineFile) -> None:
         failures.append([failure_row(job, error)])
         self.counts.failed += 1
-        self.tell("failure", line=job.line, job=job.digest, reason=reason_of(error))
+        self.tell("failure", line=job.line, job=job.digest, reason=clipped(str(error)))
 
     def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
         styles, pictures = self._maker.styles, [image for _, image in images]
@@ -233,4 +234,4 @@ class Run:
         if bad_lines is not None:
             bad_lines.append([bad_line_row(line, part, error)])
             self.counts.bad_lines += 1
-            self.tell("bad_line", line=line, reason=reason_of(error))
+            self.tell("bad_line", line=line, reason=clipped(str(error)))

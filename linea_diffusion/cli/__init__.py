@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import LineaError
 from ..stopping import STOP, Stopped
+from ..wording import clipped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -61,7 +62,7 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _end(message: str, code: int) -> None:
-    sys.stderr.write(f"linea: {message}\n")
+    sys.stderr.write(f"linea: {clipped(message, 1000)}\n")
     sys.exit(code)
 
 

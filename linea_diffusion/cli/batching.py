@@ -168,11 +168,11 @@ def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, gri
 
 
 def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str) -> None:
-    from ..batch.describing import reason_of
     from ..batch.engine import plan_batch
+    from ..wording import clipped
 
     def tell(line: int, error: LineaError) -> None:
-        typer.echo(f"line {line}: {reason_of(error)}", err=True)
+        typer.echo(f"line {line}: {clipped(str(error))}", err=True)
 
     plan: BatchPlan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **chosen)
     typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
