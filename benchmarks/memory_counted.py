@@ -23,7 +23,6 @@ from torch import nn
 
 from linea_diffusion import SteeringMaps, find_modules
 from linea_diffusion.activations import edit_activations, feature_axis, record_activations
-from linea_diffusion.affine import transform
 from linea_diffusion.random_models import random_pipeline
 
 GIB = 2**30
@@ -107,8 +106,8 @@ def kept_for_backward(pipe: Any, inputs: dict[str, Any]) -> tuple[int, int]:
 
     def edit(name: str) -> Any:
         affine = dict(maps.named_maps())[name]
-        factor, shift = (number.reshape(1, -1) for number in (1 + affine.scale_offset, affine.shift))
-        return lambda z: transform(z, factor, shift, axis=axes[name][0])
+        move = affine.move()
+        return lambda z: move.apply(z, axis=axes[name][0])
 
     edits = {name: edit(name) for name in modules}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), edit_activations(modules, edits):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from .errors import LineaError
+from .move import Move
+
+PARTS = {"scale_offset": "w-1", "shift": "b"}
+"""The names of a map's numbers, in the order in which they are stored, and what they are in the formula."""
+_SHAPED = "shift"
 
 
 class AffineMap(nn.Module):
@@ -43,29 +49,59 @@ class AffineMap(nn.Module):
         """Parts of the schedule with a map of their own."""
         return self.shift.shape[0] if self.shift.ndim == 2 else 1
 
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor]) -> AffineMap:
+        """The inverse of `tensors`; float32 copies, not to be trained.
+
+        Args:
+            tensors: (d,) or (bins, d) each.
+        """
+        shape = tensors[_SHAPED].shape
+        affine = cls(shape[-1], shape[0] if len(shape) == 2 else 1).to(tensors[_SHAPED].device)
+        for name, parameter in affine.tensors().items():
+            parameter.data.copy_(tensors[name])
+        return affine.requires_grad_(False)
+
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """All numbers of the map by the names of `PARTS`: what is trained, stored, counted and compared."""
+        return {name: getattr(self, name) for name in PARTS}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(d,), or (bins, d) with several bins."""
+        return tuple(self.shift.shape)
+
+    @property
+    def support(self) -> float:
+        """Share of the numbers that are not exactly zero, [0, 1]."""
+        numbers = self.tensors().values()
+        return sum(int(one.count_nonzero()) for one in numbers) / sum(one.numel() for one in numbers)
+
     @property
     def is_identity(self) -> bool:
         """Whether every number of the map is exactly zero."""
-        return not (self.scale_offset.any() or self.shift.any())
+        return not any(bool(one.any()) for one in self.tensors().values())
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether gradients reach the numbers."""
+        return any(one.requires_grad for one in self.tensors().values())
 
     def bin_at(self, fraction: float) -> int:
         """The step bin in force when `fraction` of the denoising schedule, [0, 1), is done."""
         return min(int(fraction * self.bins + 1e-9), self.bins - 1)
 
-    def at(self, strength: float | torch.Tensor = 1.0, *, fraction: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale_offset, shift) of the map at a strength, in one step bin.
+    def move(self, strength: float | torch.Tensor = 1.0, *, fraction: float = 0.0) -> Move:
+        """What the map does at a strength, in one step bin: z -> z + s*((w-1)*z + b), with gradients.
 
         Args:
             strength: a number or (), or (n,) one per sample.
             fraction: how much of the denoising schedule is done, [0, 1): chooses the bin.
-
-        Returns:
-            s*(w-1) and s*b, (1, d) or (n, d) each.
         """
         row = self.bin_at(fraction)
-        factor = torch.as_tensor(strength, device=self.shift.device).reshape(-1, 1)
-        numbers = (self.scale_offset.reshape(-1, self.features)[row], self.shift.reshape(-1, self.features)[row])
-        return factor * numbers[0], factor * numbers[1]
+        amount = torch.as_tensor(strength, device=self.shift.device).reshape(-1, 1)
+        scale_offset, shift = (numbers.reshape(-1, self.features)[row] for numbers in (self.scale_offset, self.shift))
+        return Move(1 + amount * scale_offset, amount * shift)
 
     def forward(
         self, z: torch.Tensor, strength: float | torch.Tensor = 1.0, *, axis: int = -1, fraction: float = 0.0
@@ -78,8 +114,7 @@ class AffineMap(nn.Module):
             axis: where the d features are.
             fraction: how much of the denoising schedule is done, [0, 1).
         """
-        scale_offset, shift = self.at(strength, fraction=fraction)
-        return transform(z, 1 + scale_offset, shift, axis=axis)
+        return self.move(strength, fraction=fraction).apply(z, axis=axis)
 
     def inverse(self) -> AffineMap:
         """The map that undoes this one at strength 1: scale 1/w, shift -b/w.
@@ -113,29 +148,9 @@ class AffineMap(nn.Module):
 
 def affine_map(scale_offset: torch.Tensor, shift: torch.Tensor) -> AffineMap:
     """A map from its numbers, (d,) or (bins, d) each; float32 copies, not to be trained."""
-    bins = len(shift) if shift.ndim == 2 else 1
-    affine = AffineMap(shift.shape[-1], bins).to(shift.device)
-    affine.scale_offset.data.copy_(scale_offset.reshape(affine.shift.shape))
-    affine.shift.data.copy_(shift.reshape(affine.shift.shape))
-    return affine.requires_grad_(False)
-
-
-def transform(z: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
-    """factor*z + shift, worked out in float32 in one pass over z; the dtype is kept.
-
-    Args:
-        z: activations (n, ...) with d features at `axis`.
-        factor: (1, d) or (n, d).
-        shift: of the same shape.
-        axis: where the features are.
-    """
-    shape = [len(shift), *(1,) * (z.ndim - 1)]
-    shape[axis] = shift.shape[1]
-    if z.dtype == torch.float32 or torch.is_grad_enabled():
-        # the product of float32 and half precision is float32, and what autograd keeps of z stays half precision
-        return torch.addcmul(shift.reshape(shape), z, factor.reshape(shape)).to(z.dtype)
-    # one kernel that reads and writes half precision, and computes in float32 in between
-    return torch.addcmul(shift.reshape(shape), z, factor.reshape(shape), out=torch.empty_like(z))
+    if shift.ndim == 2 and len(shift) == 1:  # one bin is stored without its axis
+        scale_offset, shift = scale_offset[0], shift[0]
+    return AffineMap.of(dict(zip(PARTS, (scale_offset, shift), strict=True)))
 
 
 def _aligned(first: AffineMap, second: AffineMap) -> list[tuple[torch.Tensor, torch.Tensor]]:

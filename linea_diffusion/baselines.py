@@ -121,12 +121,13 @@ def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig) -> Stee
 def _fit_map(affine: AffineMap, name: str, source: Places, target: Places, fit: Fit) -> None:
     places = [place for place in target if place[0] == name]
     calls = 1 + max(call for _, call, _ in places)
-    rows = affine.scale_offset.view(affine.bins, -1), affine.shift.view(affine.bins, -1)
+    parts = [tensor.view(affine.bins, -1) for tensor in affine.tensors().values()]
     for step_bin in range(affine.bins):
         within = [place for place in places if place[1] * affine.bins // calls == step_bin]
         if within:
             x, y = (torch.cat([side[place] for place in within]) for side in (source, target))
-            rows[0][step_bin], rows[1][step_bin] = fit(x, y)
+            for part, numbers in zip(parts, fit(x, y), strict=True):
+                part[step_bin] = numbers
 
 
 def _noted(maps: SteeringMaps, batches: Batches, concept: Concept, method: str) -> SteeringMaps:

@@ -29,7 +29,7 @@ def is_foldable(site: Site) -> bool:
     """Whether a site's map can be the norm's own numbers: a plain norm, and the same strength for all rows."""
     norm: Any = site.module
     managed = any(name in vars(norm) for name in ("forward", "_hf_hook", "_diffusers_hook"))
-    alike = len(site.factor) == 1 and not site.rows.only_conditional
+    alike = len(site.move) == 1 and not site.rows.only_conditional
     return type(norm) in _NORMS and not managed and alike and _features(norm) == site.features
 
 
@@ -68,7 +68,7 @@ class _FoldedForward:
         if self.site.trail is not None or not self._is_float32(z):
             return self.site.edit(self._plain(z))
         self.site.acted = True
-        parts = (self.site.factor, self.norm.weight, self.norm.bias)
+        parts = (self.site.move, self.norm.weight, self.norm.bias)
         same = bool(self._parts) and all(a is b for a, b in zip(self._parts, parts, strict=True))
         if not same or self._weight.device != z.device:  # an offloaded weight moves and stays the same object
             self._fold(z.device)
@@ -80,9 +80,9 @@ class _FoldedForward:
         return z.dtype == torch.float32 and (weight is None or weight.dtype == torch.float32)
 
     def _fold(self, device: torch.device) -> None:
-        factor, shift = self.site.factor[0].to(device), self.site.shift[0].to(device)
         weight, bias = self.norm.weight, self.norm.bias
         # a norm over several axes repeats the map along the others, as the hook's broadcast does
-        shape = self.norm.normalized_shape if isinstance(self.norm, nn.LayerNorm) else factor.shape
-        self._weight = (factor if weight is None else factor * weight).expand(shape)
-        self._bias = (shift if bias is None else factor * bias + shift).expand(shape)
+        change = self.site.move.to(device).layer_change(weight, bias, axis=-1)
+        shape = self.norm.normalized_shape if isinstance(self.norm, nn.LayerNorm) else change[0].shape
+        self._weight = ((1 if weight is None else weight) + change[0]).expand(shape)
+        self._bias = ((0 if bias is None else bias) + change[1]).expand(shape)

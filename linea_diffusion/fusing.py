@@ -21,6 +21,7 @@ from .acted import tell_resting
 from .activations import edit_activations, entry_of
 from .errors import LineaError
 from .modules import idle_projections, named_modules, steerable_modules
+from .move import Move
 from .sites import Composition, Site
 from .steering import Adapter, make_sites, resting
 
@@ -45,17 +46,17 @@ class Fusion:
         self.rest = ExitStack()
         self._modules: dict[str, nn.Module] = {}
         self._kept: Kept = []
-        self._moves: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._moves: dict[nn.Module, Move] = {}
 
     def fold(self, site: Site, layer: nn.Module | None, like: torch.Tensor) -> bool:
         """Fold one site's map into a layer, if that can be done exactly."""
         if layer is None or layer in self.folded.values():
             return False
-        kept = fold_into(layer, site.factor[0], site.shift[0], like)
+        kept = fold_into(layer, site.move, like)
         if not kept:
             return False
         self._kept += kept
-        self._moves[layer] = site.factor[0], site.shift[0]
+        self._moves[layer] = site.move
         self.folded[site.name] = layer
         _FUSED.add(layer)
         return True
@@ -99,7 +100,7 @@ class Fusion:
                 "unfuse_qkv_projections first, and unfuse_steering then"
             )
         for layer, name, parameter in self._kept:
-            _refuse_changed(layer, name, parameter, *self._moves[layer])
+            _refuse_changed(layer, name, parameter, self._moves[layer])
         for layer, name, parameter in self._kept:
             if parameter is not None:
                 parameter.data = parameter.data.to(getattr(layer, name))
@@ -212,13 +213,12 @@ def _has_weight(layer: nn.Module) -> bool:
     return isinstance(layer, _LAYERS) or "Norm" in type(layer).__name__
 
 
-def fold_into(layer: nn.Module, factor: torch.Tensor, shift: torch.Tensor, like: torch.Tensor) -> Kept:
-    """Give a layer the parameters with which its output is factor * output + shift.
+def fold_into(layer: nn.Module, move: Move, like: torch.Tensor) -> Kept:
+    """Give a layer the parameters with which its output is moved.
 
     Args:
         layer: a Linear, a convolution or a normalisation.
-        factor: (d,).
-        shift: (d,).
+        move: of one row.
         like: a tensor of the dtype and device that a layer without parameters works in.
 
     Returns:
@@ -226,29 +226,30 @@ def fold_into(layer: nn.Module, factor: torch.Tensor, shift: torch.Tensor, like:
     """
     known = type(layer) in _LAYERS or "Norm" in type(layer).__name__
     kept: Kept = [(layer, name, getattr(layer, name)) for name in ("weight", "bias") if hasattr(layer, name)]
-    unused = len(kept) < 1 + bool(shift.any())  # no place for a shift
+    unused = len(kept) < 1 + move.shifts  # no place for a shift
     if not known or unused or not _is_plain(layer):
         return []
     like = next((parameter for _, _, parameter in kept if parameter is not None), like)
-    factor, shift = factor.to(like.device), shift.to(like.device)
-    probe = _probe(layer, len(factor)).to(like)
+    move = move.to(like.device)
+    probe = _probe(layer, move.features).to(like)
     with torch.no_grad():
         before = _output(layer, probe)
         for _, name, parameter in kept:
-            setattr(layer, name, nn.Parameter(_folded(name, parameter, factor, shift).to(like.dtype), False))
+            setattr(layer, name, nn.Parameter(_folded(name, parameter, move).to(like.dtype), False))
         after = _output(layer, probe)
-    if before is None or after is None or not _agree(after, before, factor, shift):
+    if before is None or after is None or not _agree(after, before, move):
         for _, name, parameter in kept:
             setattr(layer, name, parameter)
         return []
     return kept
 
 
-def _folded(name: str, present: nn.Parameter | None, factor: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def _folded(name: str, present: nn.Parameter | None, move: Move) -> torch.Tensor:
     """A new weight or bias for the present one, float32."""
+    weight, bias = move.layer_change(*((None, present) if name == "bias" else (present, None)))
     if name == "bias":
-        return shift if present is None else factor * present.float() + shift
-    return factor if present is None else factor.reshape(-1, *(1,) * (present.ndim - 1)) * present.float()
+        return bias if present is None else present.float() + bias
+    return 1 + weight if present is None else present.float() + weight
 
 
 def _is_plain(layer: nn.Module) -> bool:
@@ -268,9 +269,7 @@ def _is_offloaded(model: nn.Module) -> bool:
     return in_groups or any(parameter.device.type == "meta" for parameter in model.parameters())
 
 
-def _refuse_changed(
-    layer: nn.Module, name: str, own: nn.Parameter | None, factor: torch.Tensor, shift: torch.Tensor
-) -> None:
+def _refuse_changed(layer: nn.Module, name: str, own: nn.Parameter | None, move: Move) -> None:
     """Raise if a folded parameter is not what folding made of the layer's own one, to half precision.
 
     Raises:
@@ -279,8 +278,8 @@ def _refuse_changed(
     present = getattr(layer, name)
     same = type(present.data) is torch.Tensor and present.device.type != "meta"
     if same and present.dtype in _DTYPES:
-        device = factor.device if own is None else own.device
-        wanted = _folded(name, own, factor.to(device), shift.to(device)).to(present.device)
+        device = move.device if own is None else own.device
+        wanted = _folded(name, own, move.to(device)).to(present.device)
         same = torch.allclose(present.float(), wanted, rtol=2**-7, atol=1e-6)
     if not same:
         raise LineaError(
@@ -310,9 +309,8 @@ def _output(layer: nn.Module, probe: torch.Tensor) -> torch.Tensor | None:
     return output if isinstance(output, torch.Tensor) else None
 
 
-def _agree(after: torch.Tensor, before: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor) -> bool:
-    """Whether one output is factor * the other + shift, to rounding."""
-    shape = (-1, *(1,) * (before.ndim - 2)) if before.ndim > 2 else (-1,)
-    expected = before.float() * factor.reshape(shape) + shift.reshape(shape)
+def _agree(after: torch.Tensor, before: torch.Tensor, move: Move) -> bool:
+    """Whether one output is the other, moved, to rounding."""
+    expected = move.apply(before.float(), axis=1)
     tolerance = 8 * torch.finfo(after.dtype).eps * float(expected.abs().max())
     return float((after.float() - expected).abs().max()) <= tolerance

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .activations import join_address, split_address
-from .affine import AffineMap, affine_map
+from .affine import PARTS, AffineMap
 from .errors import LineaError
 from .modules import module_at, nearest_name, steerable_modules
 from .scalars import as_number
@@ -56,7 +56,7 @@ class SteeringMaps:
         return whole
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Every ``scale_offset`` and ``shift``."""
+        """Every tensor of every map."""
         return self.maps.parameters()
 
     def to(self, device: torch.device | str) -> SteeringMaps:
@@ -78,7 +78,7 @@ class SteeringMaps:
     def acting(self) -> Iterator[tuple[str, AffineMap]]:
         """The maps that must be hooked: those in training, and those that are not exactly the identity."""
         for name, affine in self.named_maps():
-            if affine.shift.requires_grad or not affine.is_identity:
+            if affine.is_trained or not affine.is_identity:
                 yield name, affine
 
     def modules_in(self, pipe: Any) -> dict[str, nn.Module]:
@@ -211,7 +211,7 @@ class SteeringMaps:
         joined = {}
         for name in [*mine, *(name for name in theirs if name not in mine)]:
             known = mine.get(name) or theirs[name]
-            identity = affine_map(torch.zeros_like(known.shift), torch.zeros_like(known.shift))
+            identity = known.times(0)
             joined[name] = join(mine.get(name, identity), theirs.get(name, identity))
         return self._combined(joined, wording, other)
 
@@ -269,18 +269,18 @@ class SteeringMaps:
             self.on_saved = None
 
     def numbers(self) -> dict[str, torch.Tensor]:
-        """``<name>.scale_offset`` and ``<name>.shift`` of every map."""
+        """``<name>.<part>`` of every map and each of `PARTS`."""
         return {
-            f"{name}.{part}": getattr(affine, part).detach()
+            f"{name}.{part}": tensor.detach()
             for name, affine in self.named_maps()
-            for part in ("scale_offset", "shift")
+            for part, tensor in affine.tensors().items()
         }
 
     @classmethod
     def from_numbers(cls, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> SteeringMaps:
         """The inverse of `numbers`."""
         names = dict.fromkeys(key.rpartition(".")[0] for key in numbers)
-        maps = {name: affine_map(numbers[f"{name}.scale_offset"], numbers[f"{name}.shift"]) for name in names}
+        maps = {name: AffineMap.of({part: numbers[f"{name}.{part}"] for part in PARTS}) for name in names}
         return cls.of(maps, metadata)
 
     @property
@@ -291,12 +291,11 @@ class SteeringMaps:
 
     def summary(self) -> str:
         """A table of the maps: per module the features, the largest absolute numbers and the support."""
-        rows = [f"{'module':<72} {'d':>5} {'max|w-1|':>9} {'max|b|':>9} {'support':>8}"]
+        titles = " ".join(f"{f'max|{symbol}|':>9}" for symbol in PARTS.values())
+        rows = [f"{'module':<72} {'d':>5} {titles} {'support':>8}"]
         for name, affine in self.named_maps():
-            scale, shift = affine.scale_offset.abs().max().item(), affine.shift.abs().max().item()
-            used = int(affine.scale_offset.count_nonzero() + affine.shift.count_nonzero())
-            share = used / (2 * affine.shift.numel())
-            rows.append(f"{name:<72} {affine.features:>5} {scale:>9.4f} {shift:>9.4f} {share:>8.1%}")
+            largest = " ".join(f"{tensor.abs().max().item():>9.4f}" for tensor in affine.tensors().values())
+            rows.append(f"{name:<72} {affine.features:>5} {largest} {affine.support:>8.1%}")
         count = sum(parameter.numel() for parameter in self.parameters())
         acting = sum(not affine.is_identity for _, affine in self.named_maps())
         return "\n".join(

@@ -47,12 +47,14 @@ class MapOptimizer:
         if not (l1 or group):
             return
         for _, affine in self.maps.named_maps():
-            numbers = (affine.scale_offset, affine.shift)
+            numbers = list(affine.tensors().values())
             metric = torch.cat([self._metric(parameter, lr).flatten() for parameter in numbers])
             values = torch.cat([parameter.flatten() for parameter in numbers])
             values = soft_threshold(values, l1, metric=metric)
             values = group_soft_threshold(values, group * math.sqrt(values.numel()), metric=metric)
-            for parameter, part in zip(numbers, values.chunk(2), strict=True):
+            for parameter, part in zip(
+                numbers, values.split([parameter.numel() for parameter in numbers]), strict=True
+            ):
                 parameter.copy_(part.view_as(parameter))
 
     def _metric(self, parameter: nn.Parameter, lr: float) -> torch.Tensor:

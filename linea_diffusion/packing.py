@@ -14,10 +14,10 @@ from safetensors import SafetensorError, deserialize
 from safetensors.torch import save
 from torch import nn
 
+from .affine import PARTS
 from .errors import LineaError
 from .wording import reason, short
 
-PARTS = ("scale_offset", "shift")
 LARGEST, MOST_MODULES = 2**28, 2**14
 """Numbers in all, and modules: several times what the largest models have."""
 _ZEROS, _ZEROS_EACH = 2**23, 2**10
@@ -64,18 +64,18 @@ def check_numbers(numbers: Mapping[str, torch.Tensor]) -> Shapes:
         name, _, part = key.rpartition(".")
         shape = list(value.shape)
         if part not in PARTS:
-            raise LineaError(f"got numbers named {key!r}: expected names that end with .scale_offset or .shift")
+            raise LineaError(f"got numbers named {key!r}: expected names that end with .{' or .'.join(PARTS)}")
         if value.dtype != torch.float32 or modules.setdefault(name, shape) != shape:
             raise LineaError(
                 f"got {value.dtype} numbers of shape {tuple(shape)} for {key!r}: expected torch.float32, and one shape "
-                "for scale_offset and shift"
+                f"for {' and '.join(PARTS)}"
             )
         _check_finite(value, key, "the maps")
     shapes = check_shapes(modules, "the maps")
     for name in shapes:
         for part in PARTS:
             if f"{name}.{part}" not in numbers:
-                raise LineaError(f"got no {part} for {name!r}: expected scale_offset and shift of each module")
+                raise LineaError(f"got no {part} for {name!r}: expected {' and '.join(PARTS)} of each module")
     return shapes
 
 
@@ -87,7 +87,7 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
     then not be told from its tensors, a print of all modules' shapes goes with them.
 
     Args:
-        numbers: ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors (d,) or (bins, d).
+        numbers: ``<module>.<part>`` for each of `PARTS` -> float32 tensors (d,) or (bins, d).
     """
     shapes = {key.rpartition(".")[0]: list(value.shape) for key, value in numbers.items()}
     sparse = _may_be(shapes, sum(int(value.count_nonzero()) for value in numbers.values()))
@@ -126,7 +126,7 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> d
         sparse: False for the first format: every tensor is there and dense.
 
     Returns:
-        ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors of the module's shape.
+        ``<module>.<part>`` for each of `PARTS` -> float32 tensors of the module's shape.
 
     Raises:
         LineaError: not safetensors, of other shapes, keys missing or too many, far too few numbers, another dtype or

@@ -163,10 +163,7 @@ def support_plot(maps: SteeringMaps, *, title: str = "", size: tuple[float, floa
         title: such as the concept's name; the maps' own when left out.
         size: inches.
     """
-    shares = {
-        name: int(a.scale_offset.count_nonzero() + a.shift.count_nonzero()) / (2 * a.shift.numel())
-        for name, a in maps.named_maps()
-    }
+    shares = {name: a.support for name, a in maps.named_maps()}
     names = by_depth(shares)
     values, stages = np.array([shares[name] for name in names]), [stage_of(name) for name in names]
     runs = _runs(stages)

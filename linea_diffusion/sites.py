@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import torch
 from torch import nn
 
 from .activations import axis_of, features_at
-from .affine import AffineMap, transform
+from .affine import AffineMap
 from .batch_rows import BatchRows
 from .errors import LineaError
 from .modules import is_text_encoder
+from .move import Move
 from .schedule import Progress
 
 Composition = Literal["sum", "chain"]
 Part = tuple[AffineMap, torch.Tensor]
-Move = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass
@@ -64,8 +66,7 @@ class Site:
         due: whether something that contains the module ran while the site was on.
         acted: whether the activation was seen since the site went on or off.
         trail: the run, while numbers that are not finite are looked for.
-        factor: (1, d) or (rows, d), what the activation is multiplied with.
-        shift: of the same shape, what is added.
+        move: what is done to the activation now, for all rows alike or for each prompt.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Site:
         self.prepare()
 
     def prepare(self) -> None:
-        """Work out factor and shift for the present place in the schedule."""
+        """Work out the move for the present place in the schedule."""
         start, end = self.window
         fraction = self.progress.fraction
         on = start == 0 if is_text_encoder(self.component) else start <= fraction + 1e-9 < end
@@ -100,7 +101,7 @@ class Site:
         self._key = key
         if key not in self._made:
             self._made[key] = self._folded(fraction) if on else self._identity()
-        self.factor, self.shift = self._made[key]
+        self.move = self._made[key]
 
     @property
     def has_worked(self) -> bool:
@@ -111,12 +112,12 @@ class Site:
         """The steered activation; any float dtype, which is kept."""
         self.acted = True
         axis = self.axis_of(z)
-        if self.shift.device != z.device:
-            self.factor, self.shift = self.factor.to(z.device), self.shift.to(z.device)
-        factor, shift = self._for_rows(len(z), z.device)
+        if self.move.device != z.device:
+            self.move = self.move.to(z.device)
+        move = self._for_rows(len(z), z.device)
         if self.counts_turns:
             self._turn += 1
-        moved = transform(z, factor, shift, axis=axis)
+        moved = move.apply(z, axis=axis)
         if self.trail is not None:
             self.trail.meet(self.name, z, moved)
         return moved
@@ -136,29 +137,27 @@ class Site:
         return axis
 
     def _for_rows(self, batch: int, device: torch.device) -> Move:
-        """Factor and shift for the rows of a batch, kept for the next time."""
-        prompts = len(self.factor)
+        """The move for the rows of a batch, kept for the next time."""
+        prompts = len(self.move)
         owners = None if prompts == 1 else tuple(self._owners(batch, prompts))
         kept = self.rows.conditional(self.name, self.component, batch) if self.rows.only_conditional else []
         if owners is None and all(kept):
-            return self.factor, self.shift
+            return self.move
         key = (self._key, owners, tuple(kept))
         if key not in self._dealt:
-            factor, shift = (one if owners is None else one[list(owners)] for one in (self.factor, self.shift))
-            keep = torch.tensor(kept or [True], device=device).reshape(-1, 1)
-            self._dealt[key] = torch.where(keep, factor, 1.0), torch.where(keep, shift, 0.0)
+            move = self.move if owners is None else self.move.rows(owners)
+            self._dealt[key] = move.only(torch.tensor(kept or [True], device=device))
         return self._dealt[key]
 
     def _owners(self, batch: int, prompts: int) -> list[int]:
         return self.rows.owners(self.name, self.component, batch, self._turn, prompts)
 
     def _folded(self, fraction: float) -> Move:
-        scale, shift = _composed([affine.at(s, fraction=fraction) for affine, s in self.parts], self.composition)
-        return (1 + scale).detach(), shift.detach()
+        moves = [affine.move(s, fraction=fraction) for affine, s in self.parts]
+        return composed(moves, self.composition).detach()
 
     def _identity(self) -> Move:
-        shift = self.parts[0][0].shift
-        return shift.new_ones(1, self.features), shift.new_zeros(1, self.features)
+        return Move.identity(self.features, self.parts[0][0].move().device)
 
 
 class TrainedSite(Site):
@@ -169,24 +168,13 @@ class TrainedSite(Site):
 
     def edit(self, z: torch.Tensor) -> torch.Tensor:
         """The steered activation, with gradients."""
-        factor, shift = self._with_gradients()
-        if len(shift) > 1:
-            owners = self._owners(len(z), len(shift))
-            factor, shift = factor.expand(len(shift), -1)[owners], shift[owners]
-        return transform(z, factor, shift, axis=self.axis_of(z))
-
-    def _with_gradients(self) -> Move:
-        moves = [affine.at(s, fraction=self.progress.fraction) for affine, s in self.parts]
-        scale, shift = _composed(moves, self.composition)
-        return 1 + scale, shift
+        moves = [affine.move(s, fraction=self.progress.fraction) for affine, s in self.parts]
+        move = composed(moves, self.composition)
+        if len(move) > 1:
+            move = move.rows(self._owners(len(z), len(move)))
+        return move.apply(z, axis=self.axis_of(z))
 
 
-def _composed(moves: list[Move], composition: Composition) -> Move:
-    """One (scale_offset, shift) for several, (1, d) or (n, d) each."""
-    scale, shift = moves[0]
-    for scale_next, shift_next in moves[1:]:
-        if composition == "chain":
-            shift = shift + scale_next * shift
-            scale = scale + scale_next * scale
-        scale, shift = scale + scale_next, shift + shift_next
-    return scale, shift
+def composed(moves: Sequence[Move], composition: Composition) -> Move:
+    """One move for several: all of the unsteered activation, or one after the other."""
+    return reduce(Move.then if composition == "chain" else Move.plus, moves)

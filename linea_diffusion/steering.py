@@ -114,7 +114,7 @@ def make_sites(
     if composition not in COMPOSITIONS:
         raise LineaError(f"got composition {composition!r}: expected one of {', '.join(COMPOSITIONS)}")
     modules, parts = _parts_of(pipe, adapters)
-    trained = any(affine.shift.requires_grad for group in parts.values() for affine, _ in group)
+    trained = any(affine.is_trained for group in parts.values() for affine, _ in group)
     make = TrainedSite if trained else Site
     return [
         make(name, modules[name], group, composition, progress or Progress(), rows or BatchRows(), window)

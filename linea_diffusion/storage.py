@@ -35,7 +35,7 @@ def write_maps(
 
     Args:
         folder: made when missing.
-        numbers: ``<module>.scale_offset`` and ``<module>.shift`` -> float32 tensors (d,) or (bins, d).
+        numbers: ``<module>.<part>``, as `SteeringMaps.numbers` gives them: float32 tensors (d,) or (bins, d).
         metadata: JSON-able facts; tuples come back as lists, and ``library_versions`` is replaced.
         repo_id: where the maps will be on the Hub, for the model card.
 

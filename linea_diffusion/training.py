@@ -102,7 +102,7 @@ class _Training:
         batches.check(concept)
         self.targets = self._targets()
         self.maps = batches.fresh_maps(self.targets[0])
-        check_shapes({name: list(affine.shift.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
+        check_shapes({name: list(affine.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
         self.maps.metadata = {**facts, "text": concept.text, "neutral": concept.neutral}
         self.optimizer = MapOptimizer(self.maps, config)
         self.good = self.optimizer.state()

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linea_diffusion import AffineMap, LineaError
-from linea_diffusion.affine import affine_map, transform
+from linea_diffusion.affine import affine_map
+from linea_diffusion.move import transform
 
 
 def _random_map(features: int = 5, bins: int = 1, *, seed: int = 0) -> AffineMap:
@@ -180,7 +181,7 @@ def test_results_are_copies_that_are_not_trained():
 
 def _bin_at(affine: AffineMap, fraction: float) -> int:
     """Which bin acts, for maps whose bin k shifts by k."""
-    return int(affine.at(fraction=fraction)[1].item())
+    return int(affine.move(fraction=fraction).shift.item())
 
 
 def _numbered(bins: int) -> AffineMap:
@@ -208,8 +209,8 @@ def test_strengths_and_bins_go_together():
     for row, fraction in enumerate((0.0, 0.5)):
         expected = torch.cat([_acts(affine, z[i : i + 1], s, row) for i, s in enumerate(strengths.tolist())])
         torch.testing.assert_close(affine(z, strengths, fraction=fraction).double(), expected, rtol=1e-5, atol=1e-5)
-    assert affine.at(strengths)[0].shape == (3, 5)
-    assert affine.at(0.5)[1].shape == (1, 5)
+    assert affine.move(strengths).factor.shape == (3, 5)
+    assert affine.move(0.5).shift.shape == (1, 5)
     assert (affine.features, affine.bins) == (5, 2)
 
 

@@ -15,6 +15,7 @@ from linea_diffusion.activations import feature_axis, record_activations
 from linea_diffusion.affine import affine_map
 from linea_diffusion.batch_rows import BatchRows
 from linea_diffusion.folded_norms import folded, is_foldable
+from linea_diffusion.move import Move
 from linea_diffusion.schedule import Progress
 from linea_diffusion.sites import Site
 
@@ -67,7 +68,7 @@ def test_a_norm_is_the_map_of_its_output(norm, shape):
         nn.init.normal_(parameter)
     z, site = torch.randn(shape, generator=seeded()), _site(norm, 6)
     along = (1, 6, 1, 1) if len(shape) == 4 else (6,)
-    expected = site.factor[0].reshape(along) * norm(z) + site.shift[0].reshape(along)
+    expected = site.move.factor[0].reshape(along) * norm(z) + site.move.shift[0].reshape(along)
     assert is_foldable(site)
     with folded(site, lambda: True):
         assert torch.allclose(norm(z), expected, atol=1e-5)
@@ -83,10 +84,10 @@ def test_new_numbers_are_seen():
     site, z = _site(norm, 6), torch.randn(2, 6, generator=seeded())
     with folded(site, lambda: True):
         before = norm(z)
-        site.factor = 2 * site.factor
-        assert torch.allclose(norm(z) - site.shift, 2 * (before - site.shift), atol=1e-5)
+        site.move = Move(2 * site.move.factor, site.move.shift)
+        assert torch.allclose(norm(z) - site.move.shift, 2 * (before - site.move.shift), atol=1e-5)
         norm.weight = nn.Parameter(3 * norm.weight.detach())
-        assert torch.allclose(norm(z) - site.shift, 6 * (before - site.shift), atol=1e-4)
+        assert torch.allclose(norm(z) - site.move.shift, 6 * (before - site.move.shift), atol=1e-4)
 
 
 def test_a_norm_that_moves_between_devices_is_folded_again():

@@ -18,6 +18,7 @@ from transformers.models.t5.modeling_t5 import T5LayerNorm
 from linea_diffusion import LineaError, SteeringMaps, TrainingConfig
 from linea_diffusion.affine import affine_map
 from linea_diffusion.fusing import fold_into
+from linea_diffusion.move import Move
 
 from .conftest import count_hooks, seeded
 
@@ -39,6 +40,10 @@ SCALED_ONLY = {
 }
 
 
+def _move(factor: torch.Tensor, shift: torch.Tensor) -> Move:
+    return Move(factor[None], shift[None])
+
+
 def _numbers() -> tuple[torch.Tensor, torch.Tensor]:
     random = seeded(1)
     return 1 + 0.5 * torch.randn(D, generator=random), torch.randn(D, generator=random)
@@ -58,7 +63,7 @@ def test_a_layer_with_the_map_in_it(name, dtype):
     x = torch.randn(shape, generator=seeded(3)).to(dtype)
     before, state = layer(x), _state(layer)
     wide = (-1, 1, 1) if before.ndim == 4 else (-1,)
-    kept = fold_into(layer, factor, shift, torch.zeros((), dtype=dtype))
+    kept = fold_into(layer, _move(factor, shift), torch.zeros((), dtype=dtype))
     expected = before.float() * factor.reshape(wide) + shift.reshape(wide)
     assert kept
     torch.testing.assert_close(layer(x).float(), expected, rtol=0, atol=20 * torch.finfo(dtype).eps * 8)
@@ -73,9 +78,9 @@ def test_a_layer_with_the_map_in_it(name, dtype):
 def test_a_layer_without_a_place_for_a_shift(name):
     layer, (factor, shift), x = copy.deepcopy(SCALED_ONLY[name]), _numbers(), torch.randn(2, 3, D, generator=seeded(3))
     before, state = layer(x), _state(layer)
-    assert fold_into(layer, factor, shift, x) == []
+    assert fold_into(layer, _move(factor, shift), x) == []
     assert all(a[1] is b[1] for a, b in zip(_state(layer), state, strict=True))
-    kept = fold_into(layer, factor, torch.zeros(D), x)
+    kept = fold_into(layer, _move(factor, torch.zeros(D)), x)
     assert bool(kept) == ("Gemma" not in name), "a factor of 1 + weight is noticed by what comes out"
     torch.testing.assert_close(layer(x), before * factor if kept else before)
 
@@ -90,7 +95,7 @@ class Odd(nn.Linear):
 def test_layers_of_other_classes_and_other_numbers_are_left_alone():
     like = torch.zeros(())
     for layer in (Odd(5, D), nn.Linear(5, D).to(torch.float8_e4m3fn), nn.Linear(5, D, device="meta"), nn.ReLU()):
-        assert fold_into(layer, *_numbers(), like) == []
+        assert fold_into(layer, _move(*_numbers()), like) == []
 
 
 def _array(pipe, **kwargs) -> np.ndarray:

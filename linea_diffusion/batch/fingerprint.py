@@ -42,7 +42,7 @@ def maps_digest(maps: SteeringMaps) -> str:
     """Digest of every number of the maps and of their calibration; other facts about them do not count."""
     sha = hashlib.sha256()
     for name, affine in maps.named_maps():
-        for part, tensor in (("scale_offset", affine.scale_offset), ("shift", affine.shift)):
+        for part, tensor in affine.tensors().items():
             sha.update(f"{name} {part} {tuple(tensor.shape)}".encode())
             sha.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     sha.update(json.dumps(maps.metadata.get("calibration"), sort_keys=True).encode())
