@@ -254,8 +254,12 @@ def test_stages_of_a_pipeline_belong_to_its_call():
     assert np.abs(subject.render(strength=1.0) - subject.plain).max() > 1e-2
 
 
-def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered):
-    """The threads share scheduler and models; each one's part of the schedule is its own."""
+def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered, monkeypatch):
+    """The threads share scheduler and models; each one's part of the schedule is its own.
+
+    Norms that carry their map serve one thread at a time; hooks for all make the pictures the same to the last bits.
+    """
+    monkeypatch.setattr("linea_diffusion.steering.is_foldable", lambda site: False)
     own, steered.base.scheduler = steered.base.scheduler, DDIMScheduler()
     twin = LinEASDiffusionPipeline(_with_own_scheduler(steered))
     twin.base.scheduler = steered.base.scheduler
@@ -272,8 +276,8 @@ def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered):
                 thread.join()
 
             pictures, _ = _outer(steered, elsewhere, steps=4, **first)
-            assert change(pictures, expected[0]) < 1e-5
-            assert change(made[0], wanted) < 1e-5
+            assert change(pictures, expected[0]) < 1e-6
+            assert change(made[0], wanted) < 1e-6
         assert {name for name, value in vars(steered.scheduler).items() if callable(value)} == set()
     finally:
         steered.base.scheduler = own
