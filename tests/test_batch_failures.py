@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -177,6 +178,14 @@ class Memory:
 
     def free(self):
         return self.room
+
+
+@pytest.mark.parametrize(("free", "size"), [(1 << 40, 16), (64 << 20, 4), (1, 1)])
+def test_auto_begins_with_half_of_what_may_be_had(tiny, monkeypatch, free, size):
+    """Not of what is unused: a system that has read many files keeps nearly all of its memory in use."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free, free=0))
+    (job,) = JobMaker(tiny, {"size": 32, "strength": 0}, "png").jobs(1, {"prompt": "a cat"})
+    assert BatchSize("auto", tiny.base).of(job) == size
 
 
 @pytest.mark.parametrize(("free", "size"), [(10 << 20, 8), (200 << 20, 16), (1, 1)])
