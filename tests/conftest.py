@@ -21,6 +21,8 @@ from linea_diffusion import (
 from linea_diffusion.activations import record_activations
 from linea_diffusion.modules import find_modules
 
+from .serving import Server
+
 
 @pytest.fixture(scope="session")
 def loaded_pipe():
@@ -93,3 +95,12 @@ def linea(monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Starts processes that may be killed, see `Server`."""
+    started = Server(tmp_path_factory.mktemp("server"))
+    yield started
+    started.process.stdin.close()
+    started.process.wait(timeout=60)

@@ -158,7 +158,8 @@ def test_an_encoder_that_is_run_layer_by_layer_has_run():
     """The pipeline calls the layers itself, far below the model."""
     subject = Subject(CASES["ideogram4"])
     with silence():
-        subject.render((0,), strength=0.7)
+        steered = subject.render((0,), strength=0.7)
+    assert change(steered, subject.render((0,), strength=0.0)) > 1e-3
 
 
 # --- projections that another layer replaces

@@ -52,6 +52,13 @@ def test_an_object_that_says_a_name_twice_is_a_bad_line(tmp_path):
     assert "'neon' stands there twice" in read(file)[1][1]
 
 
+def test_an_object_of_very_many_names_is_read_in_one_pass(tmp_path):
+    """Names that are compared with each other would take hours here."""
+    names = ", ".join(f'"n{number}": 0' for number in range(200_000))
+    (tmp_path / "jobs.jsonl").write_text(f'{{{names}, "z": 1, "z": 2}}\n')
+    assert "'z' stands there twice" in read(tmp_path / "jobs.jsonl")[0][1]
+
+
 def test_what_is_nested_without_end_is_a_bad_line(tmp_path):
     deep = "[" * 5000 + "]" * 5000
     (tmp_path / "jobs.jsonl").write_text(f'{{"prompt": "a", "eta": {deep}}}\n{{"prompt": "b"}}\n')

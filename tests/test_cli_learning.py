@@ -16,7 +16,6 @@ from PIL import Image
 from linea_diffusion import SteeringMaps
 
 from .conftest import NEON
-from .test_batch_kill import Server
 
 QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
 
@@ -62,14 +61,6 @@ def test_impossible_settings_are_one_line(linea, tmp_path, setting, message):
     code, _, err = linea("train", "neon", "--out", tmp_path / "maps", "--set", setting)
     assert code == 2
     assert message in err.splitlines()[-1]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    started = Server(tmp_path_factory.mktemp("server"))
-    yield started
-    started.process.stdin.close()
-    started.process.wait(timeout=60)
 
 
 def _trained(server, folder, **order) -> int:

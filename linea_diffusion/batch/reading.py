@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -100,7 +101,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> Fields:
     """An object of JSON, where a name that stands there twice would quietly mean its last value."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        twice = next(name for name in fields if sum(name == other for other, _ in pairs) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"{short(twice)} stands there twice")
     return fields
 
