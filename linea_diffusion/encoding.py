@@ -47,7 +47,7 @@ def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
         given = inspect.signature(plain).bind(*args, **kwargs).arguments
         given.update(given.pop("kwargs", {}))
         prompt, strengths = given.pop("prompt", None), steering.strengths(strength)
-        how = _how(strengths, composition, steering_guidance, calibrated)
+        how = _how(strengths, composition, steering_guidance, calibrated, *steering.values())
         rows = rows_wanted(prompt, strengths, given)
         if rows is not None:
             prompt, given = repeat_prompt(prompt, rows), repeat_arguments(given, rows, base)
@@ -73,7 +73,7 @@ def _calibrated(maps: Any, strength: torch.Tensor, calibrated: bool) -> torch.Te
 
 
 def carry(arguments: Mapping[str, Any], strengths: Mapping[str, torch.Tensor], *dial: object) -> bool:
-    """Whether a call is given embeddings that `steered_encode_prompt` made at the strengths of the call."""
+    """Whether a call is given embeddings that `steered_encode_prompt` made with its maps, strengths and dial."""
     how = _how(strengths, *dial)
     return any(_STEERED.get(one) == how for value in arguments.values() for one in _tensors(value))
 

@@ -247,7 +247,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         kwargs = for_base(self.base, {**self.default_arguments, **own, **kwargs})
         self.steering.refuse_stale_fusion(self.base)
         strengths = self.steering.strengths(strength)
-        encoded = carry(kwargs, strengths, composition, steering_guidance, calibrated)
+        encoded = carry(kwargs, strengths, composition, steering_guidance, calibrated, *self.steering.values())
         prompt = list(prompt) if isinstance(prompt, tuple) else prompt
         prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base)
         if calibrated:

@@ -142,6 +142,15 @@ def test_encoding_without_a_strength_is_the_base_models(pipe, maps):
     assert not torch.equal(_encoded(pipe, strength=1.0)["prompt_embeds"], _encoded(pipe)["prompt_embeds"])
 
 
+def test_embeddings_of_other_maps_under_the_same_name_are_told(pipe, maps):
+    made = _encoded(pipe, strength=0.7)
+    with silence():
+        assert pipe(strength=0.7, output_type="latent", **made).images.isfinite().all()
+    pipe.load_steering(2 * maps, next(iter(pipe.steering)))
+    with pytest.warns(UserWarning, match="in place of prompt embeddings"):
+        pipe(strength=0.7, output_type="latent", **made)
+
+
 def test_second_encoders_and_pooled_embeddings_are_encoded_ahead():
     subject = Subject(CASES["stable-diffusion-xl"])
     pipe, given = subject.pipe, {**subject.case.arguments, "generator": torch.Generator(), "output_type": "np"}
