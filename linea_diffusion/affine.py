@@ -1,9 +1,9 @@
-"""One coordinate-wise affine map, and its algebra."""
+"""One affine map of an activation, coordinate-wise with a low-rank part, and its algebra."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -11,33 +11,42 @@ from torch import nn
 from .errors import LineaError
 from .move import Move
 
-PARTS = {"scale_offset": "w-1", "shift": "b"}
+PARTS = {"scale_offset": "w-1", "shift": "b", "up": "U", "down": "V"}
 """The names of a map's numbers, in the order in which they are stored, and what they are in the formula."""
+LOW_RANK = ("up", "down")
 _SHAPED = "shift"
+_SMALLEST = 1e-4
 
 
 class AffineMap(nn.Module):
-    """One coordinate-wise affine map T(z) = w*z + b on activations with d features.
+    """One affine map T(z) = w*z + U V^T z + b on activations with d features: w and b coordinate by coordinate.
 
-    Stored as ``scale_offset`` = w - 1 and ``shift`` = b, float32, so that a fresh map is the identity and
-    small changes survive half precision. At strength s it acts as T_s(z) = z + s*((w-1)*z + b)
-    (arXiv 2503.10679, section 3). With several step bins there is one such map for each equal part of the
-    denoising schedule, whatever its number of steps.
+    Stored as ``scale_offset`` = w - 1, ``shift`` = b, ``up`` = U and ``down`` = V, float32, so that a fresh map is the
+    identity and small changes survive half precision. At strength s it acts as
+    T_s(z) = z + s*((w-1)*z + U V^T z + b); without U and V that is the map of arXiv 2503.10679, section 3. With several
+    step bins there is one such map for each equal part of the denoising schedule, whatever its number of steps.
 
     Args:
         features: d.
         bins: parts of the schedule with a map of their own; 1 shares one map between all steps.
+        rank: r, the columns of U and V; 0 leaves them out.
 
     Attributes:
         scale_offset: (d,), or (bins, d) with several bins.
         shift: of the same shape.
+        up: (d, r), or (bins, d, r).
+        down: of the same shape.
     """
 
-    def __init__(self, features: int, bins: int = 1) -> None:
+    def __init__(self, features: int, bins: int = 1, rank: int = 0) -> None:
         super().__init__()
         shape = (features,) if bins == 1 else (bins, features)
         self.scale_offset = nn.Parameter(torch.zeros(shape))
         self.shift = nn.Parameter(torch.zeros(shape))
+        if rank:
+            self.up = nn.Parameter(torch.zeros(*shape, rank))
+            self.down = nn.Parameter(torch.zeros(*shape, rank))
+        self.rank = rank
 
     @property
     def features(self) -> int:
@@ -54,22 +63,23 @@ class AffineMap(nn.Module):
         """The inverse of `tensors`; float32 copies, not to be trained.
 
         Args:
-            tensors: (d,) or (bins, d) each.
+            tensors: (d,) or (bins, d) each, and with one axis more for U and V, which may be left out.
         """
         shape = tensors[_SHAPED].shape
-        affine = cls(shape[-1], shape[0] if len(shape) == 2 else 1).to(tensors[_SHAPED].device)
+        rank = tensors[LOW_RANK[0]].shape[-1] if LOW_RANK[0] in tensors else 0
+        affine = cls(shape[-1], shape[0] if len(shape) == 2 else 1, rank).to(tensors[_SHAPED].device)
         for name, parameter in affine.tensors().items():
             parameter.data.copy_(tensors[name])
         return affine.requires_grad_(False)
 
     def tensors(self) -> dict[str, nn.Parameter]:
         """All numbers of the map by the names of `PARTS`: what is trained, stored, counted and compared."""
-        return {name: getattr(self, name) for name in PARTS}
+        return {name: getattr(self, name) for name in PARTS if self.rank or name not in LOW_RANK}
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(d,), or (bins, d) with several bins."""
-        return tuple(self.shift.shape)
+        """(d,), or (bins, d) with several bins; with a low-rank part (bins, d, r)."""
+        return (self.bins, self.features, self.rank) if self.rank else tuple(self.shift.shape)
 
     @property
     def support(self) -> float:
@@ -79,8 +89,9 @@ class AffineMap(nn.Module):
 
     @property
     def is_identity(self) -> bool:
-        """Whether every number of the map is exactly zero."""
-        return not any(bool(one.any()) for one in self.tensors().values())
+        """Whether the map leaves every activation exactly as it is."""
+        mixes = self.rank and bool((self.up.any(dim=-2) & self.down.any(dim=-2)).any())
+        return not (mixes or bool(self.scale_offset.any()) or bool(self.shift.any()))
 
     @property
     def is_trained(self) -> bool:
@@ -92,7 +103,7 @@ class AffineMap(nn.Module):
         return min(int(fraction * self.bins + 1e-9), self.bins - 1)
 
     def move(self, strength: float | torch.Tensor = 1.0, *, fraction: float = 0.0) -> Move:
-        """What the map does at a strength, in one step bin: z -> z + s*((w-1)*z + b), with gradients.
+        """What the map does at a strength, in one step bin, with gradients.
 
         Args:
             strength: a number or (), or (n,) one per sample.
@@ -100,8 +111,15 @@ class AffineMap(nn.Module):
         """
         row = self.bin_at(fraction)
         amount = torch.as_tensor(strength, device=self.shift.device).reshape(-1, 1)
-        scale_offset, shift = (numbers.reshape(-1, self.features)[row] for numbers in (self.scale_offset, self.shift))
-        return Move(1 + amount * scale_offset, amount * shift)
+        scale_offset, shift, up, down = (part[row] for part in self.parts())
+        return Move(1 + amount * scale_offset, amount * shift, amount[..., None] * up, down[None])
+
+    def parts(self) -> list[torch.Tensor]:
+        """w - 1, b (bins, d) and U, V (bins, d, r), where r may be 0."""
+        low = [part.reshape(self.bins, self.features, self.rank) for part in (self.up, self.down)] if self.rank else []
+        none = self.shift.new_zeros(self.bins, self.features, 0)
+        flat = [part.reshape(self.bins, self.features) for part in (self.scale_offset, self.shift)]
+        return [*flat, *(low or [none, none])]
 
     def forward(
         self, z: torch.Tensor, strength: float | torch.Tensor = 1.0, *, axis: int = -1, fraction: float = 0.0
@@ -117,51 +135,74 @@ class AffineMap(nn.Module):
         return self.move(strength, fraction=fraction).apply(z, axis=axis)
 
     def inverse(self) -> AffineMap:
-        """The map that undoes this one at strength 1: scale 1/w, shift -b/w.
+        """The map that undoes this one at strength 1.
+
+        Coordinate-wise it has the scale 1/w and the shift -b/w; with a low-rank part, by Woodbury's identity,
+        (D + U V^T)^-1 = D^-1 - D^-1 U (1 + V^T D^-1 U)^-1 V^T D^-1 with D = diag(w), which is worked out in float64.
 
         Raises:
-            LineaError: some |w| is below 1e-4, where undoing would blow rounding up.
+            LineaError: some |w|, or the least singular value of 1 + V^T D^-1 U, is below 1e-4, where undoing would blow
+                rounding up.
         """
-        w = 1 + self.scale_offset.detach()
-        smallest = w.abs().min().item()
-        if smallest < 1e-4:
-            raise LineaError(
-                f"got a map with a scale of {smallest:.1e}, which cannot be undone: expected all |w| >= 1e-4; "
-                "a negative strength needs no inverse"
-            )
-        return affine_map(1 / w - 1, -self.shift.detach() / w)
+        scale_offset, shift, up, down = (part.detach().double() for part in self.parts())
+        w = 1 + scale_offset
+        _refuse_small(w.abs().min(), "a scale")
+        mixed = torch.eye(self.rank, dtype=w.dtype, device=w.device) + down.mT @ (up / w[..., None])
+        if self.rank:
+            _refuse_small(torch.linalg.svdvals(mixed).min(), "a low-rank part whose least singular value is")
+        back = -torch.linalg.solve(mixed, (up / w[..., None]).mT).mT if self.rank else up
+        down = down / w[..., None]
+        moved = shift / w + (back @ (down.mT @ shift[..., None])).squeeze(-1)
+        return _map_of([1 / w - 1, -moved, back, down])
 
     def then(self, other: AffineMap) -> AffineMap:
-        """This map first, `other` after it, as one map: scale w2*w1, shift w2*b1 + b2."""
-        (scale1, shift1), (scale2, shift2) = _aligned(self, other)
-        return affine_map(scale1 + scale2 + scale1 * scale2, shift2 + (1 + scale2) * shift1)
+        """This map first, `other` after it, as one map: scale w2*w1, shift w2*b1 + b2, and ranks add up."""
+        return _joined(self, other, Move.then)
 
     def plus(self, other: AffineMap) -> AffineMap:
-        """The map whose move is the sum of both moves: offsets and shifts add up."""
-        a, b = _aligned(self, other)
-        return affine_map(a[0] + b[0], a[1] + b[1])
+        """The map whose move is the sum of both moves: offsets and shifts add up, U and V stand side by side."""
+        return _joined(self, other, Move.plus)
 
     def times(self, factor: float) -> AffineMap:
         """The map whose move is `factor` times this one's: at strength 1 what this one is at strength `factor`."""
-        return affine_map(factor * self.scale_offset.detach(), factor * self.shift.detach())
+        scaled = {
+            name: part.detach() * (1.0 if name == LOW_RANK[1] else factor) for name, part in self.tensors().items()
+        }
+        return AffineMap.of(scaled)
 
 
 def affine_map(scale_offset: torch.Tensor, shift: torch.Tensor) -> AffineMap:
-    """A map from its numbers, (d,) or (bins, d) each; float32 copies, not to be trained."""
-    if shift.ndim == 2 and len(shift) == 1:  # one bin is stored without its axis
-        scale_offset, shift = scale_offset[0], shift[0]
-    return AffineMap.of(dict(zip(PARTS, (scale_offset, shift), strict=True)))
+    """A coordinate-wise map from its numbers, (d,) or (bins, d) each; float32 copies, not to be trained."""
+    none = shift.new_zeros(*shift.shape, 0)
+    return _map_of([part if part.ndim > axes else part[None] for part, axes in
+                    ((scale_offset, 1), (shift, 1), (none, 2), (none, 2))])  # fmt: skip
 
 
-def _aligned(first: AffineMap, second: AffineMap) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(scale_offset, shift) of both with the same bins: a shared map is the same in each, 2 bins are 4 twice over."""
+def _map_of(parts: list[torch.Tensor]) -> AffineMap:
+    """A map from w - 1, b (bins, d) and U, V (bins, d, r); one bin is stored without its axis."""
+    found = {name: part[0] if len(part) == 1 else part for name, part in zip(PARTS, parts, strict=True)}
+    return AffineMap.of({name: part for name, part in found.items() if part.shape[-1]})
+
+
+def _joined(first: AffineMap, second: AffineMap, join: Callable[[Move, Move], Move]) -> AffineMap:
+    """One map for two, bin by bin: a shared map is the same in each bin, 2 bins are 4 twice over."""
     if first.features != second.features:
         raise LineaError(f"got maps with {first.features} and {second.features} features: expected one base model's")
     bins = math.lcm(first.bins, second.bins)
+    moves = [join(_wide_move(first, row, bins), _wide_move(second, row, bins)) for row in range(bins)]
+    scales, shifts, ups, downs = zip(*((move.factor, move.shift, move.up, move.down) for move in moves), strict=True)
+    return _map_of([torch.cat(scales) - 1, torch.cat(shifts), torch.cat(ups), torch.cat(downs)])
 
-    def widened(numbers: torch.Tensor, present: int) -> torch.Tensor:
-        if bins == 1:
-            return numbers.detach()
-        return numbers.detach().reshape(present, -1).repeat_interleave(bins // present, dim=0)
 
-    return [(widened(m.scale_offset, m.bins), widened(m.shift, m.bins)) for m in (first, second)]
+def _wide_move(affine: AffineMap, row: int, bins: int) -> Move:
+    """The move in the part number `row` of so many, float64, so that what cancels leaves exact zeros."""
+    scale_offset, *others = (part.detach()[row * affine.bins // bins][None].double() for part in affine.parts())
+    return Move(1 + scale_offset, *others)
+
+
+def _refuse_small(smallest: torch.Tensor, what: str) -> None:
+    if smallest.item() < _SMALLEST:
+        raise LineaError(
+            f"got a map with {what} of {smallest.item():.1e}, which cannot be undone: expected at least {_SMALLEST:g}; "
+            "a negative strength needs no inverse"
+        )

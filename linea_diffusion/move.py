@@ -10,20 +10,30 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """z -> factor*z + shift, float32, the same for all rows of a batch or one for each.
+    """z -> factor*z + up down^T z + shift, float32, the same for all rows of a batch or one for each.
 
     Attributes:
         factor: (1, d) or (n, d).
-        shift: of the same shape.
+        shift: (n, d), or (1, d) for all rows.
+        up: (1, d, r) or (n, d, r); r is 0 where the move is coordinate-wise.
+        down: likewise.
     """
 
     factor: torch.Tensor
     shift: torch.Tensor
+    up: torch.Tensor
+    down: torch.Tensor
 
     @classmethod
     def identity(cls, features: int, device: torch.device) -> Move:
         """The move that leaves every activation as it is."""
-        return cls(torch.ones(1, features, device=device), torch.zeros(1, features, device=device))
+        return cls.of(torch.ones(1, features, device=device), torch.zeros(1, features, device=device))
+
+    @classmethod
+    def of(cls, factor: torch.Tensor, shift: torch.Tensor) -> Move:
+        """A coordinate-wise move."""
+        none = shift.new_zeros(1, shift.shape[-1], 0)
+        return cls(factor, shift, none, none)
 
     def __len__(self) -> int:
         """For how many rows it is."""
@@ -33,6 +43,11 @@ class Move:
     def features(self) -> int:
         """d."""
         return self.shift.shape[-1]
+
+    @property
+    def rank(self) -> int:
+        """r."""
+        return self.up.shape[-1]
 
     @property
     def device(self) -> torch.device:
@@ -46,16 +61,16 @@ class Move:
 
     def to(self, device: torch.device) -> Move:
         """The same move elsewhere."""
-        return Move(self.factor.to(device), self.shift.to(device))
+        return Move(*(part.to(device) for part in self._parts()))
 
     def detach(self) -> Move:
         """The same move without gradients."""
-        return Move(self.factor.detach(), self.shift.detach())
+        return Move(*(part.detach() for part in self._parts()))
 
     def rows(self, owners: Sequence[int]) -> Move:
         """The move for a batch whose rows belong to these rows of this one."""
         chosen = list(owners)
-        return Move(self.factor.expand(len(self), -1)[chosen], self.shift[chosen])
+        return Move(*(part.expand(len(self), *part.shape[1:])[chosen] for part in self._parts()))
 
     def only(self, kept: torch.Tensor) -> Move:
         """This move in some rows, and none in the others.
@@ -64,15 +79,21 @@ class Move:
             kept: (n,) or (1,) of bool.
         """
         column = kept.reshape(-1, 1)
-        return Move(torch.where(column, self.factor, 1.0), torch.where(column, self.shift, 0.0))
+        factor, shift = torch.where(column, self.factor, 1.0), torch.where(column, self.shift, 0.0)
+        return Move(factor, shift, torch.where(column[..., None], self.up, 0.0), self.down)
 
     def then(self, other: Move) -> Move:
         """This move first, the other after it."""
-        return Move(other.factor * self.factor, other.factor * self.shift + other.shift)
+        across = other.down.mT @ self.up
+        moved = other.factor[..., None] * self.up + other.up @ across
+        up, down = _beside((moved, other.up), (self.down, self.factor[..., None] * other.down))
+        shift = other.factor * self.shift + other.shift + _times(other, self.shift)
+        return Move(other.factor * self.factor, shift, up, down)
 
     def plus(self, other: Move) -> Move:
         """Both moves of the unsteered activation at once: what they add to it adds up."""
-        return Move(self.factor + (other.factor - 1), self.shift + other.shift)
+        up, down = _beside((self.up, other.up), (self.down, other.down))
+        return Move(self.factor + (other.factor - 1), self.shift + other.shift, up, down)
 
     def apply(self, z: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
         """The moved activation; any float dtype, which is kept.
@@ -81,15 +102,26 @@ class Move:
             z: activations (n, ...) with d features at `axis`.
             axis: where the features are.
         """
-        return transform(z, self.factor, self.shift, axis=axis)
+        if not self.rank:
+            return _transform(z, self.factor, self.shift, axis)
+        rows = z.movedim(axis, -1)
+        flat = rows.reshape(len(z), -1, self.features).float()
+        up, down = self.up, self.down
+        code = flat @ (down[0] if len(down) == 1 else down)
+        moved = torch.addcmul(self.shift[:, None], flat, self.factor[:, None])
+        if len(up) == 1:
+            moved = torch.addmm(moved.flatten(0, 1), code.flatten(0, 1), up[0].mT)
+        else:
+            moved = torch.baddbmm(moved, code, up.mT)
+        return moved.reshape(rows.shape).movedim(-1, axis).to(z.dtype)
 
     def layer_change(
         self, weight: torch.Tensor | None, bias: torch.Tensor | None, *, axis: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What to add to a layer's weight and bias so that its output is moved, for a move of one row; float32.
 
-        For an output W x + c it is (w-1)*W and (w-1)*c + b, row by row, which is linear in the strength; a
-        normalisation's own weight and bias are the same with numbers in place of rows.
+        For an output W x + c it is (w-1)*W + U V^T W and (w-1)*c + U V^T c + b, which is linear in the strength; a
+        normalisation's own weight and bias are the same with numbers in place of rows, and no low-rank part.
 
         Args:
             weight: of a linear layer, a convolution or a normalisation; None stands for ones.
@@ -97,8 +129,34 @@ class Move:
             axis: where both have their d features.
         """
         offset, shift = self.factor[0] - 1, self.shift[0]
-        rows = offset if weight is None else _along(offset, weight, axis) * weight.float()
-        return rows, shift if bias is None else _along(offset, bias, axis) * bias.float() + _along(shift, bias, axis)
+        rows = offset if weight is None else _along(offset, weight, axis) * weight.float() + self._mixed(weight, axis)
+        if bias is None:
+            return rows, shift
+        return rows, _along(offset, bias, axis) * bias.float() + self._mixed(bias, axis) + _along(shift, bias, axis)
+
+    def _mixed(self, tensor: torch.Tensor, axis: int) -> torch.Tensor | float:
+        """U V^T of a tensor with d features at `axis`."""
+        if not self.rank:
+            return 0.0
+        columns = tensor.float().movedim(axis, 0)
+        return (self.up[0] @ (self.down[0].mT @ columns.flatten(1))).reshape(columns.shape).movedim(0, axis)
+
+    def _parts(self) -> tuple[torch.Tensor, ...]:
+        return self.factor, self.shift, self.up, self.down
+
+
+def _beside(*pairs: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
+    """Two low-rank halves as one, for `up` and for `down`: (n, d, r1) and (n, d, r2) -> (n, d, r1 + r2)."""
+    joined = []
+    for first, second in pairs:
+        count = max(len(first), len(second))
+        joined.append(torch.cat([part.expand(count, *part.shape[1:]) for part in (first, second)], dim=-1))
+    return joined
+
+
+def _times(move: Move, vectors: torch.Tensor) -> torch.Tensor:
+    """U V^T of one vector a row, (n, d)."""
+    return (move.up @ (move.down.mT @ vectors[..., None])).squeeze(-1)
 
 
 def _along(numbers: torch.Tensor, like: torch.Tensor, axis: int) -> torch.Tensor:
@@ -108,15 +166,8 @@ def _along(numbers: torch.Tensor, like: torch.Tensor, axis: int) -> torch.Tensor
     return numbers.reshape(shape)
 
 
-def transform(z: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
-    """factor*z + shift, worked out in float32 in one pass over z; the dtype is kept.
-
-    Args:
-        z: activations (n, ...) with d features at `axis`.
-        factor: (1, d) or (n, d).
-        shift: of the same shape.
-        axis: where the features are.
-    """
+def _transform(z: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor, axis: int) -> torch.Tensor:
+    """factor*z + shift, worked out in float32 in one pass over z; the dtype is kept."""
     shape = [len(shift), *(1,) * (z.ndim - 1)]
     shape[axis] = shift.shape[1]
     if z.dtype == torch.float32 or torch.is_grad_enabled():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from linea_diffusion import AffineMap, LineaError
 from linea_diffusion.affine import affine_map
-from linea_diffusion.move import transform
+from linea_diffusion.move import Move
 
 
 def _random_map(features: int = 5, bins: int = 1, *, seed: int = 0) -> AffineMap:
@@ -98,8 +98,8 @@ def test_small_scales_and_shifts_survive_half_precision(dtype):
 def test_transform_is_what_a_map_does():
     z, scale, shift = _z(2, 3, 5), _z(2, 5), _z(2, 5) + 1
     expected = z + scale[:, None] * z + shift[:, None]
-    torch.testing.assert_close(transform(z, 1 + scale, shift), expected)
-    torch.testing.assert_close(transform(z.movedim(-1, 1), 1 + scale, shift, axis=1), expected.movedim(-1, 1))
+    torch.testing.assert_close(Move.of(1 + scale, shift).apply(z), expected)
+    torch.testing.assert_close(Move.of(1 + scale, shift).apply(z.movedim(-1, 1), axis=1), expected.movedim(-1, 1))
 
 
 @given(scales=st.lists(st.floats(0.05, 4), min_size=1, max_size=5), sign=st.sampled_from([-1.0, 1.0]))
@@ -222,9 +222,9 @@ def test_half_precision_is_rounded_once(dtype):
     wide = [z.float(), *numbers]
     expected = (wide[0] * wide[1] + wide[2]).to(dtype)
     with torch.no_grad():
-        assert torch.equal(transform(z, *numbers), expected)
+        assert torch.equal(Move.of(*numbers).apply(z), expected)
     leaves = [one.clone().requires_grad_() for one in (z, *numbers)]
-    moved = transform(*leaves)
+    moved = Move.of(*leaves[1:]).apply(leaves[0])
     assert torch.equal(moved.detach(), expected)
     moved.backward(pull)
     gradients = [one.grad for one in leaves]

@@ -84,7 +84,7 @@ def test_new_numbers_are_seen():
     site, z = _site(norm, 6), torch.randn(2, 6, generator=seeded())
     with folded(site, lambda: True):
         before = norm(z)
-        site.move = Move(2 * site.move.factor, site.move.shift)
+        site.move = Move.of(2 * site.move.factor, site.move.shift)
         assert torch.allclose(norm(z) - site.move.shift, 2 * (before - site.move.shift), atol=1e-5)
         norm.weight = nn.Parameter(3 * norm.weight.detach())
         assert torch.allclose(norm(z) - site.move.shift, 6 * (before - site.move.shift), atol=1e-4)

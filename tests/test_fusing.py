@@ -41,7 +41,7 @@ SCALED_ONLY = {
 
 
 def _move(factor: torch.Tensor, shift: torch.Tensor) -> Move:
-    return Move(factor[None], shift[None])
+    return Move.of(factor[None], shift[None])
 
 
 def _numbers() -> tuple[torch.Tensor, torch.Tensor]:

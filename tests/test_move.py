@@ -14,7 +14,7 @@ from .conftest import seeded
 
 def _move(rows: int = 1, features: int = 6, seed: int = 0) -> Move:
     draw = seeded(seed)
-    return Move(1 + 0.3 * torch.randn(rows, features, generator=draw), torch.randn(rows, features, generator=draw))
+    return Move.of(1 + 0.3 * torch.randn(rows, features, generator=draw), torch.randn(rows, features, generator=draw))
 
 
 def _z(*shape: int) -> torch.Tensor:
@@ -37,8 +37,8 @@ def test_one_after_the_other_and_both_at_once():
 def test_rows_and_only_some_of_them():
     move, z = _move(rows=2), _z(4, 5, 6)
     moved = move.rows([1, 0, 0, 1]).only(torch.tensor([True, True, False, True])).apply(z)
-    assert torch.equal(moved[0], Move(move.factor[1:], move.shift[1:]).apply(z[:1])[0])
-    assert torch.equal(moved[1], Move(move.factor[:1], move.shift[:1]).apply(z[1:2])[0])
+    assert torch.equal(moved[0], Move.of(move.factor[1:], move.shift[1:]).apply(z[:1])[0])
+    assert torch.equal(moved[1], Move.of(move.factor[:1], move.shift[:1]).apply(z[1:2])[0])
     assert torch.equal(moved[2], z[2])
 
 
