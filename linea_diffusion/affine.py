@@ -98,6 +98,20 @@ class AffineMap(nn.Module):
         """Whether gradients reach the numbers."""
         return any(one.requires_grad for one in self.tensors().values())
 
+    @torch.no_grad()
+    def learn(self, *, scale: bool, shift: bool, draw: torch.Generator) -> None:
+        """Choose what is trained of a fresh map, and draw V, so that U gets gradients: rows of V have length 1.
+
+        Args:
+            scale: whether w is.
+            shift: whether b is.
+            draw: what V is drawn from.
+        """
+        self.scale_offset.requires_grad_(scale)
+        self.shift.requires_grad_(shift)
+        if self.rank:
+            self.down.copy_(torch.randn(self.down.shape, generator=draw) / self.features**0.5)
+
     def bin_at(self, fraction: float) -> int:
         """The step bin in force when `fraction` of the denoising schedule, [0, 1), is done."""
         return min(int(fraction * self.bins + 1e-9), self.bins - 1)
