@@ -69,7 +69,7 @@ class AffineMap(nn.Module):
         rank = tensors[LOW_RANK[0]].shape[-1] if LOW_RANK[0] in tensors else 0
         affine = cls(shape[-1], shape[0] if len(shape) == 2 else 1, rank).to(tensors[_SHAPED].device)
         for name, parameter in affine.tensors().items():
-            parameter.data.copy_(tensors[name])
+            parameter.data.copy_(tensors[name].reshape(parameter.shape))
         return affine.requires_grad_(False)
 
     def tensors(self) -> dict[str, nn.Parameter]:
