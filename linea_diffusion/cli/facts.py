@@ -17,7 +17,7 @@ def concepts(
 ) -> None:
     """List the concepts that come with the package, or show one with all its prompts."""
     from ..concepts import WORLDS, list_concepts, load_concept
-    from ..prompt_files import KINDS
+    from ..prompt_values import KINDS
 
     if name is not None:
         _print_concept(load_concept(name))
