@@ -23,7 +23,7 @@ def _dial(amount, color, **changes) -> Dial:
 
 def _random(rows=40, seed=0, **changes) -> Dial:
     rng = np.random.default_rng(seed)
-    amount = np.sort(rng.uniform(size=(rows, 3)), axis=1) + [0, 0.1, 0.3]
+    amount = np.sort(rng.uniform(size=(rows, 3)), axis=1) + np.array([0, 0.1, 0.3])
     return _dial(amount, rng.integers(2, size=(rows, 3)), **changes)
 
 
