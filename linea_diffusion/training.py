@@ -69,7 +69,7 @@ def train_steering_maps(
             in the folder of states, a state that cannot be written, or sources and targets that are the same to the
             text encoders or to the chosen modules.
     """
-    config = for_concept(config or recipe_for(pipe), concept)
+    config = for_concept(config or recipe_for(pipe, concept), concept)
     if type(checkpoint_every) is not int or checkpoint_every < 1:
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
     with ExitStack() as stack:

@@ -76,14 +76,15 @@ def evaluate(
     check_dial(positions)
     make_folder(out)
     scorer, pipe = open_scorer(clip, clip_weights, device, clip_set), open_pipeline(model, device, dtype)
-    config, records = recipe_for(pipe, seed=seed), []
+    records = []
     pictures: Pictures = {}
     shown: dict[str, SteeringMaps] = {}
     given = call_arguments(steps, guidance)
     facts = {"model": model, "strengths": positions, "noise from seed": seed + 1000, "scorer": scorer.name, **given}
     for concept in concepts:
         fitted = {
-            name: _maps(method, pipe, concept, config, out / "maps" / concept.name) for name, method in named.items()
+            name: _maps(method, pipe, concept, recipe_for(pipe, concept, seed=seed), out / "maps" / concept.name)
+            for name, method in named.items()
         }
         records += evaluate(
             pipe, fitted, concept.texts, asked[concept.name], strengths=positions, scorer=scorer,

@@ -122,7 +122,7 @@ def _trained(
     from ..recipes import recipe_for
     from ..training import train_steering_maps
 
-    config = recipe_for(pipe, **given)
+    config = recipe_for(pipe, concept, **given)
     try:
         maps = train_steering_maps(
             pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP
