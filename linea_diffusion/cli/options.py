@@ -46,7 +46,14 @@ ClipSet = Annotated[
         "checkpoint file quick_gelu, mean, std, interpolation, resize_mode. May be repeated."
     ),
 ]
-Calibrated = Annotated[bool, typer.Option(help="Read strengths on the dial that `linea calibrate` fitted.")]
+Calibrated = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrated/--no-calibrated",
+        help="Read strengths on the calibrated dial, or as shares of the way in activations; when left out, on the "
+        "calibrated dial wherever maps have one.",
+    ),
+]
 Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
 
 
