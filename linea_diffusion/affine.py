@@ -69,7 +69,7 @@ class AffineMap(nn.Module):
         rank = tensors[LOW_RANK[0]].shape[-1] if LOW_RANK[0] in tensors else 0
         affine = cls(shape[-1], shape[0] if len(shape) == 2 else 1, rank).to(tensors[_SHAPED].device)
         for name, parameter in affine.tensors().items():
-            parameter.data.copy_(tensors[name])
+            parameter.data.copy_(tensors[name].reshape(parameter.shape))
         return affine.requires_grad_(False)
 
     def tensors(self) -> dict[str, nn.Parameter]:
@@ -97,6 +97,20 @@ class AffineMap(nn.Module):
     def is_trained(self) -> bool:
         """Whether gradients reach the numbers."""
         return any(one.requires_grad for one in self.tensors().values())
+
+    @torch.no_grad()
+    def learn(self, *, scale: bool, shift: bool, draw: torch.Generator) -> None:
+        """Choose what is trained of a fresh map, and draw V, so that U gets gradients: rows of V have length 1.
+
+        Args:
+            scale: whether w is.
+            shift: whether b is.
+            draw: what V is drawn from.
+        """
+        self.scale_offset.requires_grad_(scale)
+        self.shift.requires_grad_(shift)
+        if self.rank:
+            self.down.copy_(torch.randn(self.down.shape, generator=draw) / self.features**0.5)
 
     def bin_at(self, fraction: float) -> int:
         """The step bin in force when `fraction` of the denoising schedule, [0, 1), is done."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .activations import join_address, split_address
-from .affine import PARTS, AffineMap
+from .affine import LOW_RANK, PARTS, AffineMap
 from .errors import LineaError
 from .modules import module_at, nearest_name, steerable_modules
 from .scalars import as_number
@@ -29,7 +29,8 @@ class SteeringMaps:
     ``a.then(b)`` acts one after the other, ``a.inverse()`` undoes.
 
     Args:
-        features: per activation the dimension d, or (bins, d) for a map per step bin.
+        features: per activation the dimension d, (bins, d) for a map per step bin, or (bins, d, rank) for maps with a
+            low-rank part.
         metadata: JSON-able facts: base model, concept, training configuration, losses, calibration.
 
     Attributes:
@@ -41,10 +42,10 @@ class SteeringMaps:
     __array_ufunc__ = None  # numpy's numbers leave ``number * maps`` to the maps
 
     def __init__(
-        self, features: Mapping[str, int | tuple[int, int]], metadata: Mapping[str, Any] | None = None
+        self, features: Mapping[str, int | tuple[int, ...]], metadata: Mapping[str, Any] | None = None
     ) -> None:
         shapes = {name: shape if isinstance(shape, tuple) else (1, shape) for name, shape in features.items()}
-        self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins) for name, (bins, d) in shapes.items()})
+        self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins, *rank) for name, (bins, d, *rank) in shapes.items()})
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.on_saved: Callable[[], None] | None = None
 
@@ -280,7 +281,8 @@ class SteeringMaps:
     def from_numbers(cls, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> SteeringMaps:
         """The inverse of `numbers`."""
         names = dict.fromkeys(key.rpartition(".")[0] for key in numbers)
-        maps = {name: AffineMap.of({part: numbers[f"{name}.{part}"] for part in PARTS}) for name in names}
+        keys = {name: {part: f"{name}.{part}" for part in PARTS if f"{name}.{part}" in numbers} for name in names}
+        maps = {name: AffineMap.of({part: numbers[key] for part, key in parts.items()}) for name, parts in keys.items()}
         return cls.of(maps, metadata)
 
     @property
@@ -290,17 +292,24 @@ class SteeringMaps:
         return sum(int(parameter.count_nonzero()) for parameter in self.parameters()) / max(count, 1)
 
     def summary(self) -> str:
-        """A table of the maps: per module the features, the largest absolute numbers and the support."""
-        titles = " ".join(f"{f'max|{symbol}|':>9}" for symbol in PARTS.values())
+        """A table of the maps: per module the features, the rank and the largest absolute numbers, and the support.
+
+        There are columns for the rank, U and V only where some map has a low-rank part.
+        """
+        named = dict(self.named_maps())
+        parts = {part: symbol for part, symbol in PARTS.items() if any(part in a.tensors() for a in named.values())}
+        mixes = len(parts) > len(PARTS) - len(LOW_RANK)
+        titles = " ".join([*(["   r"] if mixes else []), *(f"{f'max|{symbol}|':>9}" for symbol in parts.values())])
         rows = [f"{'module':<72} {'d':>5} {titles} {'support':>8}"]
-        for name, affine in self.named_maps():
-            largest = " ".join(f"{tensor.abs().max().item():>9.4f}" for tensor in affine.tensors().values())
-            rows.append(f"{name:<72} {affine.features:>5} {largest} {affine.support:>8.1%}")
+        for name, affine in named.items():
+            numbers = affine.tensors()
+            largest = [f"{numbers[part].abs().max().item():>9.4f}" if part in numbers else f"{'':>9}" for part in parts]
+            cells = " ".join([*([f"{affine.rank:>4}"] if mixes else []), *largest])
+            rows.append(f"{name:<72} {affine.features:>5} {cells} {affine.support:>8.1%}")
         count = sum(parameter.numel() for parameter in self.parameters())
-        acting = sum(not affine.is_identity for _, affine in self.named_maps())
-        return "\n".join(
-            [*rows, f"{len(self.maps)} modules ({acting} act), {count} parameters, support {self.support:.2%}"]
-        )
+        acting = sum(not affine.is_identity for affine in named.values())
+        last = f"{len(named)} modules ({acting} act), {count} parameters, support {self.support:.2%}"
+        return "\n".join([*rows, last])
 
 
 def _component(name: str) -> str:

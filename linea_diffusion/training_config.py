@@ -13,7 +13,13 @@ from .scalars import as_number, check_seed
 from .wording import short
 
 Optimizer = Literal["adam", "sgd"]
-_CHOICES = {"optimizer": ("adam", "sgd"), "reduction": ("mean", "sum"), "pooling": POOLINGS}
+Pairing = Literal["auto", "rows", "law"]
+_CHOICES = {
+    "optimizer": ("adam", "sgd"),
+    "reduction": ("mean", "sum"),
+    "pooling": ("auto", *POOLINGS),
+    "pairing": ("auto", "rows", "law"),
+}
 _LEAST = {
     "iterations": 1,
     "num_inference_steps": 1,
@@ -21,6 +27,7 @@ _LEAST = {
     "micro_batch_size": 1,
     "step_bins": 1,
     "tokens_per_sample": 1,
+    "rank": 0,
 }
 
 
@@ -39,10 +46,17 @@ class TrainingConfig:
         num_inference_steps: denoising steps of the schedule; every one of them enters the loss.
         guidance_scale: classifier-free guidance while training; 1 turns it off, None is the pipeline's default.
         target_modules: presets or patterns, see `find_modules`.
+        rank: columns of U and V in T(z) = w*z + U V^T z + b; 0 is the paper's map.
+        scale: whether w is learned; otherwise it stays 1.
+        shift: whether b is learned; otherwise it stays 0.
+        pairing: ``"rows"``: the activations of source prompt i shall be those of target prompt i, token by token, which
+            keeps what both name; at s between 0 and 1 those on the way, see `Concept.levels`. ``"law"``: the sources'
+            activations shall have the targets' law, whatever row they come from (the paper). ``"auto"``: rows where the
+            prompts name the same contents row by row.
         pooling: what one sample of the loss is. ``"mean"``: the mean over tokens or pixels (the paper).
             ``"masked-mean"``: in text encoders the mean over the tokens that are no padding. ``"tokens"``: some tokens
-            or pixels of each activation, each a sample.
-        tokens_per_sample: how many, for ``pooling="tokens"``.
+            or pixels of each activation, each a sample. ``"auto"``: tokens where rows are paired, else the mean.
+        tokens_per_sample: how many, for ``"tokens"``.
         reduction: ``"mean"`` over modules and steps, or the paper's ``"sum"``.
         scale_by_variance: divide each module's distance by the variance of its targets.
         strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall follow
@@ -71,8 +85,12 @@ class TrainingConfig:
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
     target_modules: str | tuple[str, ...] = "norms"
-    pooling: Pooling = "mean"
-    tokens_per_sample: int = 16
+    rank: int = 0
+    scale: bool = True
+    shift: bool = True
+    pairing: Pairing = "auto"
+    pooling: Pooling | Literal["auto"] = "auto"
+    tokens_per_sample: int = 64
     reduction: Reduction = "mean"
     scale_by_variance: bool = False
     strengths: tuple[float, ...] = (1.0, 0.5, 0.75, 0.25)
@@ -112,9 +130,18 @@ class TrainingConfig:
             raise LineaError(
                 f"got call_arguments={short(self.call_arguments)}: expected a dict such as {{'height': 512}}"
             )
-        for name in ("scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
+        if not (self.rank or self.scale or self.shift):
+            raise LineaError("got rank=0, scale=False and shift=False: expected one of them; nothing would be learned")
+        for name in ("scale", "shift", "scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
             if not isinstance(getattr(self, name), bool):
                 raise LineaError(f"got {name}={short(getattr(self, name))}: expected True or False")
+
+    @property
+    def pooled(self) -> Pooling:
+        """The pooling that is meant."""
+        if self.pooling != "auto":
+            return self.pooling
+        return "tokens" if self.pairing == "rows" else "mean"
 
     def _check_counts(self) -> None:
         for name, least in _LEAST.items():
@@ -122,7 +149,7 @@ class TrainingConfig:
             optional = name in ("batch_size", "micro_batch_size")
             if not (value is None and optional) and (type(value) is not int or value < least):
                 raise LineaError(f"got {name}={short(value)}: expected a whole number of at least {least}")
-        if self.pooling != "tokens" and self.tokens_per_sample != 16:
+        if self.pooling not in ("auto", "tokens") and self.tokens_per_sample != 64:
             raise LineaError(
                 f"got tokens_per_sample={self.tokens_per_sample} with pooling={self.pooling!r}, which has no use for "
                 "it: expected pooling='tokens'"
