@@ -1,4 +1,4 @@
-"""Writes the prompt sets of Shapeland's styles: 32 + 32 captions that are not held out, contents in balance, and levels."""
+"""Writes the prompt sets of Shapeland's styles: 32 + 32 captions that are not held out, in balance, and levels."""
 
 from __future__ import annotations
 
