@@ -13,8 +13,10 @@ import pytest
 
 from linea_diffusion import Concept, Level, LineaError, list_concepts, load_concept
 from linea_diffusion.concepts import concept_from_files
+from linea_diffusion.pairing import rows_match
 from linea_diffusion.prompt_values import KINDS
-from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, is_held_out
+from linea_diffusion.shapeland.captions import AMOUNT_WORDS, HELD_OUT_PAIRS, is_held_out
+from linea_diffusion.shapeland.pretrain.tokenizer import CONTEXT_LENGTH, caption_words
 from linea_diffusion.shapeland.styles import STYLES
 from linea_diffusion.shapeland.truth import content_of
 
@@ -83,6 +85,36 @@ def test_shapeland_prompts_are_32_distinct_and_not_held_out(name):
         assert not any((content_of(prompt)[0], concept.name) in HELD_OUT_PAIRS for prompt in prompts)
     assert all(concept.name in prompt for prompt in concept.target)
     assert not any(style in prompt for prompt in concept.source for style in STYLES)
+
+
+@pytest.mark.parametrize("name", SHAPELAND)
+def test_shapeland_levels_are_the_targets_with_an_adverb_that_the_models_know(name):
+    concept = load_concept(name)
+    assert [level.strength for level in concept.levels] == [0.25, 0.5, 0.75]
+    for level in concept.levels:
+        adverbs = next(adverbs for low, high, adverbs in AMOUNT_WORDS if low < level.strength < high)
+        pattern = re.compile(rf"({'|'.join(adverbs)}) (?={concept.name})")
+        assert tuple(pattern.sub("", prompt) for prompt in level.target) == concept.target
+        assert all(len(pattern.findall(prompt)) == 1 for prompt in level.target)
+        for prompt in level.target:
+            words = prompt.replace(",", " , ").split()
+            assert {*words, ","} <= {*caption_words(), ","}, "each of them one token"
+            assert len(words) + 2 <= CONTEXT_LENGTH
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_levels_name_the_content_of_their_row(name):
+    concept = load_concept(name)
+    assert not concept.levels or concept.kind == "style"
+    assert [level.strength for level in concept.levels] in ([], [0.25, 0.5, 0.75])
+    for level in concept.levels:
+        assert rows_match(concept.source, level.target)
+        assert not set(level.target) & {*concept.source, *concept.target}
+
+
+def test_most_real_styles_have_levels():
+    without = {name for name in list_concepts("style", world="real") if not load_concept(name).levels}
+    assert without == {"claymation", "isometric", "low-poly", "origami", "stained-glass"}, "all or nothing by nature"
 
 
 @pytest.mark.parametrize("name", REAL)

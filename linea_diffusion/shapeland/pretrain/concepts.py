@@ -1,4 +1,4 @@
-"""Writes the prompt sets of Shapeland's styles: 32 + 32 captions that are not held out, contents in balance, and levels between."""
+"""Writes the prompt sets of Shapeland's styles: 32 + 32 captions that are not held out, in balance, and levels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LEVEL_WORDS = {0.25: "slightly", 0.5: "half", 0.75: "strongly"}
 def write(folder: Path) -> None:
     """Write one TOML file per style into `folder`.
 
-    A level's prompts are the targets with an adverb before the style. Some of these captions are of the held-out eighth;
-    what is judged are plain captions.
+    A level's prompts are the targets with an adverb before the style. Some of these are of the held-out eighth; what
+    is judged are plain captions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for style in STYLES:
