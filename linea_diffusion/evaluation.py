@@ -87,6 +87,7 @@ def evaluate(
     judge: Judge | None = None,
     seed: int = 1000,
     batch_size: int = 32,
+    calibrated: bool | None = None,
     on_pictures: OnPictures | None = None,
     **arguments: Any,
 ) -> list[Record]:
@@ -103,17 +104,22 @@ def evaluate(
         judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
         seed: of the noise.
         batch_size: pictures at once.
+        calibrated: how strengths are read, by each method for itself: on its calibration where its maps have one
+            (None), as a share of the way in activations (False), or on calibrations that all must have (True).
         on_pictures: called with (method, strength, pictures in the order of the prompts) as they are made, such as
             `keep_first`; without it no picture is kept.
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, or a picture that shows
-            nothing.
+        LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, ``calibrated=True`` with
+            maps that never were, or a picture that shows nothing.
     """
     strengths = check_dial(strengths)
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
+    for maps in methods.values():
+        if maps is not None:
+            maps.dial(calibrated)  # what cannot be is told before anything is rendered
     given = {**for_base(pipe.base, {**pipe.default_arguments, **arguments}), "batch_size": batch_size}
     seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
@@ -132,7 +138,7 @@ def evaluate(
                 put(method, 0.0, score.unsteered)
                 for strength in strengths[1:]:
                     if maps is not None:
-                        with maps.apply(pipe, strength):
+                        with maps.apply(pipe, strength, calibrated=calibrated):
                             put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
                     elif strength == 1:
                         put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))

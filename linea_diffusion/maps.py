@@ -13,6 +13,7 @@ from torch import nn
 
 from .activations import join_address, split_address
 from .affine import LOW_RANK, PARTS, AffineMap
+from .dial import Dial, choose_dial
 from .errors import LineaError
 from .modules import module_at, nearest_name, steerable_modules
 from .scalars import as_number
@@ -136,7 +137,7 @@ class SteeringMaps:
         strength: Strength | Sequence[float] = 1.0,
         *,
         num_images_per_prompt: int = 1,
-        calibrated: bool = False,
+        calibrated: bool | None = None,
     ) -> AbstractContextManager[Any]:
         """Within the context every call of `pipe` is steered; what a callback of such a call calls is not.
 
@@ -145,38 +146,35 @@ class SteeringMaps:
             strength: a finite number (0: the base model, 1: the concept as learned; also below 0 or above 1), or
                 a sequence with one number per prompt of the batch.
             num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
-            calibrated: read the strength on the dial that `calibrate` fitted.
+            calibrated: how the strength is read, see `dial`: on the curve of `calibrate` where the maps have one
+                (None), as a share of the way in activations (False), or on the curve or not at all (True).
 
         Raises:
-            LineaError: a strength that is not finite, maps of another model, maps that were never calibrated, or a
-                batch that the strengths do not fit.
+            LineaError: a strength that is not finite, maps of another model, ``calibrated=True`` without a calibration,
+                or a batch that the strengths do not fit.
         """
-        values = check_strength(strength)
-        if calibrated:
-            values = self.calibrated(values)
+        values = self.dial(calibrated).positions(check_strength(strength))
         return steer(getattr(pipe, "base", pipe), [(self, values)], num_images_per_prompt=num_images_per_prompt)
 
-    def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
-        """The strengths that give equal steps of style for equal steps of `strengths`.
+    def dial(self, calibrated: bool | None = None) -> Dial:
+        """How strengths are read: the one door between what a user turns and what the maps do.
 
-        Piecewise linear through the stored curve on [0, 1]; below 0 and above 1 nothing was measured, and the strength
-        stays as it is.
+        Args:
+            calibrated: None reads them on the curve that `calibrate` stored where there is one, False as the share of
+                the way in activations, True on the curve.
+
+        Raises:
+            LineaError: True, and the maps were never calibrated.
+        """
+        return choose_dial(self.metadata.get("calibration"), calibrated)
+
+    def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
+        """The strengths that give equal steps of style for equal steps of `strengths`, see `Dial.positions`.
 
         Raises:
             LineaError: the maps were never calibrated.
         """
-        curve = self.metadata.get("calibration")
-        if curve is None:
-            raise LineaError("got calibrated=True and maps without a calibration: call calibrate first, and save them")
-        knots, values = (torch.tensor(curve[key], dtype=torch.float64) for key in ("strengths", "values"))
-        wanted = strengths.double().cpu()
-        # values rise from 0 to 1 with the strength; read them backwards
-        right = torch.searchsorted(values, wanted.contiguous(), right=True).clamp(1, len(values) - 1)
-        left = right - 1
-        width = values[right] - values[left]
-        share = torch.where(width > 0, (wanted - values[left]) / width.clamp_min(1e-12), 1.0)
-        inside = knots[left] + share * (knots[right] - knots[left])
-        return torch.where((wanted > 0) & (wanted < 1), inside, wanted).to(strengths)
+        return self.dial(True).positions(strengths)
 
     def inverse(self) -> SteeringMaps:
         """Maps that undo these at strength 1 (arXiv 2503.10679 uses them to induce what a map removes).
