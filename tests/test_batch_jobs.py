@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from PIL import Image
 
-from linea_diffusion import LineaError
+from linea_diffusion import LineaError, SteeringMaps
 from linea_diffusion.batch.fingerprint import canonical, maps_digest
 from linea_diffusion.batch.grouping import batches_of, shape_of
 from linea_diffusion.batch.jobs import JobMaker
@@ -70,6 +71,22 @@ def test_the_same_job_in_other_words(maker):
     pipe.load_steering(tiny_style(pipe, 1, calibration={"strengths": [0, 1], "values": [0, 1]}), "a")
     assert maps_digest(pipe.steering["a"]) != maker.styles.digest("styles/neon")
     assert canonical({"a": [1.0, 0.5, True, "1.0"]}) == {"a": [1, 0.5, True, "1.0"]}
+
+
+def test_maps_have_one_digest_before_and_after_they_are_saved(tmp_path):
+    """Ranks that do nothing and the sign of zero are not stored, and do not count."""
+    maps = SteeringMaps({"unet.a": (2, 3, 2), "unet.b": 4}).requires_grad_(False)
+    for parameter in maps.parameters():
+        parameter.copy_(torch.arange(1.0, parameter.numel() + 1).view_as(parameter))
+    before = maps_digest(maps)
+    named = dict(maps.named_maps())
+    named["unet.a"].up[..., 1] = 0
+    named["unet.b"].shift[0] = -0.0
+    maps.save_pretrained(tmp_path)
+    assert maps_digest(SteeringMaps.from_pretrained(tmp_path)) == maps_digest(maps) != before
+    digest = maps_digest(maps)
+    named["unet.a"].down[0, 0, 0] += 1
+    assert maps_digest(maps) != digest
 
 
 def test_a_job_asks_for_itself(maker):
