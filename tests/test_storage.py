@@ -248,7 +248,7 @@ def test_the_second_format_knew_no_rank(tmp_path):
     with pytest.raises(LineaError, match=r"got \[1, 3, 2\] as the dimensions .* expected \[d\] or \[bins, d\], whole"):
         read_maps(str(tmp_path))
     save_second_format(tmp_path, {"unet.a": [3]}, tensors)
-    with pytest.raises(LineaError, match="got 'unet.a.down'"):
+    with pytest.raises(LineaError, match=r"got 'unet\.a\.down'"):
         read_maps(str(tmp_path))
 
 
