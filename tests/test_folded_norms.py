@@ -148,8 +148,8 @@ def test_pictures_of_maps_that_mix_features_on_norms(pipe, norm_maps):
 
 def _mixing(features: int) -> AffineMap:
     affine = AffineMap(features, rank=3).requires_grad_(False)
-    for part in (affine.up, affine.down):
-        part.copy_(0.3 * torch.randn(part.shape, generator=seeded(5)))
+    for number, part in enumerate((affine.up, affine.down)):
+        part.copy_((0.3, 0.03)[number] * torch.randn(part.shape, generator=seeded(5 + number)))
     return affine
 
 

@@ -325,7 +325,7 @@ def mixing(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
         (mixing(up=torch.zeros(2, 3).half()), "float16 numbers .*'unet.a.up'"),
         (mixing(up=torch.zeros(2, 3) / 0), "NaN or infinity in 'unet.a.up'"),
         (mixing(up=torch.zeros(2, 0), down=torch.zeros(2, 0)), r"\[1, 2, 0\] as the dimensions"),
-        (mixing(up=torch.zeros(6), down=torch.zeros(6)), r"shape \(2,\) for 'unet.a.scale_offset'"),
+        (mixing(up=GOOD, down=GOOD), r"\[2\] as the dimensions of 'unet.a' in the maps: expected \[bins, d, rank\],"),
         (mixing(up=torch.zeros(1, 2, 3), down=torch.zeros(1, 2, 3)), r"\(1, 2, 3\) for 'unet.a.up'.*shape \(2, 3\)"),
     ],
 )
