@@ -41,7 +41,7 @@ METHODS: dict[str, Method] = {
     "lin-act-at-once": _by_laws(partial(linear_act, sequential=False)),
 }
 """Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; with
-coordinate-wise maps that are learned as laws; that trained at strength 1 only and dense, as in the paper; and the closed
+coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
 forms of `baselines`. "prompting" needs no maps."""
 
 

@@ -20,8 +20,8 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "law": {},
     },
 }
-"""Kind of denoiser -> pairing -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded models:
-``benchmarks/results/pairs.md``; for laws ``benchmarks/results/recipe_search.md`` and ``dit_recipes.md``."""
+"""Kind of denoiser -> pairing -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded
+models: ``benchmarks/results/pairs.md``; for laws ``benchmarks/results/recipe_search.md`` and ``dit_recipes.md``."""
 PAPER: dict[str, Any] = {"strengths": (1.0,), "sparsity": 0.0}
 """What the paper's LinEAS does otherwise than our recipe for laws: dense maps, learned at strength 1 only."""
 

@@ -24,6 +24,7 @@ from .pairing import check_pairs
 from .processes import any_of_all, is_main_process, wait_for_all
 from .recipes import recipe_for
 from .steering import steer
+from .starting import start_from_regression
 from .stopping import StopRequest
 from .targets import positions_of, targets_of
 from .training_config import TrainingConfig
@@ -114,8 +115,10 @@ class _Training:
         self.pipe, self.progress = batches.trajectory.pipe, batches.trajectory.progress
         self.fractions = positions_of(concept, config)
         batches.check(concept)
-        self.targets, recorded = targets_of(batches, concept, config)
-        self.maps = batches.fresh_maps(recorded)
+        self.targets, source, target = targets_of(batches, concept, config)
+        self.maps = batches.fresh_maps(target)
+        if config.rank and config.pairing == "rows":
+            start_from_regression(self.maps, source, target, config.warm_start)
         check_shapes({name: list(affine.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
         self.maps.metadata = {**facts, "text": concept.text, "neutral": concept.neutral}
         self.optimizer = MapOptimizer(self.maps, config)
