@@ -47,7 +47,7 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
     from linea_diffusion.optimization import MapOptimizer
     from linea_diffusion.shapeland.captions import plain_captions
     from linea_diffusion.steering import steer
-from linea_diffusion.targets import law_targets
+    from linea_diffusion.targets import law_targets
 
     torch.set_num_threads(threads)
     change = dict(CHOICES[choice])

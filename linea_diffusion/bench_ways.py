@@ -104,7 +104,7 @@ def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Wa
     sources, training = config.prompts, config.training
     with batches_of(pipe.base, training) as batches:
         concept = Concept.from_template(sources, "{prompt}, in another style", name="another style")
-        (target, *_), recorded = targets_of(batches, concept, training)
+        (target, *_), _, recorded = targets_of(batches, concept, training)
         arguments = batches.trajectory.arguments
 
     def plain() -> Any:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .calling import for_base, render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
-from .figures import bootstrap_interval, spearman
+from .figures import bootstrap_interval
 from .maps import SteeringMaps
 from .prompt_notices import noticing
 from .scalars import check_seed
@@ -65,6 +65,9 @@ Pictures = dict[tuple[str, str, str, float], Image.Image]
 
 OnPictures = Callable[[str, float, list[Image.Image]], None]
 
+POSITIONS = tuple(number / 8 for number in range(9))
+"""Of the dial: enough of them to read what is kept at equal amount of style."""
+
 CONVENTIONS = {
     "clip_style": SCORES["style_probability"].convention,
     "clip_text": SCORES["clip_style"].convention,
@@ -82,7 +85,7 @@ def evaluate(
     texts: StyleTexts,
     prompts: Sequence[str],
     *,
-    strengths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    strengths: Sequence[float] = POSITIONS,
     scorer: ClipScorer,
     judge: Judge | None = None,
     seed: int = 1000,
@@ -236,12 +239,6 @@ def curves(records: Sequence[Record], style: str, method: str, figure: str) -> t
     return strengths, np.array([[value[prompt, strength] for strength in strengths] for prompt in prompts])
 
 
-def rank_correlation(records: Sequence[Record], style: str, method: str, figure: str) -> tuple[float, float, float]:
-    """Mean over prompts of Spearman's correlation of strength and a figure, with its 95% interval."""
-    strengths, values = curves(records, style, method, figure)
-    return bootstrap_interval(spearman(strengths, values))
-
-
 def write_records(records: Sequence[Record], path: Path) -> None:
     """All records as CSV, one line per picture; the header says the `CONVENTIONS`."""
     names = [f.name for f in fields(Record)]
@@ -266,24 +263,3 @@ def read_records(path: Path) -> list[Record]:
         return [record({key.partition(" (")[0]: row[key] for key in row}) for row in rows]
     except (KeyError, ValueError) as error:
         raise LineaError(f"got {str(path)!r}: expected an evaluation.csv of linea evaluate ({reason(error)})") from None
-
-
-def markdown(records: Sequence[Record]) -> str:
-    """A table at strength 1, with Spearman's correlation over all strengths: mean [95% interval]."""
-    truth = not any(np.isnan(record.truth_style) for record in records)
-    figures = ["clip_style", "clip_prompt", "content"]
-    figures = ["truth_style", "truth_amount", "truth_object", "truth_color", *figures] if truth else figures
-    rank = "truth_amount" if truth else "clip_text"
-    head = ["style", "method", *figures, f"Spearman ({rank})"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for entry in summarise(records):
-        if entry["strength"] == 1:
-            cells = [_cell(entry[figure]) for figure in figures]
-            known = len({r.strength for r in records if r.method == entry["method"]}) > 2
-            rho = _cell(rank_correlation(records, entry["style"], entry["method"], rank)) if known else "-"
-            lines.append("| " + " | ".join([entry["style"], entry["method"], *cells, rho]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(figure: tuple[float, float, float]) -> str:
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*figure)

@@ -3,7 +3,8 @@
 A normalisation ends with weight * z + bias, so that a map of its output, factor * z + shift, is a normalisation with
 the weight factor * weight and the bias factor * bias + shift. Nothing of the model is changed: the module gets another
 ``forward`` for the length of a context, which is the module's own one for every other call. It serves one strength
-for the whole batch, in float32, where both ways agree to rounding; everything else stays with hooks.
+for the whole batch, in float32, where both ways agree to rounding; everything else stays with hooks, and so do maps with
+a low-rank part, which mix features as no norm does.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ _NORMS: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
 
 
 def is_foldable(site: Site) -> bool:
-    """Whether a site's map can be the norm's own numbers: a plain norm, and the same strength for all rows."""
+    """Whether a site's map can be the norm's own numbers, in every part of the schedule.
+
+    That takes a plain norm, coordinate-wise maps, and the same strength for all rows.
+    """
     norm: Any = site.module
     managed = any(name in vars(norm) for name in ("forward", "_hf_hook", "_diffusers_hook"))
-    alike = len(site.move) == 1 and not site.rows.only_conditional
-    return type(norm) in _NORMS and not managed and alike and _features(norm) == site.features
+    alike = not site.rows.only_conditional and all(strengths.numel() == 1 for _, strengths in site.parts)
+    mixes = any(affine.rank for affine, _ in site.parts)
+    return type(norm) in _NORMS and not (managed or mixes) and alike and _features(norm) == site.features
 
 
 def _features(norm: Any) -> int:

@@ -87,13 +87,17 @@ class Move:
         across = other.down.mT @ self.up
         moved = other.factor[..., None] * self.up + other.up @ across
         up, down = _beside((moved, other.up), (self.down, self.factor[..., None] * other.down))
-        shift = other.factor * self.shift + other.shift + _times(other, self.shift)
+        shift = other.factor * self.shift + other.shift + other.mixed(self.shift)
         return Move(other.factor * self.factor, shift, up, down)
 
     def plus(self, other: Move) -> Move:
         """Both moves of the unsteered activation at once: what they add to it adds up."""
         up, down = _beside((self.up, other.up), (self.down, other.down))
         return Move(self.factor + (other.factor - 1), self.shift + other.shift, up, down)
+
+    def mixed(self, vectors: torch.Tensor) -> torch.Tensor:
+        """U V^T of one vector for each row, (n, d)."""
+        return (self.up @ (self.down.mT @ vectors[..., None])).squeeze(-1)
 
     def apply(self, z: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
         """The moved activation; any float dtype, which is kept.
@@ -105,8 +109,9 @@ class Move:
         if not self.rank:
             return _transform(z, self.factor, self.shift, axis)
         rows = z.movedim(axis, -1)
-        flat = rows.reshape(len(z), -1, self.features).float()
-        up, down = self.up, self.down
+        wide = torch.promote_types(z.dtype, self.shift.dtype)
+        flat = rows.reshape(len(z), -1, self.features).to(wide)
+        up, down = self.up.to(wide), self.down.to(wide)
         code = flat @ (down[0] if len(down) == 1 else down)
         moved = torch.addcmul(self.shift[:, None], flat, self.factor[:, None])
         if len(up) == 1:
@@ -129,17 +134,19 @@ class Move:
             axis: where both have their d features.
         """
         offset, shift = self.factor[0] - 1, self.shift[0]
-        rows = offset if weight is None else _along(offset, weight, axis) * weight.float() + self._mixed(weight, axis)
+        rows = offset if weight is None else _along(offset, weight, axis) * weight.float() + self._mixes(weight, axis)
         if bias is None:
             return rows, shift
-        return rows, _along(offset, bias, axis) * bias.float() + self._mixed(bias, axis) + _along(shift, bias, axis)
+        return rows, _along(offset, bias, axis) * bias.float() + self._mixes(bias, axis) + _along(shift, bias, axis)
 
-    def _mixed(self, tensor: torch.Tensor, axis: int) -> torch.Tensor | float:
+    def _mixes(self, tensor: torch.Tensor, axis: int) -> torch.Tensor | float:
         """U V^T of a tensor with d features at `axis`."""
         if not self.rank:
             return 0.0
         columns = tensor.float().movedim(axis, 0)
-        return (self.up[0] @ (self.down[0].mT @ columns.flatten(1))).reshape(columns.shape).movedim(0, axis)
+        return (
+            (self.up[0] @ (self.down[0].mT @ columns.reshape(len(columns), -1))).reshape(columns.shape).movedim(0, axis)
+        )
 
     def _parts(self) -> tuple[torch.Tensor, ...]:
         return self.factor, self.shift, self.up, self.down
@@ -152,11 +159,6 @@ def _beside(*pairs: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
         count = max(len(first), len(second))
         joined.append(torch.cat([part.expand(count, *part.shape[1:]) for part in (first, second)], dim=-1))
     return joined
-
-
-def _times(move: Move, vectors: torch.Tensor) -> torch.Tensor:
-    """U V^T of one vector a row, (n, d)."""
-    return (move.up @ (move.down.mT @ vectors[..., None])).squeeze(-1)
 
 
 def _along(numbers: torch.Tensor, like: torch.Tensor, axis: int) -> torch.Tensor:

@@ -69,7 +69,7 @@ class MapOptimizer:
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that the next step depends on, as named tensors."""
-        tensors = {"pruning.mask": self.pruning.mask, "pruning.saliency": self.pruning.saliency}
+        tensors = {"pruning.mask": self.pruning.mask, "pruning.squares": self.pruning.squares}
         for number, parameter in enumerate(self.parameters):
             tensors[f"parameter.{number}"] = parameter.detach()
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -80,7 +80,7 @@ class MapOptimizer:
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Go back to a `state`."""
         self.pruning.mask.copy_(tensors["pruning.mask"])
-        self.pruning.saliency.copy_(tensors["pruning.saliency"])
+        self.pruning.squares.copy_(tensors["pruning.squares"])
         for number, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{number}"])
             prefix = f"optimizer.{number}."

@@ -92,8 +92,8 @@ class RowTarget:
         return torch.stack(losses).sum(), gradients
 
 
-def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> tuple[list[Target], Places]:
-    """What the iterations of each of the config's strengths train towards, and the activations of the targets.
+def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> tuple[list[Target], Places, Places]:
+    """What the iterations of each of the config's strengths train towards, and activations of sources and targets.
 
     Args:
         recorder: records activations as the config wants them pooled.
@@ -106,12 +106,12 @@ def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> 
 
     target, scaled = record(concept.target), config.scale_by_variance
     halfway = any(strength != 1 for strength in config.strengths)
-    source = record(concept.source) if halfway else target
+    source = record(concept.source) if halfway or (config.pairing == "rows" and config.rank) else target
     positions = positions_of(concept, config)
     if config.pairing != "rows":
-        return [*law_targets(flattened(source), flattened(target), positions, scaled=scaled)], target
+        return [*law_targets(flattened(source), flattened(target), positions, scaled=scaled)], source, target
     levels = {level.strength: record(level.target) for level in (concept.levels if halfway else ())}
-    return [*row_targets({0.0: source, **levels, 1.0: target}, positions, scaled=scaled)], target
+    return [*row_targets({0.0: source, **levels, 1.0: target}, positions, scaled=scaled)], source, target
 
 
 def positions_of(concept: Concept, config: TrainingConfig) -> list[float]:

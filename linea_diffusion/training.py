@@ -20,9 +20,11 @@ from .iteration import Batches, NotFiniteError, batches_of, facts_of
 from .maps import SteeringMaps
 from .optimization import MapOptimizer
 from .packing import check_shapes
+from .pairing import check_pairs
 from .processes import any_of_all, is_main_process, wait_for_all
 from .recipes import recipe_for
 from .steering import steer
+from .starting import start_from_regression
 from .stopping import StopRequest
 from .targets import positions_of, targets_of
 from .training_config import TrainingConfig
@@ -68,7 +70,7 @@ def train_steering_maps(
             in the folder of states, a state that cannot be written, or sources and targets that are the same to the
             text encoders or to the chosen modules.
     """
-    config = for_concept(config or recipe_for(pipe), concept)
+    config = for_concept(config or recipe_for(pipe, concept), concept)
     if type(checkpoint_every) is not int or checkpoint_every < 1:
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
     with ExitStack() as stack:
@@ -88,10 +90,16 @@ def train_steering_maps(
 
 
 def for_concept(config: TrainingConfig, concept: Concept) -> TrainingConfig:
-    """The settings with the pairing that a concept allows in place of ``"auto"``."""
+    """The settings with the pairing that a concept allows in place of ``"auto"``.
+
+    Raises:
+        LineaError: pairs are demanded and the concept's rows do not match.
+    """
+    if config.pairing == "rows":
+        check_pairs(concept.source, concept.target, concept.name)
     if config.pairing != "auto":
         return config
-    return replace(config, pairing="rows" if getattr(concept, "is_paired", True) else "law")
+    return replace(config, pairing="rows" if concept.is_paired else "law")
 
 
 class _Training:
@@ -107,8 +115,10 @@ class _Training:
         self.pipe, self.progress = batches.trajectory.pipe, batches.trajectory.progress
         self.fractions = positions_of(concept, config)
         batches.check(concept)
-        self.targets, recorded = targets_of(batches, concept, config)
-        self.maps = batches.fresh_maps(recorded)
+        self.targets, source, target = targets_of(batches, concept, config)
+        self.maps = batches.fresh_maps(target)
+        if config.rank and config.pairing == "rows":
+            start_from_regression(self.maps, source, target, config.warm_start)
         check_shapes({name: list(affine.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
         self.maps.metadata = {**facts, "text": concept.text, "neutral": concept.neutral}
         self.optimizer = MapOptimizer(self.maps, config)

@@ -57,6 +57,8 @@ class TrainingConfig:
             ``"masked-mean"``: in text encoders the mean over the tokens that are no padding. ``"tokens"``: some tokens
             or pixels of each activation, each a sample. ``"auto"``: tokens where rows are paired, else the mean.
         tokens_per_sample: how many, for ``"tokens"``.
+        warm_start: where rows are paired, the share of a regression in closed form that U and V begin with, from
+            activations that are recorded anyway; 0 starts at the identity.
         reduction: ``"mean"`` over modules and steps, or the paper's ``"sum"``.
         scale_by_variance: divide each module's distance by the variance of its targets.
         strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall follow
@@ -73,6 +75,8 @@ class TrainingConfig:
             what each contributes to lowering the loss, and the others are fitted on.
         l1: weight of the penalty sum |w-1| + |b|, imposed by a proximal step after each optimiser step.
         group_lasso: weight of the penalty that turns whole modules off: sqrt(size) * norm of each module's numbers.
+        calibrate: whether the dial is calibrated by the progress of latents when training ends, see
+            `calibrate_progress`.
         seed: noise and order of the prompts; the same seed gives the same maps on one machine.
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
@@ -91,6 +95,7 @@ class TrainingConfig:
     pairing: Pairing = "auto"
     pooling: Pooling | Literal["auto"] = "auto"
     tokens_per_sample: int = 64
+    warm_start: float = 0.3
     reduction: Reduction = "mean"
     scale_by_variance: bool = False
     strengths: tuple[float, ...] = (1.0, 0.5, 0.75, 0.25)
@@ -101,6 +106,7 @@ class TrainingConfig:
     sparsity: float = 0.9
     l1: float = 0.0
     group_lasso: float = 0.0
+    calibrate: bool = True
     seed: int = 0
     call_arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -123,6 +129,7 @@ class TrainingConfig:
             _check_number(name, getattr(self, name), "a positive number such as 0.02", lambda x: x > 0)
         for name in ("l1", "group_lasso"):
             _check_number(name, getattr(self, name), "a number of at least 0, such as 0.001", lambda x: x >= 0)
+        _check_number("warm_start", self.warm_start, "a share from 0 to 1", lambda x: 0 <= x <= 1)
         _check_number("sparsity", self.sparsity, "the share of zeros, at least 0 and below 1", lambda x: 0 <= x < 1)
         if self.guidance_scale is not None:
             _check_number("guidance_scale", self.guidance_scale, "a number such as 1.0, or None", lambda x: True)
@@ -132,7 +139,7 @@ class TrainingConfig:
             )
         if not (self.rank or self.scale or self.shift):
             raise LineaError("got rank=0, scale=False and shift=False: expected one of them; nothing would be learned")
-        for name in ("scale", "shift", "scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
+        for name in ("scale", "shift", "calibrate", "scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
             if not isinstance(getattr(self, name), bool):
                 raise LineaError(f"got {name}={short(getattr(self, name))}: expected True or False")
 

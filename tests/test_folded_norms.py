@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from linea_diffusion import SteeringMaps, find_modules
+from linea_diffusion import AffineMap, SteeringMaps, find_modules
 from linea_diffusion.activations import feature_axis, record_activations
-from linea_diffusion.affine import affine_map
 from linea_diffusion.batch_rows import BatchRows
 from linea_diffusion.folded_norms import folded, is_foldable
 from linea_diffusion.move import Move
@@ -35,11 +34,20 @@ def norm_maps(loaded_pipe):
     return maps.requires_grad_(False)
 
 
-def _site(norm: nn.Module, features: int, *, strengths: torch.Tensor | None = None) -> Site:
+def _site(
+    norm: nn.Module,
+    features: int,
+    *,
+    strengths: torch.Tensor | None = None,
+    rank: int = 0,
+    window: tuple[float, float] = (0.0, 1.0),
+) -> Site:
     rng = torch.Generator().manual_seed(0)
-    affine = affine_map(*(0.3 * torch.randn(features, generator=rng) for _ in range(2)))
+    affine = AffineMap(features, rank=rank).requires_grad_(False)
+    for part in affine.tensors().values():
+        part.copy_(0.3 * torch.randn(part.shape, generator=rng))
     strength = torch.tensor(1.0) if strengths is None else strengths
-    return Site("unet.norm", norm, [(affine, strength)], "sum", Progress(), BatchRows(), (0.0, 1.0))
+    return Site("unet.norm", norm, [(affine, strength)], "sum", Progress(), BatchRows(), window)
 
 
 def _array(pipe, **arguments) -> np.ndarray:
@@ -103,9 +111,46 @@ def test_a_norm_that_moves_between_devices_is_folded_again():
 def test_other_layers_and_rows_of_strengths_keep_their_hooks():
     assert not is_foldable(_site(nn.Linear(6, 6), 6))
     assert not is_foldable(_site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0])))
+    late = _site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0]), window=(0.5, 1.0))
+    assert len(late.move) == 1, "the identity, until its part of the schedule comes"
+    assert not is_foldable(late)
     taken = nn.LayerNorm(6)
     taken.forward = taken.forward
     assert not is_foldable(_site(taken, 6))
+
+
+@pytest.mark.parametrize("window", [(0.0, 1.0), (0.5, 1.0)])
+def test_a_map_that_mixes_features_keeps_its_hook(window):
+    site = _site(nn.LayerNorm(6), 6, rank=2, window=window)
+    assert not is_foldable(site)
+    assert is_foldable(_site(nn.LayerNorm(6), 6, window=window))
+
+
+def test_rows_of_strengths_that_begin_later_are_not_the_first_rows(pipe, norm_maps):
+    pipe.load_steering(norm_maps)
+    both = _array(pipe, strength=[1.0, 0.3], steering_start=0.5)
+    alone = _array(pipe, strength=0.3, steering_start=0.5)
+    assert np.abs(both[1:] - alone).max() < 1e-4
+    assert np.abs(both[0] - both[1]).max() > 0.01
+
+
+def test_pictures_of_maps_that_mix_features_on_norms(pipe, norm_maps):
+    """The call's own way and hooks put by hand, for a set where some maps have a low-rank part."""
+    name = "unet.mid_block.resnets.0.norm1"
+    maps = norm_maps.subset("unet") + SteeringMaps.of({name: _mixing(128)})
+    pipe.load_steering(maps)
+    with maps.apply(pipe, 0.7):
+        hooked = _array(pipe.base)
+    assert np.abs(_array(pipe, strength=0.7) - hooked).max() < 1e-4
+    pipe.load_steering(norm_maps)
+    assert np.abs(_array(pipe, strength=0.7) - hooked).max() > 0.01
+
+
+def _mixing(features: int) -> AffineMap:
+    affine = AffineMap(features, rank=3).requires_grad_(False)
+    for part in (affine.up, affine.down):
+        part.copy_(0.3 * torch.randn(part.shape, generator=seeded(5)))
+    return affine
 
 
 def test_half_precision_is_computed_as_by_the_hook():

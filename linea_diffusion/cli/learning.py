@@ -60,6 +60,13 @@ def train(
     model: Model = "shapeland-unet",
     source: Annotated[Path | None, typer.Option(help="Text file with one source prompt per line.")] = None,
     target: Annotated[Path | None, typer.Option(help="Text file with one target prompt per line.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Makes the targets from --source, as '{prompt}, neon': pairs, without --target.")
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="Less of --template, as 0.5='{prompt}, slightly neon'; may be repeated."),
+    ] = None,
     modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
@@ -89,7 +96,7 @@ def train(
     from ..processes import is_main_process, join_processes
     from ..storage import make_folder
 
-    learned = open_concept(concept, source, target)
+    learned = open_concept(concept, source, target, template, level or ())
     given = training_settings(
         settings or [],
         iterations=iterations,
@@ -123,7 +130,7 @@ def _trained(
     from ..recipes import recipe_for
     from ..training import train_steering_maps
 
-    config = recipe_for(pipe, **given)
+    config = recipe_for(pipe, concept, **given)
     try:
         maps = train_steering_maps(
             pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP

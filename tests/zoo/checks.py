@@ -132,7 +132,7 @@ def gradients_reach_all_maps(subject: Subject) -> str:
         call_arguments=given, sparsity=0.0, rank=2, pairing="rows", strengths=(1.0,),
     )  # fmt: skip
     with batches_of(subject.pipe, config) as batches:
-        (target,), recorded = targets_of(batches, concept, config)
+        (target,), _, recorded = targets_of(batches, concept, config)
         maps = batches.fresh_maps(recorded)
         with steer(subject.pipe.base, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
             batches.gradients(maps, list(concept.source), range(2), target, weight=1.0)
