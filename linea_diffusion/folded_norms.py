@@ -3,8 +3,8 @@
 A normalisation ends with weight * z + bias, so that a map of its output, factor * z + shift, is a normalisation with
 the weight factor * weight and the bias factor * bias + shift. Nothing of the model is changed: the module gets another
 ``forward`` for the length of a context, which is the module's own one for every other call. It serves one strength
-for the whole batch, in float32, where both ways agree to rounding; everything else stays with hooks, and so do maps with
-a low-rank part, which mix features as no norm does.
+for the whole batch, in float32, where both ways agree to rounding; everything else stays with hooks, as do maps with a
+low-rank part, which mix features as no norm does.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from .packing import check_shapes
 from .pairing import check_pairs
 from .processes import any_of_all, is_main_process, wait_for_all
 from .recipes import recipe_for
-from .steering import steer
 from .starting import start_from_regression
+from .steering import steer
 from .stopping import StopRequest
 from .targets import positions_of, targets_of
 from .training_config import TrainingConfig

@@ -139,7 +139,14 @@ class TrainingConfig:
             )
         if not (self.rank or self.scale or self.shift):
             raise LineaError("got rank=0, scale=False and shift=False: expected one of them; nothing would be learned")
-        for name in ("scale", "shift", "calibrate", "scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
+        for name in (
+            "scale",
+            "shift",
+            "calibrate",
+            "scale_by_variance",
+            "backprop_through_steps",
+            "gradient_checkpointing",
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise LineaError(f"got {name}={short(getattr(self, name))}: expected True or False")
 
