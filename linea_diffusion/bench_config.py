@@ -38,7 +38,7 @@ class BenchConfig:
     guidance: float | None = None
     height: int | None = None
     width: int | None = None
-    modules: tuple[str, ...] = ("norms",)
+    modules: tuple[str, ...] = ("attention",)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,4 +76,4 @@ class BenchConfig:
     def training(self) -> TrainingConfig:
         """Settings of the iteration that is measured."""
         given = {"target_modules": self.modules, "call_arguments": self.sizes, "seed": self.seed, **self.schedule}
-        return TrainingConfig(sparsity=0.0, **given)
+        return TrainingConfig(sparsity=0.0, pairing="rows", strengths=(1.0,), **given)

@@ -10,14 +10,21 @@ from .calling import denoisers_of
 from .concepts import Concept
 from .training_config import TrainingConfig
 
+_LAWS: dict[str, Any] = {
+    "rank": 0,
+    "scale": True,
+    "batch_size": None,
+    "strengths": (1.0, 0.5, 0.75, 0.25),
+    "sparsity": 0.9,
+}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "unet": {
         "rows": {},
-        "law": {},
+        "law": {**_LAWS, "target_modules": "norms", "lr": 0.02, "iterations": 60, "scale_by_variance": False},
     },
     "transformer": {
-        "rows": {},
-        "law": {},
+        "rows": {"rank": 8, "iterations": 90, "sparsity": 0.953},
+        "law": {**_LAWS, "lr": 0.06, "iterations": 100},
     },
 }
 """Kind of denoiser -> pairing -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded

@@ -90,7 +90,7 @@ def train_steering_maps(
         if found:
             training.resume(*found)
         training.learn(folder, checkpoint_every, stop or StopRequest())
-        maps = training.maps.requires_grad_(False)
+        maps = training.maps.requires_grad_(False).trimmed()
         if config.calibrate and "stopped_after" not in maps.metadata:
             _calibrate(batches, maps, concept, config)
     return maps

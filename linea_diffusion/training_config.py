@@ -33,7 +33,7 @@ _LEAST = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How maps are learned. The defaults are the quick recipe measured on Shapeland.
+    """How maps are learned. The defaults are the recipe for U-Nets and concepts in pairs; `recipe_for` chooses.
 
     Attributes:
         iterations: optimiser steps.
@@ -81,29 +81,29 @@ class TrainingConfig:
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
 
-    iterations: int = 60
-    lr: float = 2e-2
+    iterations: int = 80
+    lr: float = 1e-2
     optimizer: Optimizer = "adam"
-    batch_size: int | None = None
+    batch_size: int | None = 8
     micro_batch_size: int | None = None
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
-    target_modules: str | tuple[str, ...] = "norms"
-    rank: int = 0
-    scale: bool = True
+    target_modules: str | tuple[str, ...] = "attention"
+    rank: int = 4
+    scale: bool = False
     shift: bool = True
     pairing: Pairing = "auto"
     pooling: Pooling | Literal["auto"] = "auto"
     tokens_per_sample: int = 64
     warm_start: float = 0.3
     reduction: Reduction = "mean"
-    scale_by_variance: bool = False
-    strengths: tuple[float, ...] = (1.0, 0.5, 0.75, 0.25)
+    scale_by_variance: bool = True
+    strengths: tuple[float, ...] = (1.0, 0.5, 1.0, 0.75, 1.0, 0.25)
     dial_exponent: float = 0.8
     step_bins: int = 1
     backprop_through_steps: bool = True
     gradient_checkpointing: bool = False
-    sparsity: float = 0.9
+    sparsity: float = 0.73
     l1: float = 0.0
     group_lasso: float = 0.0
     calibrate: bool = True
