@@ -104,16 +104,25 @@ class Move:
         """
         if not self.rank:
             return _transform(z, self.factor, self.shift, axis)
-        rows = z.movedim(axis, -1)
-        flat = rows.reshape(len(z), -1, self.features).float()
-        up, down = self.up, self.down
-        code = flat @ (down[0] if len(down) == 1 else down)
-        moved = torch.addcmul(self.shift[:, None], flat, self.factor[:, None])
-        if len(up) == 1:
-            moved = torch.addmm(moved.flatten(0, 1), code.flatten(0, 1), up[0].mT)
+        axis %= z.ndim
+        if axis in (1, z.ndim - 1):
+            return self._mixed_in(z, last=axis == z.ndim - 1)
+        return self._mixed_in(z.movedim(axis, -1), last=True).movedim(-1, axis)
+
+    def _mixed_in(self, z: torch.Tensor, *, last: bool) -> torch.Tensor:
+        """As `apply`, with the features on the last axis or on axis 1, where they are: nothing is turned around."""
+        flat = (z.reshape(len(z), -1, self.features) if last else z.flatten(2)).float()
+        along = -2 if last else -1
+        moved = torch.addcmul(self.shift.unsqueeze(along), flat, self.factor.unsqueeze(along))
+        # the low-rank part is added in place, to numbers that nobody else has
+        if not last:
+            up, down = (part.expand(len(z), *part.shape[1:]) for part in (self.up, self.down))
+            moved = moved.baddbmm_(up, down.mT @ flat)
+        elif len(self.up) == len(self.down) == 1:
+            moved = moved.flatten(0, 1).addmm_(flat.flatten(0, 1) @ self.down[0], self.up[0].mT)
         else:
-            moved = torch.baddbmm(moved, code, up.mT)
-        return moved.reshape(rows.shape).movedim(-1, axis).to(z.dtype)
+            moved = moved.baddbmm_(flat @ self.down.squeeze(0), self.up.mT.expand(len(z), -1, -1))
+        return moved.reshape(z.shape).to(z.dtype)
 
     def layer_change(
         self, weight: torch.Tensor | None, bias: torch.Tensor | None, *, axis: int = 0
@@ -139,7 +148,9 @@ class Move:
         if not self.rank:
             return 0.0
         columns = tensor.float().movedim(axis, 0)
-        return (self.up[0] @ (self.down[0].mT @ columns.flatten(1))).reshape(columns.shape).movedim(0, axis)
+        return (
+            (self.up[0] @ (self.down[0].mT @ columns.reshape(len(columns), -1))).reshape(columns.shape).movedim(0, axis)
+        )
 
     def _parts(self) -> tuple[torch.Tensor, ...]:
         return self.factor, self.shift, self.up, self.down
