@@ -80,7 +80,7 @@ def enlarged(style: str, count: int) -> Concept:
         styled = STYLED_WORDINGS[number % len(STYLED_WORDINGS)].format(color=color, object=thing, style=style)
         if plain not in {*source, *tested} and styled not in target and not (is_held_out(plain) or is_held_out(styled)):
             source, target = [*source, plain], [*target, styled]
-    return replace(concept, source=tuple(source[:count]), target=tuple(target[:count]))
+    return replace(concept, source=tuple(source[:count]), target=tuple(target[:count]), levels=())
 
 
 def measure(pipe: Any, classifier: Any, group: str, style: str, choice: str, seed: int) -> dict[str, str]:

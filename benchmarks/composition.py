@@ -65,7 +65,7 @@ def removed(
     ]
     for style in styles:
         concept = load_concept(style)
-        turned = replace(concept, source=concept.target, target=concept.source)
+        turned = replace(concept, source=concept.target, target=concept.source, levels=())
         ways = {
             "nothing": (maps[style], (0.0,)),
             "inverse": (maps[style].inverse(), (0.5, 1.0)),

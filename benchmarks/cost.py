@@ -47,6 +47,7 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
     from linea_diffusion.optimization import MapOptimizer
     from linea_diffusion.shapeland.captions import plain_captions
     from linea_diffusion.steering import steer
+    from linea_diffusion.targets import law_targets
 
     torch.set_num_threads(threads)
     change = dict(CHOICES[choice])
@@ -58,9 +59,10 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
     with batches_of(pipe, config) as batches:
         sizes = TrainingConfig(micro_batch_size=config.micro_batch_size or 32)
         batches.config = sizes if len(prompts) > 32 else config  # targets in pieces: only the iteration is measured
-        target = batches.samples(prompts)
+        samples = batches.samples(prompts)
+        (target,) = law_targets(samples, samples, [1.0], scaled=False)
         batches.config = config
-        maps = batches.fresh_maps(target)
+        maps = batches.fresh_maps(samples)
         optimizer = MapOptimizer(maps, config)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for turn in range(turns):

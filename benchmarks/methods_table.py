@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linea_diffusion.evaluation import FIGURES, Record, curves, markdown, read_records, summarise
+from linea_diffusion.comparison import markdown, text_of
+from linea_diffusion.evaluation import FIGURES, Record, curves, read_records, summarise
 from linea_diffusion.figures import at_content, bootstrap_interval, spearman
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,7 +57,7 @@ def main() -> None:
         "",
         *_equal_content(records, methods, styles),
         "",
-        "## Each style, at strength 1",
+        "## Each style",
         "",
     ]
     table = "\n".join(markdown([r for r in records if r.style == style]) for style in styles)
@@ -72,13 +73,13 @@ def _together(records: list[Record], methods: list[str], styles: list[str]) -> l
     ]
     for method in methods:
         at_one = [r for r in records if r.method == method and r.strength == 1]
-        cells = [_cell(_by_prompt(at_one, figure)) for figure in figures]
+        cells = [text_of(_by_prompt(at_one, figure)) for figure in figures]
         rho = []
         for style in styles:
             strengths, values = curves(records, style, method, "truth_amount")
             if len(strengths) > 2:
                 rho.append(spearman(strengths, values))
-        cells.append(_cell(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
+        cells.append(text_of(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return lines
 
@@ -121,10 +122,6 @@ def _write_summary(records: list[Record]) -> None:
         for entry in summarise(records):
             numbers = [f"{value:.4f}" for figure in FIGURES for value in entry[figure]]
             writer.writerow([entry["style"], entry["method"], entry["strength"], entry["prompts"], *numbers])
-
-
-def _cell(figure: tuple[float, float, float]) -> str:
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*figure)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate
     from .exploring import explore
     from .grids import StyleGrid
+    from .levels import Level
     from .losses import steering_loss, wasserstein_1d
     from .maps import SteeringMaps
     from .modules import find_modules
@@ -58,6 +59,7 @@ _HOMES = {
     "ClipScorer": "scoring",
     "Concept": "concepts",
     "Curve": "plots",
+    "Level": "levels",
     "LinEASDiffusionPipeline": "pipeline",
     "LineaError": "errors",
     "SteeringMaps": "maps",
@@ -71,6 +73,7 @@ __all__ = [
     "ClipScorer",
     "Concept",
     "Curve",
+    "Level",
     "LinEASDiffusionPipeline",
     "LineaError",
     "SteeringMaps",

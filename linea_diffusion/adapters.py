@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .dial import check_calibrated
 from .errors import LineaError
 from .fusing import Fusion
 from .maps import SteeringMaps
@@ -92,6 +93,22 @@ class Adapters(dict[str, SteeringMaps]):
         if acts and not self.enabled:
             raise LineaError(f"got strength {short(given)} while steering is disabled: call enable_steering first")
         return values
+
+    def positions(self, strengths: Mapping[str, torch.Tensor], calibrated: bool | None) -> dict[str, torch.Tensor]:
+        """The strengths at which maps act, from those that a call was given; each set of maps has its own dial.
+
+        Args:
+            strengths: from `strengths`.
+            calibrated: as for a call.
+
+        Raises:
+            LineaError: ``calibrated=True`` with maps that never were.
+        """
+        check_calibrated(calibrated)
+        return {
+            name: self[name].dial(calibrated).positions(value) if name in self else value
+            for name, value in strengths.items()
+        }
 
     def active(self) -> dict[str, float | list[float]]:
         """Adapter name -> strength, of those that act in a call without strength."""

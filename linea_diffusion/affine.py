@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from .errors import LineaError
+from .low_rank import live_ranks, merged, trimmed, undone
 from .move import Move
 
 PARTS = {"scale_offset": "w-1", "shift": "b", "up": "U", "down": "V"}
 """The names of a map's numbers, in the order in which they are stored, and what they are in the formula."""
 LOW_RANK = ("up", "down")
 _SHAPED = "shift"
-_SMALLEST = 1e-4
 
 
 class AffineMap(nn.Module):
@@ -69,7 +70,7 @@ class AffineMap(nn.Module):
         rank = tensors[LOW_RANK[0]].shape[-1] if LOW_RANK[0] in tensors else 0
         affine = cls(shape[-1], shape[0] if len(shape) == 2 else 1, rank).to(tensors[_SHAPED].device)
         for name, parameter in affine.tensors().items():
-            parameter.data.copy_(tensors[name])
+            parameter.data.copy_(tensors[name].reshape(parameter.shape))
         return affine.requires_grad_(False)
 
     def tensors(self) -> dict[str, nn.Parameter]:
@@ -82,21 +83,39 @@ class AffineMap(nn.Module):
         return (self.bins, self.features, self.rank) if self.rank else tuple(self.shift.shape)
 
     @property
+    def stored(self) -> int:
+        """How many numbers are not exactly zero: what a file of them holds."""
+        return sum(int(one.count_nonzero()) for one in self.tensors().values())
+
+    @property
     def support(self) -> float:
         """Share of the numbers that are not exactly zero, [0, 1]."""
-        numbers = self.tensors().values()
-        return sum(int(one.count_nonzero()) for one in numbers) / sum(one.numel() for one in numbers)
+        return self.stored / sum(one.numel() for one in self.tensors().values())
 
     @property
     def is_identity(self) -> bool:
         """Whether the map leaves every activation exactly as it is."""
-        mixes = self.rank and bool((self.up.any(dim=-2) & self.down.any(dim=-2)).any())
+        mixes = self.rank and bool(live_ranks(self.up, self.down).any())
         return not (mixes or bool(self.scale_offset.any()) or bool(self.shift.any()))
 
     @property
     def is_trained(self) -> bool:
         """Whether gradients reach the numbers."""
         return any(one.requires_grad for one in self.tensors().values())
+
+    @torch.no_grad()
+    def learn(self, *, scale: bool, shift: bool, draw: torch.Generator) -> None:
+        """Choose what is trained of a fresh map, and draw V, so that U gets gradients: rows of V have length 1.
+
+        Args:
+            scale: whether w is.
+            shift: whether b is.
+            draw: what V is drawn from.
+        """
+        self.scale_offset.requires_grad_(scale)
+        self.shift.requires_grad_(shift)
+        if self.rank:
+            self.down.copy_(torch.randn(self.down.shape, generator=draw) / self.features**0.5)
 
     def bin_at(self, fraction: float) -> int:
         """The step bin in force when `fraction` of the denoising schedule, [0, 1), is done."""
@@ -121,6 +140,12 @@ class AffineMap(nn.Module):
         flat = [part.reshape(self.bins, self.features) for part in (self.scale_offset, self.shift)]
         return [*flat, *(low or [none, none])]
 
+    def _wide(self, bins: int) -> Move:
+        """The moves of so many bins as rows of one, float64, so that what cancels leaves exact zeros."""
+        times = bins // self.bins
+        wide = [part.detach().double().repeat_interleave(times, dim=0) for part in self.parts()]
+        return Move(1 + wide[0], *wide[1:])
+
     def forward(
         self, z: torch.Tensor, strength: float | torch.Tensor = 1.0, *, axis: int = -1, fraction: float = 0.0
     ) -> torch.Tensor:
@@ -135,25 +160,22 @@ class AffineMap(nn.Module):
         return self.move(strength, fraction=fraction).apply(z, axis=axis)
 
     def inverse(self) -> AffineMap:
-        """The map that undoes this one at strength 1.
+        """The map that undoes this one at strength 1, worked out in float64.
 
-        Coordinate-wise it has the scale 1/w and the shift -b/w; with a low-rank part, by Woodbury's identity,
-        (D + U V^T)^-1 = D^-1 - D^-1 U (1 + V^T D^-1 U)^-1 V^T D^-1 with D = diag(w), which is worked out in float64.
+        Coordinate-wise it has the scale 1/w and the shift -b/w; for the low-rank part see `low_rank.undone`.
 
         Raises:
-            LineaError: some |w|, or the least singular value of 1 + V^T D^-1 U, is below 1e-4, where undoing would blow
-                rounding up.
+            LineaError: a scale, or a low-rank part, that is too near to where nothing undoes it.
         """
-        scale_offset, shift, up, down = (part.detach().double() for part in self.parts())
-        w = 1 + scale_offset
-        _refuse_small(w.abs().min(), "a scale")
-        mixed = torch.eye(self.rank, dtype=w.dtype, device=w.device) + down.mT @ (up / w[..., None])
-        if self.rank:
-            _refuse_small(torch.linalg.svdvals(mixed).min(), "a low-rank part whose least singular value is")
-        back = -torch.linalg.solve(mixed, (up / w[..., None]).mT).mT if self.rank else up
-        down = down / w[..., None]
-        moved = shift / w + (back @ (down.mT @ shift[..., None])).squeeze(-1)
-        return _map_of([1 / w - 1, -moved, back, down])
+        whole = self._wide(self.bins)
+        up, down = undone(whole.factor, whole.up, whole.down)
+        back = Move(1 / whole.factor, whole.shift, up, down)
+        return _map_of(replace(back, shift=-back.factor * whole.shift - back.mixed(whole.shift)))
+
+    def trimmed(self) -> AffineMap:
+        """This map without ranks that do nothing, and with zeros where one does nothing in some bin; a copy."""
+        scale_offset, shift, up, down = (part.detach() for part in self.parts())
+        return _of_parts([scale_offset, shift, *trimmed(up, down)])
 
     def then(self, other: AffineMap) -> AffineMap:
         """This map first, `other` after it, as one map: scale w2*w1, shift w2*b1 + b2, and ranks add up."""
@@ -173,15 +195,18 @@ class AffineMap(nn.Module):
 
 def affine_map(scale_offset: torch.Tensor, shift: torch.Tensor) -> AffineMap:
     """A coordinate-wise map from its numbers, (d,) or (bins, d) each; float32 copies, not to be trained."""
-    none = shift.new_zeros(*shift.shape, 0)
-    return _map_of([part if part.ndim > axes else part[None] for part, axes in
-                    ((scale_offset, 1), (shift, 1), (none, 2), (none, 2))])  # fmt: skip
+    return AffineMap.of({"scale_offset": scale_offset, "shift": shift})
 
 
-def _map_of(parts: list[torch.Tensor]) -> AffineMap:
-    """A map from w - 1, b (bins, d) and U, V (bins, d, r); one bin is stored without its axis."""
+def _of_parts(parts: Sequence[torch.Tensor]) -> AffineMap:
+    """A map from w - 1, b (bins, d) and U, V (bins, d, r)."""
     found = {name: part[0] if len(part) == 1 else part for name, part in zip(PARTS, parts, strict=True)}
     return AffineMap.of({name: part for name, part in found.items() if part.shape[-1]})
+
+
+def _map_of(move: Move) -> AffineMap:
+    """A map from a move with a row for each bin, float64, with no more ranks than it needs to."""
+    return _of_parts([move.factor - 1, move.shift, *trimmed(*merged(move.up, move.down))])
 
 
 def _joined(first: AffineMap, second: AffineMap, join: Callable[[Move, Move], Move]) -> AffineMap:
@@ -189,20 +214,4 @@ def _joined(first: AffineMap, second: AffineMap, join: Callable[[Move, Move], Mo
     if first.features != second.features:
         raise LineaError(f"got maps with {first.features} and {second.features} features: expected one base model's")
     bins = math.lcm(first.bins, second.bins)
-    moves = [join(_wide_move(first, row, bins), _wide_move(second, row, bins)) for row in range(bins)]
-    scales, shifts, ups, downs = zip(*((move.factor, move.shift, move.up, move.down) for move in moves), strict=True)
-    return _map_of([torch.cat(scales) - 1, torch.cat(shifts), torch.cat(ups), torch.cat(downs)])
-
-
-def _wide_move(affine: AffineMap, row: int, bins: int) -> Move:
-    """The move in the part number `row` of so many, float64, so that what cancels leaves exact zeros."""
-    scale_offset, *others = (part.detach()[row * affine.bins // bins][None].double() for part in affine.parts())
-    return Move(1 + scale_offset, *others)
-
-
-def _refuse_small(smallest: torch.Tensor, what: str) -> None:
-    if smallest.item() < _SMALLEST:
-        raise LineaError(
-            f"got a map with {what} of {smallest.item():.1e}, which cannot be undone: expected at least {_SMALLEST:g}; "
-            "a negative strength needs no inverse"
-        )
+    return _map_of(join(first._wide(bins), second._wide(bins)))

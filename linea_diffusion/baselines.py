@@ -59,7 +59,7 @@ def linear_act(
             once, from unsteered activations.
     """
     if sequential:
-        return _fitted_in_turn(pipe, concept, config or recipe_for(pipe))
+        return _fitted_in_turn(pipe, concept, config or recipe_for(pipe, pairing="law"))
     return _fitted(pipe, concept, config, fit_quantiles, "Lin-AcT, at once")
 
 
@@ -93,7 +93,7 @@ def _affine(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> tuple[torch.Te
 
 
 def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit, method: str) -> SteeringMaps:
-    config = config or recipe_for(pipe)
+    config = config or recipe_for(pipe, pairing="law")
     with batches_of(pipe, config) as batches:
         batches.check(concept)
         source, target = batches.samples(concept.source), batches.samples(concept.target)

@@ -12,11 +12,13 @@ import torch
 
 from .bench_config import BenchConfig
 from .calling import generators
+from .concepts import Concept
 from .iteration import batches_of
 from .maps import SteeringMaps
 from .optimization import MapOptimizer
 from .pipeline import LinEASDiffusionPipeline
 from .steering import steer
+from .targets import Target, targets_of
 from .training_config import TrainingConfig
 from .trajectory import Places
 
@@ -101,7 +103,8 @@ def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Wa
     """A plain generation as training makes it, and a training iteration in one piece, in two, and checkpointed."""
     sources, training = config.prompts, config.training
     with batches_of(pipe.base, training) as batches:
-        target = batches.samples([f"{source}, in another style" for source in sources])
+        concept = Concept.from_template(sources, "{prompt}, in another style", name="another style")
+        (target, *_), _, recorded = targets_of(batches, concept, training)
         arguments = batches.trajectory.arguments
 
     def plain() -> Any:
@@ -119,7 +122,7 @@ def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Wa
             Way(
                 "training",
                 f"iteration {name}",
-                partial(_iteration, pipe, replace(training, **changed), sources, target),
+                partial(_iteration, pipe, replace(training, **changed), sources, target, recorded),
             )
             for name, changed in pieces.items()
             if half < len(sources) or "micro_batch_size" not in changed
@@ -129,11 +132,15 @@ def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Wa
 
 @contextmanager
 def _iteration(
-    pipe: LinEASDiffusionPipeline, training: TrainingConfig, sources: Sequence[str], target: Places
+    pipe: LinEASDiffusionPipeline,
+    training: TrainingConfig,
+    sources: Sequence[str],
+    target: Target,
+    recorded: Places,
 ) -> Iterator[Job]:
     """The first iteration of a training, over and over."""
     with batches_of(pipe.base, training) as batches:
-        maps = batches.fresh_maps(target)
+        maps = batches.fresh_maps(recorded)
         optimizer = MapOptimizer(maps, training)
 
         def job() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from .errors import LineaError
 from .wording import reason, short
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RESERVED = ("format_version", "modules", "config_sha256", "weights_sha256")
 
 

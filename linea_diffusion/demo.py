@@ -44,7 +44,7 @@ def run_demo(
     make_folder(out)
     pipe = LinEASDiffusionPipeline.from_pretrained(model)
     stop = stop or StopRequest()
-    maps = train_steering_maps(pipe, concept, recipe_for(pipe, seed=seed), stop=stop)
+    maps = train_steering_maps(pipe, concept, recipe_for(pipe, concept, seed=seed), stop=stop)
     if maps.metadata["losses"]:
         maps.save_pretrained(out / "maps")
     done = f"{len(maps.metadata['losses'])} of {maps.metadata['training']['iterations']} iterations"

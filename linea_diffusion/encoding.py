@@ -38,7 +38,7 @@ def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
         *args: Any,
         strength: StrengthArgument | Mapping[str, StrengthArgument] | None = None,
         composition: Composition = "sum",
-        calibrated: bool = False,
+        calibrated: bool | None = None,
         steering_guidance: SteeringGuidance = "both",
         **kwargs: Any,
     ) -> Any:
@@ -46,12 +46,12 @@ def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
             return plain(*args, **kwargs)
         given = inspect.signature(plain).bind(*args, **kwargs).arguments
         given.update(given.pop("kwargs", {}))
-        prompt, strengths = given.pop("prompt", None), steering.strengths(strength)
-        how = _how(strengths, composition, steering_guidance, calibrated, *steering.values())
+        prompt, strengths = given.pop("prompt", None), steering.positions(steering.strengths(strength), calibrated)
+        how = _how(strengths, composition, steering_guidance, *steering.values())
         rows = rows_wanted(prompt, strengths, given)
         if rows is not None:
             prompt, given = repeat_prompt(prompt, rows), repeat_arguments(given, rows, base)
-        adapters = [(maps, _calibrated(maps, strengths[name], calibrated)) for name, maps in steering.items()]
+        adapters = [(maps, _single(strengths[name])) for name, maps in steering.items()]
         with (
             torch.no_grad(),
             steer(
@@ -67,9 +67,8 @@ def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
     return encode_prompt
 
 
-def _calibrated(maps: Any, strength: torch.Tensor, calibrated: bool) -> torch.Tensor:
-    strength = strength.reshape(()) if strength.numel() == 1 else strength
-    return maps.calibrated(strength) if calibrated else strength
+def _single(strength: torch.Tensor) -> torch.Tensor:
+    return strength.reshape(()) if strength.numel() == 1 else strength
 
 
 def carry(arguments: Mapping[str, Any], strengths: Mapping[str, torch.Tensor], *dial: object) -> bool:

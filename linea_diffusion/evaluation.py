@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .calling import for_base, render_prompts
 from .concepts import StyleTexts
 from .errors import LineaError
-from .figures import bootstrap_interval, spearman
+from .figures import bootstrap_interval
 from .maps import SteeringMaps
 from .prompt_notices import noticing
 from .scalars import check_seed
@@ -65,6 +65,9 @@ Pictures = dict[tuple[str, str, str, float], Image.Image]
 
 OnPictures = Callable[[str, float, list[Image.Image]], None]
 
+POSITIONS = tuple(number / 8 for number in range(9))
+"""Of the dial: enough of them to read what is kept at equal amount of style."""
+
 CONVENTIONS = {
     "clip_style": SCORES["style_probability"].convention,
     "clip_text": SCORES["clip_style"].convention,
@@ -82,11 +85,12 @@ def evaluate(
     texts: StyleTexts,
     prompts: Sequence[str],
     *,
-    strengths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    strengths: Sequence[float] = POSITIONS,
     scorer: ClipScorer,
     judge: Judge | None = None,
     seed: int = 1000,
     batch_size: int = 32,
+    calibrated: bool | None = None,
     on_pictures: OnPictures | None = None,
     **arguments: Any,
 ) -> list[Record]:
@@ -103,17 +107,22 @@ def evaluate(
         judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
         seed: of the noise.
         batch_size: pictures at once.
+        calibrated: how strengths are read, by each method for itself: on its calibration where its maps have one
+            (None), as a share of the way in activations (False), or on calibrations that all must have (True).
         on_pictures: called with (method, strength, pictures in the order of the prompts) as they are made, such as
             `keep_first`; without it no picture is kept.
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, or a picture that shows
-            nothing.
+        LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, ``calibrated=True`` with
+            maps that never were, or a picture that shows nothing.
     """
     strengths = check_dial(strengths)
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
+    for maps in methods.values():
+        if maps is not None:
+            maps.dial(calibrated)  # what cannot be is told before anything is rendered
     given = {**for_base(pipe.base, {**pipe.default_arguments, **arguments}), "batch_size": batch_size}
     seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
@@ -132,7 +141,7 @@ def evaluate(
                 put(method, 0.0, score.unsteered)
                 for strength in strengths[1:]:
                     if maps is not None:
-                        with maps.apply(pipe, strength):
+                        with maps.apply(pipe, strength, calibrated=calibrated):
                             put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
                     elif strength == 1:
                         put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
@@ -230,12 +239,6 @@ def curves(records: Sequence[Record], style: str, method: str, figure: str) -> t
     return strengths, np.array([[value[prompt, strength] for strength in strengths] for prompt in prompts])
 
 
-def rank_correlation(records: Sequence[Record], style: str, method: str, figure: str) -> tuple[float, float, float]:
-    """Mean over prompts of Spearman's correlation of strength and a figure, with its 95% interval."""
-    strengths, values = curves(records, style, method, figure)
-    return bootstrap_interval(spearman(strengths, values))
-
-
 def write_records(records: Sequence[Record], path: Path) -> None:
     """All records as CSV, one line per picture; the header says the `CONVENTIONS`."""
     names = [f.name for f in fields(Record)]
@@ -260,24 +263,3 @@ def read_records(path: Path) -> list[Record]:
         return [record({key.partition(" (")[0]: row[key] for key in row}) for row in rows]
     except (KeyError, ValueError) as error:
         raise LineaError(f"got {str(path)!r}: expected an evaluation.csv of linea evaluate ({reason(error)})") from None
-
-
-def markdown(records: Sequence[Record]) -> str:
-    """A table at strength 1, with Spearman's correlation over all strengths: mean [95% interval]."""
-    truth = not any(np.isnan(record.truth_style) for record in records)
-    figures = ["clip_style", "clip_prompt", "content"]
-    figures = ["truth_style", "truth_amount", "truth_object", "truth_color", *figures] if truth else figures
-    rank = "truth_amount" if truth else "clip_text"
-    head = ["style", "method", *figures, f"Spearman ({rank})"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for entry in summarise(records):
-        if entry["strength"] == 1:
-            cells = [_cell(entry[figure]) for figure in figures]
-            known = len({r.strength for r in records if r.method == entry["method"]}) > 2
-            rho = _cell(rank_correlation(records, entry["style"], entry["method"], rank)) if known else "-"
-            lines.append("| " + " | ".join([entry["style"], entry["method"], *cells, rho]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(figure: tuple[float, float, float]) -> str:
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*figure)

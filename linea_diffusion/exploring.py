@@ -29,6 +29,7 @@ def explore(
     seed: int = 0,
     static: bool | None = None,
     strengths: Sequence[float] = STRENGTHS,
+    calibrated: bool | None = None,
     **arguments: Any,
 ) -> Any:
     """Two dials, a seed and a prompt, for the last line of a notebook's cell.
@@ -43,13 +44,15 @@ def explore(
         seed: to begin with.
         static: True for the grid, False for the widgets; by whether ipywidgets is there when left out.
         strengths: of the grid's rows and columns; the sliders run from the least to the greatest.
+        calibrated: how strengths are read, as for a call of the pipeline.
         **arguments: of the base pipeline, such as ``num_inference_steps``.
 
     Returns:
         A widget or a `PIL.Image.Image`; notebooks show either.
 
     Raises:
-        LineaError: no adapter loaded, fewer than two strengths, or static=False without ipywidgets.
+        LineaError: no adapter loaded, fewer than two strengths, static=False without ipywidgets, or ``calibrated=True``
+            with maps that never were.
     """
     if not pipe.steering:
         raise LineaError("got a pipeline without steering to explore: call load_steering first")
@@ -58,6 +61,7 @@ def explore(
     widgets = None if static else _widgets()
     if widgets is None and static is False:
         raise LineaError("got static=False without ipywidgets: expected `pip install ipywidgets`, or leave it out")
+    arguments["calibrated"] = calibrated
     if widgets is None:
         return _grid(pipe, prompt, seed, strengths, arguments).image(cell_size=128)
     return _panel(widgets, pipe, prompt, seed, strengths, arguments)

@@ -1,10 +1,11 @@
 """Maps folded into the weights: steering that costs nothing, and comes out again bit for bit.
 
 An affine map of a layer's output is another layer of the same kind: for weight W and bias c, T(Wx + c) has the weight
-w*W and the bias w*c + b, row by row; the same holds for a normalisation's own weight and bias. Which layer makes an
-activation is seen by running the pipeline once: the one whose output is the activation, number by number. Where none is
-(a sum of two branches, a layer without a bias, a quantised weight, a layer that LoRA adds to, a model whose weights are
-offloaded in pieces), the map stays a hook.
+w*W + U V^T W and the bias w*c + U V^T c + b; without U and V the same holds for a normalisation's own weight and bias,
+number by number. Which layer makes an activation is seen by running the pipeline once: the one whose output is the
+activation, number by number. Where none is (a sum of two branches, a layer without a bias, a normalisation and a map
+that mixes features, a quantised weight, a layer that LoRA adds to, a model whose weights are offloaded in pieces), the
+map stays a hook.
 """
 
 from __future__ import annotations
@@ -200,14 +201,14 @@ def fold_into(layer: nn.Module, move: Move, like: torch.Tensor) -> Kept:
     """Give a layer the parameters with which its output is moved.
 
     Args:
-        layer: a Linear, a convolution or a normalisation.
+        layer: a Linear or a convolution; or a normalisation, for a move that is coordinate-wise.
         move: of one row.
         like: a tensor of the dtype and device that a layer without parameters works in.
 
     Returns:
         The parameters that it had, to be set again; nothing if it cannot be done and the layer is as before.
     """
-    known = type(layer) in _LAYERS or "Norm" in type(layer).__name__
+    known = type(layer) in _LAYERS or ("Norm" in type(layer).__name__ and not move.rank)
     kept: Kept = [(layer, name, getattr(layer, name)) for name in ("weight", "bias") if hasattr(layer, name)]
     unused = len(kept) < 1 + move.shifts  # no place for a shift
     if not known or unused or not is_plain(layer):

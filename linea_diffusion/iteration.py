@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 
+from .affine import AffineMap
 from .calling import frozen
 from .compiled import guard_hooks
 from .concepts import Concept
 from .errors import LineaError
-from .losses import steering_loss
 from .maps import SteeringMaps
 from .modules import find_modules, is_denoiser, is_text_encoder
 from .processes import add_up, gather_rows, join_processes, own_rows, share_of, works_alone
 from .prompt_notices import noticing
 from .prompts_read import check_prompts_read
 from .schedule import follow_schedule
+from .targets import Target, flattened
 from .training_config import TrainingConfig
 from .trajectory import Place, Places, Trajectory
 
@@ -83,30 +84,33 @@ class Batches:
 
     def samples(self, prompts: Sequence[str]) -> Places:
         """Samples of the loss from all prompts: place -> (n, d), or (n * tokens, d) if tokens are sampled."""
-        return {place: rows.flatten(0, -2) for place, rows in self.record(prompts, range(len(prompts))).items()}
+        return flattened(self.record(prompts, range(len(prompts))))
 
     def fresh_maps(self, samples: Places) -> SteeringMaps:
         """Identity maps for every module that ran, in the order of the modules, where the pipeline is.
 
+        What the config does not want learned is frozen. V is drawn by the config's seed, so that U has somewhere to go.
+
         Raises:
             LineaError: none did.
         """
-        widths = {place[0]: rows.shape[1] for place, rows in samples.items()}
+        widths = {place[0]: rows.shape[-1] for place, rows in samples.items()}
         if not widths:
             raise LineaError(
                 f"got target_modules={self.config.target_modules!r}, whose modules (such as "
                 f"{next(iter(self.trajectory.modules))!r}) did not run in a call of this "
                 f"{type(self.trajectory.pipe).__name__}: expected modules that run; choose others"
             )
-        shapes = {
-            name: (self.config.step_bins if is_denoiser(name.split(".", maxsplit=1)[0]) else 1, widths[name])
-            for name in self.trajectory.modules
-            if name in widths
-        }
-        return SteeringMaps(shapes).to(self.trajectory.pipe.device)
+        draw, maps = torch.Generator().manual_seed(self.config.seed), {}
+        for name in self.trajectory.modules:
+            if name in widths:
+                bins = self.config.step_bins if is_denoiser(name.split(".", maxsplit=1)[0]) else 1
+                maps[name] = AffineMap(widths[name], bins, self.config.rank)
+                maps[name].learn(scale=self.config.scale, shift=self.config.shift, draw=draw)
+        return SteeringMaps.of(maps).to(self.trajectory.pipe.device)
 
     def gradients(
-        self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], target: Places, weight: float
+        self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], target: Target, weight: float
     ) -> float:
         """Put the gradients of weight * loss into the maps, and return weight * loss.
 
@@ -119,7 +123,7 @@ class Batches:
         Raises:
             NotFiniteError: the loss or a gradient is not finite.
         """
-        loss = BatchLoss(target, self.config, weight)
+        loss = BatchLoss(target, rows, self.config, weight)
         if works_alone() and len(self._pieces(rows)) == 1:
             self.trajectory.backward(*self._batch(prompts, rows), loss.gradients)
         else:
@@ -152,16 +156,17 @@ class BatchLoss:
     """The loss of a whole batch, worked out place by place as activations come in.
 
     Args:
-        target: place -> samples (m, d).
-        config: reduction, scale_by_variance.
+        target: where they shall go.
+        rows: of the batch.
+        config: reduction.
         weight: factor of the loss.
 
     Attributes:
         value: weight * loss of the places seen so far.
     """
 
-    def __init__(self, target: Places, config: TrainingConfig, weight: float) -> None:
-        self.target, self.config, self.value = target, config, 0.0
+    def __init__(self, target: Target, rows: Sequence[int], config: TrainingConfig, weight: float) -> None:
+        self.target, self.rows, self.value = target, rows, 0.0
         self.weight = weight / (len(target) if config.reduction == "mean" else 1)
 
     def gradients(self, places: Places) -> Places:
@@ -172,18 +177,11 @@ class BatchLoss:
         """
         if not places:
             return {}
-        leaves = {place: rows.detach().requires_grad_() for place, rows in places.items()}
-        with torch.enable_grad():
-            loss = self.weight * steering_loss(
-                {place: rows.flatten(0, -2) for place, rows in leaves.items()},
-                {place: self.target[place] for place in leaves},
-                reduction="sum",
-                scale_by_variance=self.config.scale_by_variance,
-            )
-        self.value += loss.item()
+        loss, gradients = self.target.distances(places, self.rows)
+        self.value += self.weight * loss.item()
         if not bool(loss.isfinite()):
             raise NotFiniteError(_where(places))
-        return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+        return {place: self.weight * gradient for place, gradient in gradients.items()}
 
 
 def _where(places: Places) -> str:

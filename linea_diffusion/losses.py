@@ -133,8 +133,10 @@ def steering_loss(
 
 def _place_distance(source: torch.Tensor, target: torch.Tensor, scale_by_variance: bool) -> torch.Tensor:
     distance = wasserstein_1d(source, target).mean()
-    if not scale_by_variance:
-        return distance
-    variance = target.var(dim=0, unbiased=False).mean()
-    varies = variance > 1e-9 * target.square().mean()
-    return distance / torch.where(varies, variance, 1.0)
+    return distance / variance_of(target) if scale_by_variance else distance
+
+
+def variance_of(samples: torch.Tensor) -> torch.Tensor:
+    """Mean over coordinates of the variance of samples (n, d), (); 1 if they do not vary, so that it can divide."""
+    variance = samples.var(dim=0, unbiased=False).mean()
+    return torch.where(variance > 1e-9 * samples.square().mean(), variance, 1.0)

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from .activations import join_address, split_address
-from .affine import PARTS, AffineMap
+from .affine import LOW_RANK, PARTS, AffineMap
+from .dial import Dial, choose_dial
 from .errors import LineaError
 from .modules import module_at, nearest_name, steerable_modules
 from .scalars import as_number
@@ -29,7 +30,8 @@ class SteeringMaps:
     ``a.then(b)`` acts one after the other, ``a.inverse()`` undoes.
 
     Args:
-        features: per activation the dimension d, or (bins, d) for a map per step bin.
+        features: per activation the dimension d, (bins, d) for a map per step bin, or (bins, d, rank) for maps with a
+            low-rank part.
         metadata: JSON-able facts: base model, concept, training configuration, losses, calibration.
 
     Attributes:
@@ -41,10 +43,10 @@ class SteeringMaps:
     __array_ufunc__ = None  # numpy's numbers leave ``number * maps`` to the maps
 
     def __init__(
-        self, features: Mapping[str, int | tuple[int, int]], metadata: Mapping[str, Any] | None = None
+        self, features: Mapping[str, int | tuple[int, ...]], metadata: Mapping[str, Any] | None = None
     ) -> None:
         shapes = {name: shape if isinstance(shape, tuple) else (1, shape) for name, shape in features.items()}
-        self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins) for name, (bins, d) in shapes.items()})
+        self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins, *rank) for name, (bins, d, *rank) in shapes.items()})
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.on_saved: Callable[[], None] | None = None
 
@@ -135,7 +137,7 @@ class SteeringMaps:
         strength: Strength | Sequence[float] = 1.0,
         *,
         num_images_per_prompt: int = 1,
-        calibrated: bool = False,
+        calibrated: bool | None = None,
     ) -> AbstractContextManager[Any]:
         """Within the context every call of `pipe` is steered; what a callback of such a call calls is not.
 
@@ -144,38 +146,35 @@ class SteeringMaps:
             strength: a finite number (0: the base model, 1: the concept as learned; also below 0 or above 1), or
                 a sequence with one number per prompt of the batch.
             num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
-            calibrated: read the strength on the dial that `calibrate` fitted.
+            calibrated: how the strength is read, see `dial`: on the curve of `calibrate` where the maps have one
+                (None), as a share of the way in activations (False), or on the curve or not at all (True).
 
         Raises:
-            LineaError: a strength that is not finite, maps of another model, maps that were never calibrated, or a
-                batch that the strengths do not fit.
+            LineaError: a strength that is not finite, maps of another model, ``calibrated=True`` without a calibration,
+                or a batch that the strengths do not fit.
         """
-        values = check_strength(strength)
-        if calibrated:
-            values = self.calibrated(values)
+        values = self.dial(calibrated).positions(check_strength(strength))
         return steer(getattr(pipe, "base", pipe), [(self, values)], num_images_per_prompt=num_images_per_prompt)
 
-    def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
-        """The strengths that give equal steps of style for equal steps of `strengths`.
+    def dial(self, calibrated: bool | None = None) -> Dial:
+        """How strengths are read: the one door between what a user turns and what the maps do.
 
-        Piecewise linear through the stored curve on [0, 1]; below 0 and above 1 nothing was measured, and the strength
-        stays as it is.
+        Args:
+            calibrated: None reads them on the curve that `calibrate` stored where there is one, False as the share of
+                the way in activations, True on the curve.
+
+        Raises:
+            LineaError: True, and the maps were never calibrated.
+        """
+        return choose_dial(self.metadata.get("calibration"), calibrated)
+
+    def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
+        """The strengths that give equal steps of style for equal steps of `strengths`, see `Dial.positions`.
 
         Raises:
             LineaError: the maps were never calibrated.
         """
-        curve = self.metadata.get("calibration")
-        if curve is None:
-            raise LineaError("got calibrated=True and maps without a calibration: call calibrate first, and save them")
-        knots, values = (torch.tensor(curve[key], dtype=torch.float64) for key in ("strengths", "values"))
-        wanted = strengths.double().cpu()
-        # values rise from 0 to 1 with the strength; read them backwards
-        right = torch.searchsorted(values, wanted.contiguous(), right=True).clamp(1, len(values) - 1)
-        left = right - 1
-        width = values[right] - values[left]
-        share = torch.where(width > 0, (wanted - values[left]) / width.clamp_min(1e-12), 1.0)
-        inside = knots[left] + share * (knots[right] - knots[left])
-        return torch.where((wanted > 0) & (wanted < 1), inside, wanted).to(strengths)
+        return self.dial(True).positions(strengths)
 
     def inverse(self) -> SteeringMaps:
         """Maps that undo these at strength 1 (arXiv 2503.10679 uses them to induce what a map removes).
@@ -280,7 +279,8 @@ class SteeringMaps:
     def from_numbers(cls, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> SteeringMaps:
         """The inverse of `numbers`."""
         names = dict.fromkeys(key.rpartition(".")[0] for key in numbers)
-        maps = {name: AffineMap.of({part: numbers[f"{name}.{part}"] for part in PARTS}) for name in names}
+        keys = {name: {part: f"{name}.{part}" for part in PARTS if f"{name}.{part}" in numbers} for name in names}
+        maps = {name: AffineMap.of({part: numbers[key] for part, key in parts.items()}) for name, parts in keys.items()}
         return cls.of(maps, metadata)
 
     @property
@@ -290,17 +290,24 @@ class SteeringMaps:
         return sum(int(parameter.count_nonzero()) for parameter in self.parameters()) / max(count, 1)
 
     def summary(self) -> str:
-        """A table of the maps: per module the features, the largest absolute numbers and the support."""
-        titles = " ".join(f"{f'max|{symbol}|':>9}" for symbol in PARTS.values())
+        """A table of the maps: per module the features, the rank and the largest absolute numbers, and the support.
+
+        There are columns for the rank, U and V only where some map has a low-rank part.
+        """
+        named = dict(self.named_maps())
+        parts = {part: symbol for part, symbol in PARTS.items() if any(part in a.tensors() for a in named.values())}
+        mixes = len(parts) > len(PARTS) - len(LOW_RANK)
+        titles = " ".join([*(["   r"] if mixes else []), *(f"{f'max|{symbol}|':>9}" for symbol in parts.values())])
         rows = [f"{'module':<72} {'d':>5} {titles} {'support':>8}"]
-        for name, affine in self.named_maps():
-            largest = " ".join(f"{tensor.abs().max().item():>9.4f}" for tensor in affine.tensors().values())
-            rows.append(f"{name:<72} {affine.features:>5} {largest} {affine.support:>8.1%}")
+        for name, affine in named.items():
+            numbers = affine.tensors()
+            largest = [f"{numbers[part].abs().max().item():>9.4f}" if part in numbers else f"{'':>9}" for part in parts]
+            cells = " ".join([*([f"{affine.rank:>4}"] if mixes else []), *largest])
+            rows.append(f"{name:<72} {affine.features:>5} {cells} {affine.support:>8.1%}")
         count = sum(parameter.numel() for parameter in self.parameters())
-        acting = sum(not affine.is_identity for _, affine in self.named_maps())
-        return "\n".join(
-            [*rows, f"{len(self.maps)} modules ({acting} act), {count} parameters, support {self.support:.2%}"]
-        )
+        acting = sum(not affine.is_identity for affine in named.values())
+        last = f"{len(named)} modules ({acting} act), {count} parameters, support {self.support:.2%}"
+        return "\n".join([*rows, last])
 
 
 def _component(name: str) -> str:

@@ -12,7 +12,7 @@ from .concepts import Concept
 from .errors import LineaError
 from .maps import SteeringMaps
 from .modules import nearest_name
-from .recipes import recipe_for
+from .recipes import PAPER, recipe_for
 from .training import train_steering_maps
 from .training_config import TrainingConfig
 
@@ -21,21 +21,28 @@ PROMPTING = "prompting"
 Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
 
 
-def _lineas_of_the_paper(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
-    return train_steering_maps(pipe, concept, replace(config, strengths=(1.0,), sparsity=0.0))
+def _by_laws(method: Callable[..., SteeringMaps], **changes: Any) -> Method:
+    """A method of coordinate-wise maps and laws, with the modules and the seed that such maps are learned with."""
+
+    def fitted(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
+        return method(pipe, concept, recipe_for(pipe, pairing="law", seed=config.seed, **changes))
+
+    return fitted
 
 
 METHODS: dict[str, Method] = {
     "lineas": train_steering_maps,
     "lineas-dense": lambda pipe, concept, config: train_steering_maps(pipe, concept, replace(config, sparsity=0.0)),
-    "lineas-paper": _lineas_of_the_paper,
-    "mean-shift": mean_shift,
-    "gaussian-act": gaussian_act,
-    "lin-act": linear_act,
-    "lin-act-at-once": partial(linear_act, sequential=False),
+    "lineas-laws": _by_laws(train_steering_maps),
+    "lineas-paper": _by_laws(train_steering_maps, **PAPER),
+    "mean-shift": _by_laws(mean_shift),
+    "gaussian-act": _by_laws(gaussian_act),
+    "lin-act": _by_laws(linear_act),
+    "lin-act-at-once": _by_laws(partial(linear_act, sequential=False)),
 }
-"""Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; trained
-at strength 1 only and dense, as in the paper; and the closed forms of `baselines`. "prompting" needs no maps."""
+"""Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; with
+coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
+forms of `baselines`. "prompting" needs no maps."""
 
 
 def check_method(method: str) -> None:
@@ -60,4 +67,4 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
     check_method(method)
     if method == PROMPTING:
         return None
-    return METHODS[method](pipe, concept, config or recipe_for(pipe))
+    return METHODS[method](pipe, concept, config or recipe_for(pipe, concept))

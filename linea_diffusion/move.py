@@ -87,13 +87,17 @@ class Move:
         across = other.down.mT @ self.up
         moved = other.factor[..., None] * self.up + other.up @ across
         up, down = _beside((moved, other.up), (self.down, self.factor[..., None] * other.down))
-        shift = other.factor * self.shift + other.shift + _times(other, self.shift)
+        shift = other.factor * self.shift + other.shift + other.mixed(self.shift)
         return Move(other.factor * self.factor, shift, up, down)
 
     def plus(self, other: Move) -> Move:
         """Both moves of the unsteered activation at once: what they add to it adds up."""
         up, down = _beside((self.up, other.up), (self.down, other.down))
         return Move(self.factor + (other.factor - 1), self.shift + other.shift, up, down)
+
+    def mixed(self, vectors: torch.Tensor) -> torch.Tensor:
+        """U V^T of one vector for each row, (n, d)."""
+        return (self.up @ (self.down.mT @ vectors[..., None])).squeeze(-1)
 
     def apply(self, z: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
         """The moved activation; any float dtype, which is kept.
@@ -111,17 +115,18 @@ class Move:
 
     def _mixed_in(self, z: torch.Tensor, *, last: bool) -> torch.Tensor:
         """As `apply`, with the features on the last axis or on axis 1, where they are: nothing is turned around."""
-        flat = (z.reshape(len(z), -1, self.features) if last else z.flatten(2)).float()
+        wide = torch.promote_types(z.dtype, self.shift.dtype)
+        flat = (z.reshape(len(z), -1, self.features) if last else z.flatten(2)).to(wide)
         along = -2 if last else -1
         moved = torch.addcmul(self.shift.unsqueeze(along), flat, self.factor.unsqueeze(along))
+        up, down = self.up.to(wide), self.down.to(wide)
         # the low-rank part is added in place, to numbers that nobody else has
         if not last:
-            up, down = (part.expand(len(z), *part.shape[1:]) for part in (self.up, self.down))
-            moved = moved.baddbmm_(up, down.mT @ flat)
-        elif len(self.up) == len(self.down) == 1:
-            moved = moved.flatten(0, 1).addmm_(flat.flatten(0, 1) @ self.down[0], self.up[0].mT)
+            moved = moved.baddbmm_(up.expand(len(z), -1, -1), down.mT @ flat)
+        elif len(up) == len(down) == 1:
+            moved = moved.flatten(0, 1).addmm_(flat.flatten(0, 1) @ down[0], up[0].mT)
         else:
-            moved = moved.baddbmm_(flat @ self.down.squeeze(0), self.up.mT.expand(len(z), -1, -1))
+            moved = moved.baddbmm_(flat @ down.squeeze(0), up.mT.expand(len(z), -1, -1))
         return moved.reshape(z.shape).to(z.dtype)
 
     def layer_change(
@@ -138,12 +143,12 @@ class Move:
             axis: where both have their d features.
         """
         offset, shift = self.factor[0] - 1, self.shift[0]
-        rows = offset if weight is None else _along(offset, weight, axis) * weight.float() + self._mixed(weight, axis)
+        rows = offset if weight is None else _along(offset, weight, axis) * weight.float() + self._mixes(weight, axis)
         if bias is None:
             return rows, shift
-        return rows, _along(offset, bias, axis) * bias.float() + self._mixed(bias, axis) + _along(shift, bias, axis)
+        return rows, _along(offset, bias, axis) * bias.float() + self._mixes(bias, axis) + _along(shift, bias, axis)
 
-    def _mixed(self, tensor: torch.Tensor, axis: int) -> torch.Tensor | float:
+    def _mixes(self, tensor: torch.Tensor, axis: int) -> torch.Tensor | float:
         """U V^T of a tensor with d features at `axis`."""
         if not self.rank:
             return 0.0
@@ -163,11 +168,6 @@ def _beside(*pairs: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
         count = max(len(first), len(second))
         joined.append(torch.cat([part.expand(count, *part.shape[1:]) for part in (first, second)], dim=-1))
     return joined
-
-
-def _times(move: Move, vectors: torch.Tensor) -> torch.Tensor:
-    """U V^T of one vector a row, (n, d)."""
-    return (move.up @ (move.down.mT @ vectors[..., None])).squeeze(-1)
 
 
 def _along(numbers: torch.Tensor, like: torch.Tensor, axis: int) -> torch.Tensor:

@@ -24,7 +24,7 @@ class MapOptimizer:
 
     def __init__(self, maps: SteeringMaps, config: TrainingConfig) -> None:
         self.maps, self.config = maps, config
-        self.parameters = list(maps.parameters())
+        self.parameters = [parameter for parameter in maps.parameters() if parameter.requires_grad]
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.SGD
         self.optimizer = kind(self.parameters, lr=config.lr)
         self.pruning = Pruning(self.parameters, sparsity=config.sparsity, iterations=config.iterations)
@@ -47,7 +47,7 @@ class MapOptimizer:
         if not (l1 or group):
             return
         for _, affine in self.maps.named_maps():
-            numbers = list(affine.tensors().values())
+            numbers = [one for one in affine.tensors().values() if one.requires_grad]
             metric = torch.cat([self._metric(parameter, lr).flatten() for parameter in numbers])
             values = torch.cat([parameter.flatten() for parameter in numbers])
             values = soft_threshold(values, l1, metric=metric)
@@ -69,7 +69,7 @@ class MapOptimizer:
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that the next step depends on, as named tensors."""
-        tensors = {"pruning.mask": self.pruning.mask, "pruning.saliency": self.pruning.saliency}
+        tensors = {"pruning.mask": self.pruning.mask, "pruning.squares": self.pruning.squares}
         for number, parameter in enumerate(self.parameters):
             tensors[f"parameter.{number}"] = parameter.detach()
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -80,7 +80,7 @@ class MapOptimizer:
     def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Go back to a `state`."""
         self.pruning.mask.copy_(tensors["pruning.mask"])
-        self.pruning.saliency.copy_(tensors["pruning.saliency"])
+        self.pruning.squares.copy_(tensors["pruning.squares"])
         for number, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{number}"])
             prefix = f"optimizer.{number}."

@@ -6,38 +6,52 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, deserialize
 from safetensors.torch import save
 from torch import nn
 
-from .affine import PARTS
+from .affine import LOW_RANK, PARTS
 from .errors import LineaError
-from .wording import reason, short
+from .wording import short
 
 LARGEST, MOST_MODULES = 2**28, 2**14
-"""Numbers in all, and modules: several times what the largest models have."""
+"""Pairs of numbers in all, w and b or U and V, and modules: several times what the largest models have."""
 _ZEROS, _ZEROS_EACH = 2**23, 2**10
 """What maps may have in all: so many numbers, and so many more for each that is stored. Others are written dense."""
-_DTYPES = {torch.float32: "F32", torch.int32: "I32"}
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(:[1-9][0-9]{0,3})?")
 _TAKEN = frozenset(dir(nn.ModuleDict()))
+_AXES = {1: (), 2: (1, 2), 3: (1, 2, 3)}
+"""How many axes the shape of a map may have, by format; the first wrote d itself."""
 # What one more entry costs in the header beside its name: dtype, shape and offsets as JSON, and the `_form`.
 _ENTRY = 112
 
 Shapes = dict[str, list[int]]
 
 
-def check_shapes(modules: Any, place: str, *, bins: bool = True) -> Shapes:
-    """The shape of the maps at each module: ``[d]`` or ``[bins, d]``.
+def parts_of(shape: list[int]) -> dict[str, list[int]]:
+    """The shape of each tensor of a map by its name: a map (bins, d, r) with one bin has tensors (d,) and (d, r)."""
+    if len(shape) < 3:
+        return {part: shape for part in PARTS if part not in LOW_RANK}
+    bins, features, rank = shape
+    flat = [features] if bins == 1 else [bins, features]
+    return {part: [*flat, rank] if part in LOW_RANK else flat for part in PARTS}
+
+
+def pairs_of(shapes: Shapes) -> int:
+    """How many pairs of numbers maps of these shapes have, w and b or U and V."""
+    return sum(math.prod(tensor) for shape in shapes.values() for tensor in parts_of(shape).values()) // 2
+
+
+def check_shapes(modules: Any, place: str, *, version: int = 3) -> Shapes:
+    """The shape of the maps at each module: ``[d]``, ``[bins, d]``, or ``[bins, d, rank]`` with a low-rank part.
 
     Args:
-        modules: what to check: canonical module name -> list of 1 or 2 whole numbers.
+        modules: what to check: canonical module name -> list of 1 to 3 whole numbers.
         place: where it stands, for the error.
-        bins: False for the first format: module name -> d.
+        version: of the format: 2 knows no rank, and 1 has module name -> d.
 
     Raises:
         LineaError: no modules or too many, a name that none can have, a shape that is none, or too many numbers in all.
@@ -46,8 +60,11 @@ def check_shapes(modules: Any, place: str, *, bins: bool = True) -> Shapes:
         raise LineaError(f"got no list of modules in {place}: expected module names with their dimensions, as saved")
     if len(modules) > MOST_MODULES:
         raise LineaError(f"got {len(modules)} modules in {place}: expected at most {MOST_MODULES}; choose fewer")
-    shapes = {_checked_name(name, place): _checked_shape(name, shape, place, bins) for name, shape in modules.items()}
-    total = sum(math.prod(shape) for shape in shapes.values())
+    shapes = {
+        _checked_name(name, place): _checked_shape(name, shape, place, _AXES[version])
+        for name, shape in modules.items()
+    }
+    total = pairs_of(shapes)
     if total > LARGEST:
         raise LineaError(f"got {total} numbers by the modules of {place}: expected at most {LARGEST}; choose fewer")
     return shapes
@@ -59,24 +76,38 @@ def check_numbers(numbers: Mapping[str, torch.Tensor]) -> Shapes:
     Raises:
         LineaError: a key, a shape or a dtype that maps cannot have, half a map, or a number that is not finite.
     """
-    modules: dict[str, list[int]] = {}
+    maps: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in numbers.items():
         name, _, part = key.rpartition(".")
-        shape = list(value.shape)
         if part not in PARTS:
             raise LineaError(f"got numbers named {key!r}: expected names that end with .{' or .'.join(PARTS)}")
-        if value.dtype != torch.float32 or modules.setdefault(name, shape) != shape:
-            raise LineaError(
-                f"got {value.dtype} numbers of shape {tuple(shape)} for {key!r}: expected torch.float32, and one shape "
-                f"for {' and '.join(PARTS)}"
-            )
-        _check_finite(value, key, "the maps")
-    shapes = check_shapes(modules, "the maps")
-    for name in shapes:
-        for part in PARTS:
-            if f"{name}.{part}" not in numbers:
-                raise LineaError(f"got no {part} for {name!r}: expected {' and '.join(PARTS)} of each module")
+        maps.setdefault(name, {})[part] = value
+    shapes = check_shapes({name: _shape_of(name, tensors) for name, tensors in maps.items()}, "the maps")
+    for name, shape in shapes.items():
+        for part, wanted in parts_of(shape).items():
+            key, value = f"{name}.{part}", maps[name][part]
+            if value.dtype != torch.float32 or list(value.shape) != wanted:
+                raise LineaError(
+                    f"got {value.dtype} numbers of shape {tuple(value.shape)} for {key!r}: expected torch.float32, and "
+                    f"shape {tuple(wanted)}, one for each pair of {', '.join(PARTS)}"
+                )
+            check_finite(value, key, "the maps")
     return shapes
+
+
+def _shape_of(name: str, tensors: Mapping[str, torch.Tensor]) -> list[int]:
+    """What one map's tensors say of its shape."""
+    mixes = any(part in tensors for part in LOW_RANK)
+    lacking = [part for part in PARTS if part not in tensors and (mixes or part not in LOW_RANK)]
+    if lacking:
+        raise LineaError(
+            f"got no {lacking[0]} for {name!r}: expected scale_offset and shift of each module, and up and down "
+            "together where there is one of them"
+        )
+    if not mixes:
+        return _checked_shape(name, list(tensors["shift"].shape), "the maps", _AXES[2])
+    shape = list(tensors[LOW_RANK[0]].shape)
+    return [1, *shape] if len(shape) == 2 else shape
 
 
 def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
@@ -87,10 +118,13 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
     then not be told from its tensors, a print of all modules' shapes goes with them.
 
     Args:
-        numbers: ``<module>.<part>`` for each of `PARTS` -> float32 tensors (d,) or (bins, d).
+        numbers: ``<module>.<part>`` for each of `parts_of` a module's shape -> float32 tensors.
+
+    Raises:
+        LineaError: as `check_numbers`.
     """
-    shapes = {key.rpartition(".")[0]: list(value.shape) for key, value in numbers.items()}
-    sparse = _may_be(shapes, sum(int(value.count_nonzero()) for value in numbers.values()))
+    shapes = check_numbers(numbers)
+    sparse = may_be(shapes, sum(int(value.count_nonzero()) for value in numbers.values()))
     packed = {}
     for key, value in numbers.items():
         # adding zero turns -0.0, which shrinking leaves behind, into 0.0
@@ -103,103 +137,23 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
             packed[f"{key}.index"], packed[f"{key}.value"] = index.to(torch.int32), flat[index]
         else:
             packed[key] = dense
-    shown = {key.rpartition(".")[0] for key in packed if key.rpartition(".")[2] in PARTS}
-    return save(packed, None if shapes.keys() == shown else {"form": _form(shapes)})
+    return save(packed, None if tell_shapes(packed, shapes) else {"form": form_of(shapes)})
 
 
-def _may_be(shapes: Shapes, stored: int) -> bool:
+def may_be(shapes: Shapes, stored: int) -> bool:
     """Whether so few numbers may stand for maps of these shapes: a small file shall not take all memory."""
-    return len(PARTS) * sum(map(math.prod, shapes.values())) <= _ZEROS + _ZEROS_EACH * stored
+    return 2 * pairs_of(shapes) <= _ZEROS + _ZEROS_EACH * stored
 
 
-def _form(shapes: Shapes) -> str:
+def tell_shapes(keys: Iterable[str], shapes: Shapes) -> bool:
+    """Whether each module has a tensor, stored dense, whose shape says the module's own."""
+    told = {(len(parts_of(shape)) == len(PARTS), name) for name, shape in shapes.items()}
+    return told <= {(part in LOW_RANK, name) for name, _, part in (k.rpartition(".") for k in keys) if part in PARTS}
+
+
+def form_of(shapes: Shapes) -> str:
+    """A print of the shapes of all modules."""
     return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:6]
-
-
-def unpack(data: bytes, shapes: Shapes, place: str, *, sparse: bool = True) -> dict[str, torch.Tensor]:
-    """The inverse of `pack`, with everything checked.
-
-    Args:
-        data: the bytes of a safetensors file.
-        shapes: from `check_shapes`.
-        place: where the bytes stand, for the error.
-        sparse: False for the first format: every tensor is there and dense.
-
-    Returns:
-        ``<module>.<part>`` for each of `PARTS` -> float32 tensors of the module's shape.
-
-    Raises:
-        LineaError: not safetensors, of other shapes, keys missing or too many, far too few numbers, another dtype or
-            shape, an index that is out of range or does not rise, or a number that is not finite.
-    """
-    try:
-        entries = dict(deserialize(data))
-    except SafetensorError as error:
-        raise LineaError(
-            f"got {place} that is damaged ({reason(error)}): expected safetensors as saved; save or download again"
-        ) from None
-    # files from before this print have none, and files whose tensors show every shape need none
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    if (header.get("__metadata__") or {}).get("form", _form(shapes)) != _form(shapes):
-        raise LineaError(
-            f"got {place} that was saved for other modules or shapes than its config.json names: expected two files of "
-            "one save; save or download both again"
-        )
-    if not _may_be(shapes, sum(math.prod(entry["shape"]) for entry in entries.values())):
-        raise LineaError(
-            f"got modules of {sum(map(math.prod, shapes.values()))} numbers for the few in {place}: expected shapes "
-            "that they are enough for; save again"
-        )
-    numbers = {}
-    for name, shape in shapes.items():
-        for part in PARTS:
-            key = f"{name}.{part}"
-            numbers[key] = _unpacked(entries, key, shape, place, sparse)
-            _check_finite(numbers[key], key, place)
-    if entries:
-        raise LineaError(
-            f"got {min(entries)!r} in {place}: expected only the modules of its config.json; save or download again"
-        )
-    return numbers
-
-
-def _unpacked(entries: dict[str, Any], key: str, shape: list[int], place: str, sparse: bool) -> torch.Tensor:
-    halves = [half for half in ("index", "value") if sparse and f"{key}.{half}" in entries]
-    if len(halves) == 1 or (halves and key in entries) or (not sparse and key not in entries):
-        found = [name for name in (key, f"{key}.index", f"{key}.value") if name in entries]
-        raise LineaError(
-            f"got {', '.join(found) or 'nothing'} for {key!r} in {place}: expected either {key!r}"
-            f"{' or both its index and value' if sparse else ''}; save or download again"
-        )
-    if key in entries:
-        return _taken(entries, key, torch.float32, shape, place)
-    if halves:
-        return _scattered(entries, key, shape, place)
-    return torch.zeros(shape)
-
-
-def _scattered(entries: dict[str, Any], key: str, shape: list[int], place: str) -> torch.Tensor:
-    dense = torch.zeros(math.prod(shape))
-    # an index is flat, never empty and never longer than the tensor; its value has the same shape
-    count = [max(1, min(math.prod(entries[f"{key}.index"]["shape"]), len(dense)))]
-    index = _taken(entries, f"{key}.index", torch.int32, count, place).long()
-    if index[0] < 0 or index[-1] >= len(dense) or not bool((index.diff() > 0).all()):
-        raise LineaError(
-            f"got {key}.index in {place} that leaves 0 to {len(dense) - 1} or does not rise: expected each number's "
-            "place once, in order; save or download again"
-        )
-    dense[index] = _taken(entries, f"{key}.value", torch.float32, count, place)
-    return dense.reshape(shape)
-
-
-def _taken(entries: dict[str, Any], key: str, dtype: torch.dtype, shape: list[int], place: str) -> torch.Tensor:
-    entry = entries.pop(key)
-    if (entry["dtype"], entry["shape"]) != (_DTYPES[dtype], shape):
-        raise LineaError(
-            f"got {entry['dtype']} of shape {tuple(entry['shape'])} for {key!r} in {place}: expected {_DTYPES[dtype]} "
-            f"({str(dtype).removeprefix('torch.')}) of shape {tuple(shape)}; save or download again"
-        )
-    return torch.frombuffer(entry["data"], dtype=dtype).reshape(shape)
 
 
 def _checked_name(name: Any, place: str) -> str:
@@ -211,17 +165,23 @@ def _checked_name(name: Any, place: str) -> str:
     return name
 
 
-def _checked_shape(name: str, shape: Any, place: str, bins: bool) -> list[int]:
-    dimensions = shape if bins else [shape]
-    fits = isinstance(dimensions, list) and len(dimensions) in (1, 2)
+def _checked_shape(name: str, shape: Any, place: str, axes: tuple[int, ...]) -> list[int]:
+    dimensions = shape if axes else [shape]
+    fits = isinstance(dimensions, list) and len(dimensions) in (axes or (1,))
     if not fits or not all(type(size) is int and 0 < size <= LARGEST for size in dimensions):
-        expected = "[d] or [bins, d], whole numbers above 0" if bins else "a whole number above 0"
+        forms = " or ".join(("[d]", "[bins, d]", "[bins, d, rank]")[: len(axes)])
+        expected = f"{forms}, whole numbers above 0" if axes else "a whole number above 0"
         raise LineaError(
             f"got {short(shape)} as the dimensions of {name!r} in {place}: expected {expected} and at most {LARGEST}"
         )
     return dimensions
 
 
-def _check_finite(value: torch.Tensor, key: str, place: str) -> None:
+def check_finite(value: torch.Tensor, key: str, place: str) -> None:
+    """Raise if some number of a tensor is not finite.
+
+    Raises:
+        LineaError: it is NaN or infinite.
+    """
     if not bool(value.isfinite().all()):
         raise LineaError(f"got NaN or infinity in {key!r} of {place}: expected finite numbers; train again")

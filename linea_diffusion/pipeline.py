@@ -201,7 +201,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         *args: Any,
         strength: StrengthArgument | Mapping[str, StrengthArgument] | None = None,
         composition: Composition = "sum",
-        calibrated: bool = False,
+        calibrated: bool | None = None,
         steering_guidance: SteeringGuidance = "both",
         steering_start: float = 0.0,
         steering_end: float = 1.0,
@@ -217,7 +217,9 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out).
             composition: how several adapters act together: ``"sum"`` adds their moves up, in any order; ``"chain"``
                 lets one act after the other, in the order of loading.
-            calibrated: read strengths on the dial that `calibrate` fitted, where equal steps look equal.
+            calibrated: strengths are read on the dial that `calibrate` fitted, where equal steps look equal: wherever
+                maps carry such a calibration (None), for all loaded maps (True), or nowhere, so that they are the
+                shares of the way in activations (False).
             steering_guidance: with classifier-free guidance, steer what runs with the prompt and what runs with the
                 negative one (``"both"``, as in training), or only the first (``"cond"``), which guidance then
                 exaggerates.
@@ -232,8 +234,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
             What the base pipeline returns.
 
         Raises:
-            LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated`` with
-                maps that never were; a steered activation that overflows its dtype; maps that something ran past
+            LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated=True``
+                with maps that never were; a steered activation that overflows its dtype; maps that something ran past
                 (fused projections, code compiled before the wrapper), or embeddings where all maps are in text
                 encoders (where the others act, a warning says which maps did nothing); a steered picture that its
                 autoencoder makes of numbers that are not finite (without steering that is a warning).
@@ -246,12 +248,10 @@ class LinEASDiffusionPipeline(SteeringMethods):
         own = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
         kwargs = for_base(self.base, {**self.default_arguments, **own, **kwargs})
         self.steering.refuse_stale_fusion(self.base)
-        strengths = self.steering.strengths(strength)
-        encoded = carry(kwargs, strengths, composition, steering_guidance, calibrated, *self.steering.values())
+        strengths = self.steering.positions(self.steering.strengths(strength), calibrated)
+        encoded = carry(kwargs, strengths, composition, steering_guidance, *self.steering.values())
         prompt = list(prompt) if isinstance(prompt, tuple) else prompt
         prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base)
-        if calibrated:
-            strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
         adapters = [(maps, strengths[name]) for name, maps in self.steering.items() if name in strengths]
         restore = generator_states(kwargs.get("generator"))
 

@@ -26,8 +26,8 @@ def mean_pool(name: str, module: nn.Module, activation: torch.Tensor) -> torch.T
 
 
 def _rows(module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
-    """(n, tokens, d) of any activation, in float32; one token if it has none."""
-    moved = activation.movedim(feature_axis(module, activation), -1).float()
+    """(n, tokens, d) of any activation; one token if it has none."""
+    moved = activation.movedim(feature_axis(module, activation), -1)
     return moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None]
 
 
@@ -39,7 +39,7 @@ def sample_tokens(name: str, module: nn.Module, activation: torch.Tensor, *, cou
     """
     rows = _rows(module, activation)
     drawn = torch.randperm(rows.shape[1], generator=torch.Generator().manual_seed(seed))[:count]
-    return rows[:, drawn.sort().values.to(rows.device)]
+    return rows[:, drawn.sort().values.to(rows.device)].float()
 
 
 class MaskedMean:
@@ -55,7 +55,7 @@ class MaskedMean:
     def __call__(self, name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
         """(n, tokens, d) -> (n, d): the mean of the tokens that count."""
         mask = self.masks.get(name.split(".", maxsplit=1)[0])
-        rows = _rows(module, activation)
+        rows = _rows(module, activation).float()
         if mask is None or mask.shape != rows.shape[:2]:
             return mean_pool(name, module, activation)
         weights = mask.to(rows)[..., None]

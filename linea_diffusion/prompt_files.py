@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LineaError
+from .levels import Level
+from .prompt_values import EXAMPLES, FACTS, SIDES, Prompts, check_fact, check_list, check_prompt, check_side, level_of
 from .text_files import read_text
 from .wording import reason, short
-
-KINDS = ("style", "object removal", "perspective")
-"""What a concept can be: a style or a perspective that comes, or an object that goes."""
-SIDES = ("source", "target")
-FACTS = ("name", "text", "neutral", "kind")
 
 
 def prompt_lines(file: Path) -> tuple[str, ...]:
@@ -53,43 +50,53 @@ def _toml(text: str, origin: str) -> dict[str, Any]:
         raise LineaError(f"got {origin!r}: expected a TOML file ({reason(error)})") from None
     _check_keys(table, text, origin)
     fields: dict[str, Any] = {
-        key: _fact(table[key], key, _key_place(key, text, origin)) for key in table if key not in SIDES
+        key: check_fact(table[key], key, _key_place(key, text, origin)) for key in table if key in FACTS
     }
     for side in SIDES:
-        place = _key_place(side, text, origin)
-        if not isinstance(table[side], list):
-            raise LineaError(f"got {short(table[side])} for {side!r} in {place}: expected a list of prompts")
-        numbered = enumerate(table[side], start=1)
-        fields[side] = tuple(_prompt(value, f"item {number} of {side!r}, {place}") for number, value in numbered)
+        fields[side] = check_list(table[side], side, _key_place(side, text, origin))
+    if "levels" in table:
+        fields["levels"] = _toml_levels(table["levels"], fields["source"], text, origin)
     return fields
 
 
+def _toml_levels(tables: Any, source: tuple[str, ...], text: str, origin: str) -> tuple[Level, ...]:
+    if not isinstance(tables, list):
+        place = _key_place("levels", text, origin)
+        raise LineaError(f"got {short(tables)} for 'levels' in {place}: expected tables that begin with [[levels]]")
+    numbered = enumerate(tables, start=1)
+    return tuple(
+        level_of(entry, source, f"level {number}, {_key_place('levels', text, origin, number)}")
+        for number, entry in numbered
+    )
+
+
 def _check_keys(table: Mapping[str, Any], text: str, origin: str) -> None:
-    known = (*FACTS, *SIDES)
+    known = (*FACTS, *SIDES, "levels")
     for key in table:
         if key not in known:
             place = _key_place(key, text, origin)
             raise LineaError(f"got unknown key {key!r} in {place}: expected only {', '.join(known)}")
     for key in ("name", "text", *SIDES):
         if key not in table:
-            raise LineaError(f"got no key {key!r} in {origin!r}: expected it; add a line such as {_EXAMPLES[key]}")
+            raise LineaError(f"got no key {key!r} in {origin!r}: expected it; add a line such as {EXAMPLES[key]}")
 
 
-def _key_place(key: str, text: str, origin: str) -> str:
+def _key_place(key: str, text: str, origin: str, number: int = 1) -> str:
+    """The line of a key, or of its `number`-th table where there are several."""
     pattern = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[=\].]""")
-    lines = (number for number, line in enumerate(text.split("\n"), start=1) if pattern.match(line))
-    return f"line {next(lines, 1)} of {origin!r}"
+    lines = [at for at, line in enumerate(text.split("\n"), start=1) if pattern.match(line)]
+    return f"line {[*lines[number - 1 : number], *lines, 1][0]} of {origin!r}"
 
 
 def _jsonl(text: str, origin: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    prompts: dict[str, list[str]] = {side: [] for side in SIDES}
+    prompts = Prompts()
     numbered = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     for position, (number, line) in enumerate(numbered):
         place = f"line {number} of {origin!r}"
         row = _object(line, place)
         if position == 0 and row and row.keys() <= set(FACTS):
-            fields = {key: _fact(value, key, place) for key, value in row.items()}
+            fields = {key: check_fact(value, key, place) for key, value in row.items()}
             continue
         if unknown := row.keys() - {"prompt", "side"}:
             hint = f"; {', '.join(FACTS)} can only stand in an object of their own in the first line"
@@ -97,7 +104,7 @@ def _jsonl(text: str, origin: str) -> dict[str, Any]:
         for key in ("prompt", "side"):
             if key not in row:
                 raise LineaError(f'got no key {key!r} in {place}: expected {{"prompt": "a red cat", "side": "source"}}')
-        prompts[_side(row["side"], place)].append(_prompt(row["prompt"], f"'prompt', {place}"))
+        prompts.add(check_side(row["side"], place), check_prompt(row["prompt"], f"'prompt', {place}"))
     return _named(fields, prompts, origin)
 
 
@@ -112,7 +119,7 @@ def _object(line: str, place: str) -> dict[str, Any]:
 
 
 def _csv(text: str, origin: str) -> dict[str, Any]:
-    prompts: dict[str, list[str]] = {side: [] for side in SIDES}
+    prompts = Prompts()
     rows = _csv_rows(text, origin)
     header = _header(*next(rows, ([], f"line 1 of {origin!r}")))
     for row, place in rows:
@@ -120,7 +127,7 @@ def _csv(text: str, origin: str) -> dict[str, Any]:
             hint = "put a prompt that has commas in double quotes"
             raise LineaError(f"got {len(row)} columns in {place}: expected 2, {', '.join(header)}; {hint}")
         cells = dict(zip(header, row, strict=True))
-        prompts[_side(cells["side"], place)].append(_prompt(cells["prompt"], f"column 'prompt', {place}"))
+        prompts.add(check_side(cells["side"], place), check_prompt(cells["prompt"], f"column 'prompt', {place}"))
     return _named({}, prompts, origin)
 
 
@@ -144,41 +151,11 @@ def _header(row: list[str], place: str) -> list[str]:
     return row
 
 
-def _named(fields: Mapping[str, Any], prompts: Mapping[str, list[str]], origin: str) -> dict[str, Any]:
+def _named(fields: Mapping[str, Any], prompts: Prompts, origin: str) -> dict[str, Any]:
     """Fields with a name and a text: the file's name where they are not given."""
     name = fields.get("name", Path(origin).stem)
-    return {"name": name, "text": name, **fields, **{side: tuple(prompts[side]) for side in SIDES}}
+    return {"name": name, "text": name, **fields, **prompts.fields()}
 
 
-def _fact(value: object, key: str, place: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise LineaError(f"got {short(value)} for {key!r} in {place}: expected text such as {_EXAMPLES[key]}")
-    if key == "kind" and value not in KINDS:
-        raise LineaError(f"got kind {value!r} in {place}: expected one of {', '.join(KINDS)}")
-    return value
-
-
-def _side(value: object, place: str) -> str:
-    if value not in SIDES:
-        raise LineaError(f"got side {short(value)} in {place}: expected source or target")
-    return str(value)
-
-
-def _prompt(value: object, place: str) -> str:
-    if not isinstance(value, str):
-        raise LineaError(f"got {short(value)} as {place}: expected a prompt, which is text in quotes")
-    if not value.strip():
-        raise LineaError(f"got an empty prompt as {place}: expected words; fill it or take it out")
-    return value
-
-
-_EXAMPLES = {
-    "name": 'name = "watercolor"',
-    "text": 'text = "a picture in watercolor style"',
-    "neutral": 'neutral = "a picture of something"',
-    "kind": 'kind = "style"',
-    "source": 'source = ["a red cat", "a blue boat"]',
-    "target": 'target = ["a watercolor of a red cat", "a blue boat in watercolor"]',
-}
 _READERS = {".toml": _toml, ".jsonl": _jsonl, ".csv": _csv}
 SUFFIXES = tuple(_READERS)

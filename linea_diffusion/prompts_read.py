@@ -17,7 +17,7 @@ from .calling import denoisers_of
 from .concepts import Concept
 from .errors import LineaError
 from .modules import is_text_encoder
-from .prompt_files import SIDES
+from .prompt_values import SIDES
 from .wording import short
 
 Call = Callable[[Sequence[str]], None]

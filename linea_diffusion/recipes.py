@@ -1,4 +1,4 @@
-"""Measured recipes: which training settings a pipeline's kind of denoiser wants."""
+"""Measured recipes: which training settings a pipeline's kind of denoiser and a concept want."""
 
 from __future__ import annotations
 
@@ -7,39 +7,63 @@ from typing import Any
 from torch import nn
 
 from .calling import denoisers_of
+from .concepts import Concept
 from .training_config import TrainingConfig
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "unet": {},
-    "transformer": {"target_modules": "attention", "lr": 0.06, "iterations": 100, "scale_by_variance": True},
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "unet": {
+        "rows": {},
+        "law": {},
+    },
+    "transformer": {
+        "rows": {},
+        "law": {},
+    },
 }
-"""Kind of denoiser -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded models:
-``benchmarks/results/recipe_search.md`` and ``benchmarks/results/dit_recipes.md``."""
+"""Kind of denoiser -> pairing -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded
+models: ``benchmarks/results/pairs.md``; for laws ``benchmarks/results/recipe_search.md`` and ``dit_recipes.md``."""
+PAPER: dict[str, Any] = {"strengths": (1.0,), "sparsity": 0.0}
+"""What the paper's LinEAS does otherwise than our recipe for laws: dense maps, learned at strength 1 only."""
 
 
-def recipe_for(pipe: Any, **settings: Any) -> TrainingConfig:
-    """The recommended settings for a pipeline, with some of them changed.
+def recipe_for(pipe: Any, concept: Concept | None = None, **settings: Any) -> TrainingConfig:
+    """The recommended settings for a pipeline and a concept, with some of them changed.
 
-    A U-Net is steered at its norms, the paper's choice. A transformer (DiT) loses objects that way: it is steered at
-    the attention outputs of denoiser and text encoders, each weighed by the variance of its targets.
+    Concepts in pairs (`Concept.is_paired`) are learned row by row, with low-rank maps of the attention outputs. Others
+    are learned as laws, with coordinate-wise maps: of a U-Net's norms, the paper's choice; of a transformer's (DiT)
+    attention outputs, because norms lose objects there.
 
     Args:
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        concept: what is to be learned; one in pairs when left out.
         **settings: of `TrainingConfig`, which come before the recipe's. With other ``target_modules`` than the recipe's
             the defaults of `TrainingConfig` hold, because a learning rate suits the modules that it was measured on.
 
     Raises:
         LineaError: a setting out of range.
     """
-    recipe = RECIPES[denoiser_kind(pipe)]
-    if "target_modules" in settings and _listed(settings["target_modules"]) != _listed(recipe.get("target_modules")):
+    paired = concept is None or concept.is_paired
+    pairing = settings.get("pairing", "auto")
+    recipe = RECIPES[denoiser_kind(pipe)]["law" if pairing == "law" or not (paired or pairing == "rows") else "rows"]
+    chosen = _listed(recipe.get("target_modules", TrainingConfig.target_modules))
+    if "target_modules" in settings and _listed(settings["target_modules"]) != chosen:
         recipe = {}
     return TrainingConfig(**{**recipe, **settings})
 
 
-def _listed(modules: Any) -> Any:
+def paper_recipe(pipe: Any, **settings: Any) -> TrainingConfig:
+    """Settings as in the paper (arXiv 2503.10679): coordinate-wise dense maps, laws, strength 1 only.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        **settings: of `TrainingConfig`, which come before these.
+    """
+    return recipe_for(pipe, **{"pairing": "law", **PAPER, **settings})
+
+
+def _listed(modules: Any) -> tuple[str, ...]:
     """One name is a list of one."""
-    return (modules,) if isinstance(modules, str) else modules if modules is None else tuple(modules)
+    return (modules,) if isinstance(modules, str) else tuple(modules)
 
 
 def denoiser_kind(pipe: Any) -> str:

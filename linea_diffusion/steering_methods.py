@@ -60,6 +60,8 @@ class SteeringMethods:
 
         Raises:
             LineaError: an adapter that is not loaded, or not one strength for each.
+
+        Each call reads them on the dial that its ``calibrated`` says, as it reads a ``strength``.
         """
         self.steering.choose(adapter_names, strengths)
 
@@ -88,7 +90,7 @@ class SteeringMethods:
         strength: float | Mapping[str, float] | None = None,
         *,
         composition: Composition = "sum",
-        calibrated: bool = False,
+        calibrated: bool | None = None,
         **kwargs: Any,
     ) -> Fusion:
         """Fold the loaded maps into the weights: calls cost what the base model's cost, until `unfuse_steering`.
@@ -107,13 +109,13 @@ class SteeringMethods:
             Which activations were ``folded`` into layers, and which stay ``hooked``.
 
         Raises:
-            LineaError: fused already, nothing to fuse, a strength per picture, or maps per part of the schedule.
+            LineaError: fused already, nothing to fuse, a strength per picture, maps per part of the schedule, or
+                ``calibrated=True`` with maps that never were.
         """
         strengths = self.steering.strengths(strength)
         if not any(bool(torch.any(value != 0)) for value in strengths.values()):
             raise LineaError("got nothing to fuse: expected loaded maps and a strength other than 0, not fused already")
-        if calibrated:
-            strengths = {name: self.steering[name].calibrated(strengths[name]) for name in self.steering}
+        strengths = self.steering.positions(strengths, calibrated)
         given = {"prompt": "a picture", **self.default_arguments}
         if accepts(self.base, "num_inference_steps"):
             given["num_inference_steps"] = 1

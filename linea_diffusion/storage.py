@@ -20,7 +20,8 @@ from .files import MEBIBYTE, read_bytes, write_durably
 from .hub import download, full_id, upload
 from .metadata import check_metadata
 from .model_card import model_card
-from .packing import check_numbers, check_shapes, pack, unpack
+from .packing import check_numbers, check_shapes, pack
+from .unpacking import unpack
 from .wording import reason
 
 WEIGHTS, CONFIG, CARD = "steering.safetensors", "config.json", "README.md"
@@ -35,7 +36,8 @@ def write_maps(
 
     Args:
         folder: made when missing.
-        numbers: ``<module>.<part>``, as `SteeringMaps.numbers` gives them: float32 tensors (d,) or (bins, d).
+        numbers: ``<module>.<part>``, as `SteeringMaps.numbers` gives them: float32 tensors (d,) or (bins, d), and with
+            one axis more for the low-rank part.
         metadata: JSON-able facts; tuples come back as lists, and ``library_versions`` is replaced.
         repo_id: where the maps will be on the Hub, for the model card.
 
@@ -79,12 +81,12 @@ def read_maps(
     text, weights = _read(folder, CONFIG, source), _read(folder, WEIGHTS, source)
     place = f"{CONFIG} of {source!r}"
     config = read_config(text, place)
-    first = config["format_version"] == 1
-    shapes = check_shapes(config.get("modules"), place, bins=not first)
+    version_found = config["format_version"]
+    shapes = check_shapes(config.get("modules"), place, version=version_found)
     metadata = check_metadata({key: value for key, value in config.items() if key not in RESERVED}, place)
-    if not first:
+    if version_found > 1:
         check_digests(config, weights, source)
-    return unpack(weights, shapes, f"{WEIGHTS} of {source!r}", sparse=not first), metadata
+    return unpack(weights, shapes, f"{WEIGHTS} of {source!r}", version=version_found), metadata
 
 
 def push_maps(

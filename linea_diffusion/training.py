@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ from .concepts import Concept
 from .errors import LineaError, TrainingDivergedError
 from .identity import identity_of
 from .iteration import Batches, NotFiniteError, batches_of, facts_of
-from .losses import interpolate_laws
 from .maps import SteeringMaps
 from .optimization import MapOptimizer
 from .packing import check_shapes
+from .pairing import check_pairs
 from .processes import any_of_all, is_main_process, wait_for_all
 from .recipes import recipe_for
+from .starting import start_from_regression
 from .steering import steer
 from .stopping import StopRequest
+from .targets import positions_of, targets_of
 from .training_config import TrainingConfig
-from .trajectory import Places
 
 
 def train_steering_maps(
@@ -68,7 +70,7 @@ def train_steering_maps(
             in the folder of states, a state that cannot be written, or sources and targets that are the same to the
             text encoders or to the chosen modules.
     """
-    config = config or recipe_for(pipe)
+    config = for_concept(config or recipe_for(pipe, concept), concept)
     if type(checkpoint_every) is not int or checkpoint_every < 1:
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
     with ExitStack() as stack:
@@ -87,6 +89,19 @@ def train_steering_maps(
     return training.maps.requires_grad_(False)
 
 
+def for_concept(config: TrainingConfig, concept: Concept) -> TrainingConfig:
+    """The settings with the pairing that a concept allows in place of ``"auto"``.
+
+    Raises:
+        LineaError: pairs are demanded and the concept's rows do not match.
+    """
+    if config.pairing == "rows":
+        check_pairs(concept.source, concept.target, concept.name)
+    if config.pairing != "auto":
+        return config
+    return replace(config, pairing="rows" if concept.is_paired else "law")
+
+
 class _Training:
     """One training: what its iterations share.
 
@@ -98,10 +113,12 @@ class _Training:
     def __init__(self, batches: Batches, concept: Concept, config: TrainingConfig, facts: Mapping[str, Any]) -> None:
         self.batches, self.concept, self.config = batches, concept, config
         self.pipe, self.progress = batches.trajectory.pipe, batches.trajectory.progress
-        self.fractions = [strength**config.dial_exponent for strength in config.strengths]
+        self.fractions = positions_of(concept, config)
         batches.check(concept)
-        self.targets = self._targets()
-        self.maps = batches.fresh_maps(self.targets[0])
+        self.targets, source, target = targets_of(batches, concept, config)
+        self.maps = batches.fresh_maps(target)
+        if config.rank and config.pairing == "rows":
+            start_from_regression(self.maps, source, target, config.warm_start)
         check_shapes({name: list(affine.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
         self.maps.metadata = {**facts, "text": concept.text, "neutral": concept.neutral}
         self.optimizer = MapOptimizer(self.maps, config)
@@ -112,17 +129,6 @@ class _Training:
     def losses(self) -> list[float]:
         """Of the iterations done."""
         return self.settled[1]
-
-    def _targets(self) -> list[Places]:
-        """What iterations train towards, one entry for each of the config's strengths: place -> (samples, d)."""
-        target = self.batches.samples(self.concept.target)
-        if all(strength == 1 for strength in self.config.strengths):
-            return [target] * len(self.config.strengths)
-        source = self.batches.samples(self.concept.source)
-        return [
-            {place: interpolate_laws(source[place], target[place], fraction) for place in target}
-            for fraction in self.fractions
-        ]
 
     def resume(self, tensors: dict[str, torch.Tensor], losses: list[float]) -> None:
         """Go on from a state that was written after so many iterations as there are losses."""

@@ -13,7 +13,13 @@ from .scalars import as_number, check_seed
 from .wording import short
 
 Optimizer = Literal["adam", "sgd"]
-_CHOICES = {"optimizer": ("adam", "sgd"), "reduction": ("mean", "sum"), "pooling": POOLINGS}
+Pairing = Literal["auto", "rows", "law"]
+_CHOICES = {
+    "optimizer": ("adam", "sgd"),
+    "reduction": ("mean", "sum"),
+    "pooling": ("auto", *POOLINGS),
+    "pairing": ("auto", "rows", "law"),
+}
 _LEAST = {
     "iterations": 1,
     "num_inference_steps": 1,
@@ -21,6 +27,7 @@ _LEAST = {
     "micro_batch_size": 1,
     "step_bins": 1,
     "tokens_per_sample": 1,
+    "rank": 0,
 }
 
 
@@ -39,10 +46,19 @@ class TrainingConfig:
         num_inference_steps: denoising steps of the schedule; every one of them enters the loss.
         guidance_scale: classifier-free guidance while training; 1 turns it off, None is the pipeline's default.
         target_modules: presets or patterns, see `find_modules`.
+        rank: columns of U and V in T(z) = w*z + U V^T z + b; 0 is the paper's map.
+        scale: whether w is learned; otherwise it stays 1.
+        shift: whether b is learned; otherwise it stays 0.
+        pairing: ``"rows"``: the activations of source prompt i shall be those of target prompt i, token by token, which
+            keeps what both name; at s between 0 and 1 those on the way, see `Concept.levels`. ``"law"``: the sources'
+            activations shall have the targets' law, whatever row they come from (the paper). ``"auto"``: rows where the
+            prompts name the same contents row by row.
         pooling: what one sample of the loss is. ``"mean"``: the mean over tokens or pixels (the paper).
             ``"masked-mean"``: in text encoders the mean over the tokens that are no padding. ``"tokens"``: some tokens
-            or pixels of each activation, each a sample.
-        tokens_per_sample: how many, for ``pooling="tokens"``.
+            or pixels of each activation, each a sample. ``"auto"``: tokens where rows are paired, else the mean.
+        tokens_per_sample: how many, for ``"tokens"``.
+        warm_start: where rows are paired, the share of a regression in closed form that U and V begin with, from
+            activations that are recorded anyway; 0 starts at the identity.
         reduction: ``"mean"`` over modules and steps, or the paper's ``"sum"``.
         scale_by_variance: divide each module's distance by the variance of its targets.
         strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall follow
@@ -59,6 +75,8 @@ class TrainingConfig:
             what each contributes to lowering the loss, and the others are fitted on.
         l1: weight of the penalty sum |w-1| + |b|, imposed by a proximal step after each optimiser step.
         group_lasso: weight of the penalty that turns whole modules off: sqrt(size) * norm of each module's numbers.
+        calibrate: whether the dial is calibrated by the progress of latents when training ends, see
+            `calibrate_progress`.
         seed: noise and order of the prompts; the same seed gives the same maps on one machine.
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
@@ -71,8 +89,13 @@ class TrainingConfig:
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
     target_modules: str | tuple[str, ...] = "norms"
-    pooling: Pooling = "mean"
-    tokens_per_sample: int = 16
+    rank: int = 0
+    scale: bool = True
+    shift: bool = True
+    pairing: Pairing = "auto"
+    pooling: Pooling | Literal["auto"] = "auto"
+    tokens_per_sample: int = 64
+    warm_start: float = 0.3
     reduction: Reduction = "mean"
     scale_by_variance: bool = False
     strengths: tuple[float, ...] = (1.0, 0.5, 0.75, 0.25)
@@ -83,6 +106,7 @@ class TrainingConfig:
     sparsity: float = 0.9
     l1: float = 0.0
     group_lasso: float = 0.0
+    calibrate: bool = True
     seed: int = 0
     call_arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,6 +129,7 @@ class TrainingConfig:
             _check_number(name, getattr(self, name), "a positive number such as 0.02", lambda x: x > 0)
         for name in ("l1", "group_lasso"):
             _check_number(name, getattr(self, name), "a number of at least 0, such as 0.001", lambda x: x >= 0)
+        _check_number("warm_start", self.warm_start, "a share from 0 to 1", lambda x: 0 <= x <= 1)
         _check_number("sparsity", self.sparsity, "the share of zeros, at least 0 and below 1", lambda x: 0 <= x < 1)
         if self.guidance_scale is not None:
             _check_number("guidance_scale", self.guidance_scale, "a number such as 1.0, or None", lambda x: True)
@@ -112,9 +137,25 @@ class TrainingConfig:
             raise LineaError(
                 f"got call_arguments={short(self.call_arguments)}: expected a dict such as {{'height': 512}}"
             )
-        for name in ("scale_by_variance", "backprop_through_steps", "gradient_checkpointing"):
+        if not (self.rank or self.scale or self.shift):
+            raise LineaError("got rank=0, scale=False and shift=False: expected one of them; nothing would be learned")
+        for name in (
+            "scale",
+            "shift",
+            "calibrate",
+            "scale_by_variance",
+            "backprop_through_steps",
+            "gradient_checkpointing",
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise LineaError(f"got {name}={short(getattr(self, name))}: expected True or False")
+
+    @property
+    def pooled(self) -> Pooling:
+        """The pooling that is meant."""
+        if self.pooling != "auto":
+            return self.pooling
+        return "tokens" if self.pairing == "rows" else "mean"
 
     def _check_counts(self) -> None:
         for name, least in _LEAST.items():
@@ -122,7 +163,7 @@ class TrainingConfig:
             optional = name in ("batch_size", "micro_batch_size")
             if not (value is None and optional) and (type(value) is not int or value < least):
                 raise LineaError(f"got {name}={short(value)}: expected a whole number of at least {least}")
-        if self.pooling != "tokens" and self.tokens_per_sample != 16:
+        if self.pooling not in ("auto", "tokens") and self.tokens_per_sample != 64:
             raise LineaError(
                 f"got tokens_per_sample={self.tokens_per_sample} with pooling={self.pooling!r}, which has no use for "
                 "it: expected pooling='tokens'"

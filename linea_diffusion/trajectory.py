@@ -101,7 +101,7 @@ class Trajectory:
     def _recording(self) -> Iterator[Recording]:
         config = self.config
         with (
-            pooling_of(self.pipe, config.pooling, count=config.tokens_per_sample, seed=config.seed) as pool,
+            pooling_of(self.pipe, config.pooled, count=config.tokens_per_sample, seed=config.seed) as pool,
             record_activations(self.modules, pool=pool) as recording,
         ):
             yield recording

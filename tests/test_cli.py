@@ -8,7 +8,7 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion import cli, list_concepts, load_concept
+from linea_diffusion import Concept, cli, list_concepts, load_concept
 from linea_diffusion.scores import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
@@ -59,6 +59,26 @@ def test_train_from_prompt_files_and_chosen_modules(linea, tmp_path):
     code, out, _ = linea("grid", "a red heart", "--steering", tmp_path / "tiles", *options)
     assert code == 0
     assert {row["style"] for row in csv.DictReader((tmp_path / "scores.csv").open())} == {"tiles"}
+
+
+def test_train_from_a_template_with_levels(linea, tmp_path):
+    (tmp_path / "a.txt").write_text("a red heart\na blue fish\na teal cat\n")
+    files = ("--source", tmp_path / "a.txt", "--template", "{prompt}, mosaic")
+    levels = ("--level", "0.5={prompt}, half mosaic", "--level", "0.25 = {prompt}, slightly mosaic")
+    options = ("--modules", "text-attention", "--iterations", 1, "--steps", 1, "--guidance", 2)
+    digests = []
+    for name, given in (("plain", ()), ("levels", levels)):
+        assert linea("train", name, "--out", tmp_path / name, *files, *given, *options)[0] == 0
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert (config["concept"], config["text"]) == (name, "a picture of something, mosaic")
+        digests.append(config["prompts_sha256"])
+    half = {0.25: "{prompt}, slightly mosaic", 0.5: "{prompt}, half mosaic"}
+    with pytest.warns(UserWarning, match="from so few"):
+        made = [
+            Concept.from_template(["a red heart", "a blue fish", "a teal cat"], "{prompt}, mosaic", levels=given)
+            for given in (None, half)
+        ]
+    assert digests == [concept.digest for concept in made]
 
 
 def test_generate_one_and_several(linea, maps_folder, tmp_path):
@@ -114,6 +134,13 @@ def test_one_concept_is_shown_whole(linea, tmp_path):
     assert [line.strip() for line in out.splitlines() if line.startswith("  ")] == [*concept.source, *concept.target]
     (tmp_path / "mine.csv").write_text("side,prompt\n" + "".join(f"source,a {c}\ntarget,b {c}\n" for c in "wxyz"))
     assert "name: mine" in linea("concepts", tmp_path / "mine.csv")[1]
+    assert "rows: pairs" in out
+
+
+def test_levels_of_a_concept_are_shown(linea):
+    out = linea("concepts", "neon")[1]
+    assert "\nlevel 0.25, 32 prompts:\n  a red star, slightly neon\n" in out
+    assert out.index("target, 32") < out.index("level 0.25") < out.index("level 0.5,") < out.index("level 0.75")
 
 
 def test_modules(linea):
@@ -124,6 +151,7 @@ def test_modules(linea):
     assert last == "51 modules, 12672 numbers in dense maps", "what training steers by default"
 
 
+TEMPLATE = ("train", "x", "--source", "TWO", "--template", "{prompt}, x", "--out", "OUT")
 BAD = {
     "unknown style": (("demo", "--style", "neom", "--out", "OUT"), "nearest: neon"),
     "unknown concept": (("train", "neom", "--out", "OUT"), "nearest: neon"),
@@ -132,6 +160,27 @@ BAD = {
     "concept that does not exist": (("concepts", "neom"), "nearest: neon"),
     "concept file with a mistake": (("train", "BROKEN.csv", "--out", "OUT"), "got side 'left' in line 2 of "),
     "only a source": (("train", "x", "--source", "ONE", "--out", "OUT"), "--target"),
+    "only a template": (
+        ("train", "x", "--template", "{prompt}, x", "--out", "OUT"),
+        "got --template: expected --source",
+    ),
+    "target and template": (
+        ("train", "x", "--source", "ONE", "--target", "ONE", "--template", "{prompt}, x", "--out", "OUT"),
+        "got --source and --target and --template: expected --source with either",
+    ),
+    "template without a place": (
+        ("train", "x", "--source", "TWO", "--template", "neon", "--out", "OUT"),
+        "expected text with {prompt}",
+    ),
+    "level without a template": (
+        ("train", "neon", "--level", "0.5={prompt}, x", "--out", "OUT"),
+        "without --template: expected both",
+    ),
+    "level without a strength": ((*TEMPLATE, "--level", "{prompt}, x"), "expected STRENGTH=TEMPLATE"),
+    "level of words": ((*TEMPLATE, "--level", "half={prompt}, x"), "expected STRENGTH=TEMPLATE"),
+    "level too strong": ((*TEMPLATE, "--level", "1.5={prompt}, x"), "got strength 1.5 for a level"),
+    "level without a place": ((*TEMPLATE, "--level", "0.5=x"), "got 'x' as a template of level 0.5"),
+    "level twice": ((*TEMPLATE, "--level", "0.5={prompt}, x", "--level", "0.50={prompt}, y"), "got --level 0.50 twice"),
     "no such module": (("train", "neon", "--modules", "unet.*atn1", "--out", "OUT"), "nearest: "),
     "no such model": (("train", "neon", "--model", "./nowhere", "--out", "OUT"), "no such folder"),
     "no such maps": (
@@ -166,11 +215,14 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
     arguments, message = BAD[case]
     (tmp_path / "EMPTY").write_text("")
     (tmp_path / "ONE").write_text("only one\n")
+    (tmp_path / "TWO").write_text("a cat\na dog\na hen\na fox\n")
     (tmp_path / "FILE").write_text("")
     (tmp_path / "BROKEN.csv").write_text("side,prompt\nleft,a dog\n")
     SteeringMaps({"unet.elsewhere": 4}).save_pretrained(tmp_path / "FOREIGN")
     SteeringMaps({"unet.conv_norm_out": 64}).save_pretrained(tmp_path / "SILENT")
-    places = {name: str(tmp_path / name) for name in ("EMPTY", "ONE", "FILE", "BROKEN.csv", "FOREIGN", "SILENT", "OUT")}
+    places = {
+        name: str(tmp_path / name) for name in ("EMPTY", "ONE", "TWO", "FILE", "BROKEN.csv", "FOREIGN", "SILENT", "OUT")
+    }
     places["MAPS"] = str(maps_folder)
     filled = list(arguments)
     for name, place in places.items():

@@ -6,14 +6,17 @@ import re
 import tomllib
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from linea_diffusion import Concept, LineaError, list_concepts, load_concept
+from linea_diffusion import Concept, Level, LineaError, list_concepts, load_concept
 from linea_diffusion.concepts import concept_from_files
-from linea_diffusion.prompt_files import KINDS
-from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, is_held_out
+from linea_diffusion.pairing import rows_match
+from linea_diffusion.prompt_values import KINDS
+from linea_diffusion.shapeland.captions import AMOUNT_WORDS, HELD_OUT_PAIRS, is_held_out
+from linea_diffusion.shapeland.pretrain.tokenizer import CONTEXT_LENGTH, caption_words
 from linea_diffusion.shapeland.styles import STYLES
 from linea_diffusion.shapeland.truth import content_of
 
@@ -64,6 +67,8 @@ WORDS = {
 """What one side of a real concept says in every prompt, and the other in none."""
 FOUR = ("a dog", "a cat", "a hen", "a fox")
 OTHERS = ("a neon dog", "a neon cat", "a neon hen", "a neon fox")
+HALF = tuple(f"a half {prompt[2:]}" for prompt in OTHERS)
+THIRD = Level(0.3, tuple(f"a slightly {prompt[2:]}" for prompt in OTHERS))
 
 
 def test_every_shapeland_style_has_a_concept():
@@ -80,6 +85,36 @@ def test_shapeland_prompts_are_32_distinct_and_not_held_out(name):
         assert not any((content_of(prompt)[0], concept.name) in HELD_OUT_PAIRS for prompt in prompts)
     assert all(concept.name in prompt for prompt in concept.target)
     assert not any(style in prompt for prompt in concept.source for style in STYLES)
+
+
+@pytest.mark.parametrize("name", SHAPELAND)
+def test_shapeland_levels_are_the_targets_with_an_adverb_that_the_models_know(name):
+    concept = load_concept(name)
+    assert [level.strength for level in concept.levels] == [0.25, 0.5, 0.75]
+    for level in concept.levels:
+        adverbs = next(adverbs for low, high, adverbs in AMOUNT_WORDS if low < level.strength < high)
+        pattern = re.compile(rf"({'|'.join(adverbs)}) (?={concept.name})")
+        assert tuple(pattern.sub("", prompt) for prompt in level.target) == concept.target
+        assert all(len(pattern.findall(prompt)) == 1 for prompt in level.target)
+        for prompt in level.target:
+            words = prompt.replace(",", " , ").split()
+            assert {*words, ","} <= {*caption_words(), ","}, "each of them one token"
+            assert len(words) + 2 <= CONTEXT_LENGTH
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_levels_name_the_content_of_their_row(name):
+    concept = load_concept(name)
+    assert not concept.levels or concept.kind == "style"
+    assert [level.strength for level in concept.levels] in ([], [0.25, 0.5, 0.75])
+    for level in concept.levels:
+        assert rows_match(concept.source, level.target)
+        assert not set(level.target) & {*concept.source, *concept.target}
+
+
+def test_most_real_styles_have_levels():
+    without = {name for name in list_concepts("style", world="real") if not load_concept(name).levels}
+    assert without == {"claymation", "isometric", "low-poly", "origami", "stained-glass"}, "all or nothing by nature"
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -135,8 +170,99 @@ def test_names_are_found_with_spaces_too_and_neighbors_are_named():
 
 def test_the_digest_is_of_the_prompts():
     concept = load_concept("neon")
-    changed = Concept("neon", concept.source, (*concept.target[1:], "another"), concept.text)
-    assert concept.digest == load_concept("neon").digest != changed.digest
+    changed = replace(concept, target=(*concept.target[1:], "another"), levels=())
+    assert concept.digest == load_concept("neon").digest
+    assert changed.digest != replace(concept, levels=()).digest
+
+
+def test_the_digest_is_of_the_levels_too_and_what_it_was_without():
+    plain, half = Concept("glow", FOUR, OTHERS, "glow"), Level(0.5, HALF)
+    assert plain.digest.startswith("047538f1f6e9d159")
+    digests = {replace(plain, levels=levels).digest for levels in [(), (half,), (Level(0.4, HALF),), (THIRD, half)]}
+    assert plain.digest in digests
+    assert len(digests) == 4
+
+
+def test_a_concept_knows_whether_it_is_in_pairs():
+    assert Concept("glow", FOUR, OTHERS, "glow").is_paired
+    moved = Concept("glow", FOUR, OTHERS[::-1], "glow")
+    assert not moved.is_paired
+    with pytest.raises(LineaError, match="got source 'a dog' with target 'a neon fox' in row 1 of concept 'glow'"):
+        moved.check_pairs()
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ((Level(0.5, HALF[:3]),), "got 3 prompts at level 0.5 of concept 'glow': expected 4, one for each target"),
+        ((Level(0.5, HALF), THIRD), r"got levels at \[0.5, 0.3\] for concept 'glow': expected strengths that rise"),
+        ((THIRD, THIRD), "expected strengths that rise"),
+        ((Level(0.5, OTHERS),), "got the same prompts at level 0.5 as for the target of concept 'glow'"),
+        ((THIRD, Level(0.5, THIRD.target)), "the same prompts at level 0.5 as for level 0.3"),
+        ([Level(0.5, HALF)], "expected a tuple of Level"),
+        ((("0.5", HALF),), "expected a tuple of Level"),
+    ],
+)
+def test_levels_that_do_not_fit_are_refused(levels, message):
+    with pytest.raises(LineaError, match=message):
+        Concept("glow", FOUR, OTHERS, "glow", levels=levels)
+
+
+@pytest.mark.parametrize("strength", [0, 1, 1.5, -0.5, "0.5", None, True, float("nan")])
+def test_a_level_lies_between_source_and_target(strength):
+    with pytest.raises(LineaError, match="expected a number above 0, the source, and below 1, the target"):
+        Level(strength, HALF)
+    with pytest.raises(LineaError, match="above 0"):
+        Concept.from_template(FOUR, "{prompt}, neon", levels={strength: "{prompt}, half neon"})
+
+
+@pytest.mark.parametrize("target", ["a dog", ("a dog", ""), (1, 2), ("a \ud83d dog",), None])
+def test_a_level_has_prompts(target):
+    with pytest.raises(LineaError, match=r"expected a tuple of prompts|half a character"):
+        Level(0.5, target)
+
+
+def test_signs_of_other_programs_in_levels_are_told():
+    with pytest.warns(UserWarning, match="signs of other programs"):
+        Concept("glow", FOUR, OTHERS, "glow", levels=(Level(0.5, ("a (neon:0.5) dog", *HALF[1:])),))
+
+
+def test_a_template_makes_pairs():
+    levels = {0.5: "{prompt}, slightly neon", 0.25: "{prompt} with a hint of neon"}
+    concept = Concept.from_template(list(FOUR), "{prompt}, neon", levels=levels)
+    assert concept.is_paired
+    assert (concept.name, concept.text, concept.neutral) == (
+        "neon",
+        "a picture of something, neon",
+        "a picture of something",
+    )
+    assert concept.source == FOUR
+    assert concept.target == ("a dog, neon", "a cat, neon", "a hen, neon", "a fox, neon")
+    assert [level.strength for level in concept.levels] == [0.25, 0.5]
+    assert concept.levels[1].target[3] == "a fox, slightly neon"
+    named = Concept.from_template(
+        FOUR, "{prompt} from above", name="bird", text="from above", neutral="level", kind="perspective"
+    )
+    assert (named.name, named.texts.text, named.neutral, named.kind) == ("bird", "from above", "level", "perspective")
+    assert named.levels == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"template": "neon"}, "got 'neon' as a template: expected text with {prompt}, such as '{prompt}, neon'"),
+        ({"template": None}, "got None as a template"),
+        ({"levels": {0.5: "half neon"}}, "got 'half neon' as a template of level 0.5: expected text with {prompt}"),
+        ({"source": "a dog"}, "got source 'a dog' for concept 'neon': expected a tuple of prompts"),
+        ({"source": (1, 2)}, "expected a tuple of prompts"),
+        ({"template": "{prompt}"}, "got the same prompts as source and as target"),
+        ({"levels": {0.5: "{prompt}, neon"}}, "got the same prompts at level 0.5 as for the target"),
+    ],
+)
+def test_templates_that_make_no_concept_are_refused(given, message):
+    with pytest.raises(LineaError) as caught:
+        Concept.from_template(**{"source": FOUR, "template": "{prompt}, neon", **given})
+    assert message in str(caught.value)
 
 
 def test_the_texts_are_what_is_scored():

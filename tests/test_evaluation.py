@@ -12,8 +12,6 @@ from linea_diffusion.evaluation import (
     FIGURES,
     Record,
     curves,
-    markdown,
-    rank_correlation,
     read_records,
     summarise,
     write_records,
@@ -89,16 +87,12 @@ def test_summary_curves_and_files(records, tmp_path):
     assert strengths == list(STRENGTHS)
     assert curve.shape == (3, 3)
     assert curve[:, 0] == pytest.approx(1, abs=1e-5)
-    assert rank_correlation(records, "neon", "random", "content")[0] < 0
     write_records(records, tmp_path / "records.csv")
     again = read_records(tmp_path / "records.csv")
     assert [(r.style, r.method, r.strength, r.prompt) for r in again] == [
         (r.style, r.method, r.strength, r.prompt) for r in records
     ]
     assert again[5].content == pytest.approx(records[5].content, abs=1e-5)
-    table = markdown(records)
-    assert table.count("\n") == 2 + 3
-    assert "| neon | prompting |" in table
 
 
 def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):

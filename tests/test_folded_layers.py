@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from linea_diffusion import SteeringMaps, find_modules
+from linea_diffusion import AffineMap, SteeringMaps, find_modules
 from linea_diffusion.activations import feature_axis, record_activations
-from linea_diffusion.affine import AffineMap
 from linea_diffusion.batch_rows import BatchRows
 from linea_diffusion.folded_layers import folded
 from linea_diffusion.move import Move
@@ -35,13 +34,20 @@ def norm_maps(loaded_pipe):
     return maps.requires_grad_(False)
 
 
-def _site(module: nn.Module, features: int, *, rank: int = 0, strengths: torch.Tensor | None = None) -> Site:
+def _site(
+    module: nn.Module,
+    features: int,
+    *,
+    strengths: torch.Tensor | None = None,
+    rank: int = 0,
+    window: tuple[float, float] = (0.0, 1.0),
+) -> Site:
     rng = torch.Generator().manual_seed(0)
     affine = AffineMap(features, rank=rank).requires_grad_(False)
     for part in affine.tensors().values():
         part.copy_(0.3 * torch.randn(part.shape, generator=rng))
     strength = torch.tensor(1.0) if strengths is None else strengths
-    return Site("unet.norm", module, [(affine, strength)], "sum", Progress(), BatchRows(), (0.0, 1.0))
+    return Site("unet.norm", module, [(affine, strength)], "sum", Progress(), BatchRows(), window)
 
 
 @pytest.fixture(autouse=True)
@@ -118,13 +124,15 @@ def _is_folded(site: Site) -> bool:
 def test_other_layers_and_rows_of_strengths_keep_their_hooks():
     assert not _is_folded(_site(nn.Conv2d(6, 6, 1), 6))
     assert not _is_folded(_site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0])))
+    late = _site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0]), window=(0.5, 1.0))
+    assert len(late.move) == 1, "the identity, until its part of the schedule comes"
+    assert not _is_folded(late)
     taken = nn.LayerNorm(6)
     taken.forward = taken.forward
     assert not _is_folded(_site(taken, 6))
 
 
-def test_a_norm_cannot_carry_a_low_rank_part_and_a_linear_layer_can():
-    assert not _is_folded(_site(nn.LayerNorm(6), 6, rank=2))
+def test_a_linear_layer_carries_a_low_rank_part():
     layer, z = nn.Linear(4, 6), torch.randn(3, 4, generator=seeded())
     site = _site(layer, 6, rank=2)
     expected = site.move.apply(layer(z))
@@ -162,6 +170,39 @@ def test_numbers_that_are_written_over_are_seen():
         assert torch.allclose(layer(z), site.move.shift.expand(4, 6))
 
 
+@pytest.mark.parametrize("window", [(0.0, 1.0), (0.5, 1.0)])
+def test_a_map_that_mixes_features_keeps_its_hook(window):
+    assert not _is_folded(_site(nn.LayerNorm(6), 6, rank=2, window=window))
+    assert _is_folded(_site(nn.LayerNorm(6), 6, window=window))
+
+
+def test_rows_of_strengths_that_begin_later_are_not_the_first_rows(pipe, norm_maps):
+    pipe.load_steering(norm_maps)
+    both = _array(pipe, strength=[1.0, 0.3], steering_start=0.5)
+    alone = _array(pipe, strength=0.3, steering_start=0.5)
+    assert np.abs(both[1:] - alone).max() < 1e-4
+    assert np.abs(both[0] - both[1]).max() > 0.01
+
+
+def test_pictures_of_maps_that_mix_features_on_norms(pipe, norm_maps):
+    """The call's own way and hooks put by hand, for a set where some maps have a low-rank part."""
+    name = "unet.mid_block.resnets.0.norm1"
+    maps = norm_maps.subset("unet") + SteeringMaps.of({name: _mixing(128)})
+    pipe.load_steering(maps)
+    with maps.apply(pipe, 0.7):
+        hooked = _array(pipe.base)
+    assert np.abs(_array(pipe, strength=0.7) - hooked).max() < 1e-4
+    pipe.load_steering(norm_maps)
+    assert np.abs(_array(pipe, strength=0.7) - hooked).max() > 0.01
+
+
+def _mixing(features: int) -> AffineMap:
+    affine = AffineMap(features, rank=3).requires_grad_(False)
+    for part in (affine.up, affine.down):
+        part.copy_(0.3 * torch.randn(part.shape, generator=seeded(5)))
+    return affine
+
+
 def test_half_precision_is_computed_as_by_the_hook():
     norm = nn.LayerNorm(6).to(torch.bfloat16)
     z, site = torch.randn(4, 6, generator=seeded()).to(torch.bfloat16), _site(norm, 6)
@@ -187,15 +228,6 @@ def test_pictures_are_those_of_hooks(pipe, norm_maps):
             hooked = _array(pipe.base)
         assert np.abs(_array(pipe, strength=strength) - hooked).max() < 1e-4
         assert np.abs(_array(pipe, strength=0) - hooked).max() > 0.05
-
-
-def test_a_window_that_opens_later_keeps_strengths_apart(pipe, norm_maps):
-    """Before it opens nothing is done to any row, which looks like one strength for all."""
-    pipe.load_steering(norm_maps)
-    row = _array(pipe, strength=[0.0, 1.0], steering_start=0.5)
-    assert np.abs(row[0] - _array(pipe, strength=0)[0]).max() < 1e-4
-    assert np.abs(row[1] - _array(pipe, strength=1.0, steering_start=0.5)[0]).max() < 1e-4
-    assert np.abs(row[1] - row[0]).max() > 0.01
 
 
 @pytest.mark.parametrize("window", [{"steering_start": 0.5}, {"steering_end": 0.5}], ids=str)

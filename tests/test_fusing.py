@@ -15,7 +15,7 @@ from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from linea_diffusion import LineaError, SteeringMaps, TrainingConfig
+from linea_diffusion import AffineMap, LineaError, SteeringMaps, TrainingConfig
 from linea_diffusion.affine import affine_map
 from linea_diffusion.fusing import fold_into
 from linea_diffusion.move import Move
@@ -83,6 +83,78 @@ def test_a_layer_without_a_place_for_a_shift(name):
     kept = fold_into(layer, _move(factor, torch.zeros(D)), x)
     assert bool(kept) == ("Gemma" not in name), "a factor of 1 + weight is noticed by what comes out"
     torch.testing.assert_close(layer(x), before * factor if kept else before)
+
+
+MIXING = {
+    "linear": (nn.Linear(5, D), (3, 5)),
+    "linear on tokens": (nn.Linear(5, D), (3, 4, 5)),
+    "linear without bias": (nn.Linear(5, D, bias=False), (3, 5)),
+    "convolution": (nn.Conv2d(4, D, 3), (2, 4, 6, 6)),
+    "convolution of single pixels": (nn.Conv2d(4, D, 1), (2, 4, 6, 6)),
+    "convolution in groups": (nn.Conv2d(4, D, 3, groups=2), (2, 4, 6, 6)),
+    "convolution along one axis": (nn.Conv1d(4, D, 3), (2, 4, 6)),
+}
+
+
+def mixing_map(features: int = D, rank: int = 3, *, shifts: bool = True, size: float = 0.4) -> AffineMap:
+    """A map with a low-rank part, all numbers random."""
+    affine = AffineMap(features, rank=rank).requires_grad_(False)
+    random = seeded(4)
+    for part in affine.tensors().values():
+        part.copy_(size * torch.randn(part.shape, generator=random))
+    if not shifts:
+        affine.shift.zero_()
+    return affine
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("strength", [1.0, -0.5])
+@pytest.mark.parametrize("name", list(MIXING))
+def test_a_layer_with_a_map_in_it_that_mixes_features(name, strength, dtype):
+    """Against the dense matrix of the map, in float64."""
+    layer, shape = copy.deepcopy(MIXING[name][0]).to(dtype), MIXING[name][1]
+    affine = mixing_map()
+    matrix = torch.diag(affine.scale_offset).double() + affine.up.double() @ affine.down.double().T
+    x = torch.randn(shape, generator=seeded(3)).to(dtype)
+    before, state = layer(x), _state(layer)
+    axis = 1 if isinstance(layer, nn.Conv1d | nn.Conv2d) else -1
+    wide = before.double().movedim(axis, -1)
+    expected = (wide + strength * (wide @ matrix.T + affine.shift)).movedim(-1, axis)
+    kept = fold_into(layer, affine.move(strength), torch.zeros((), dtype=dtype))
+    assert kept
+    torch.testing.assert_close(layer(x).double(), expected, rtol=0, atol=20 * torch.finfo(dtype).eps * 8)
+    for owner, part, parameter in kept:
+        setattr(owner, part, parameter)
+    assert all(a[1] is b[1] for a, b in zip(_state(layer), state, strict=True))
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.LayerNorm(D), nn.GroupNorm(2, D), RMSNorm(D, 1e-6, bias=True), nn.RMSNorm(D)], ids=str
+)
+@pytest.mark.parametrize("shifts", [True, False])
+def test_a_normalisation_takes_no_map_that_mixes_features(layer, shifts):
+    state = _state(layer)
+    assert fold_into(layer, mixing_map(shifts=shifts).move(1.0), torch.zeros(())) == []
+    assert all(a[1] is b[1] for a, b in zip(_state(layer), state, strict=True))
+
+
+def test_pictures_of_fused_maps_that_mix_features(pipe, random_maps):
+    """Linear layers take them, a norm keeps its hook, and all weights come back bit for bit."""
+    norm = "unet.mid_block.resnets.0.norm1"
+    names = [name for name, _ in random_maps.named_maps()]
+    mixing = {name: mixing_map(a.features, size=0.15) for name, a in random_maps.named_maps()}
+    maps = SteeringMaps.of({**mixing, norm: mixing_map(128, size=0.15)})
+    pipe.load_steering(maps)
+    before = {name: value.clone() for name, value in _bits(pipe).items()}
+    hooked = {strength: _array(pipe, strength=strength) for strength in (0.0, 0.6, -0.4)}
+    assert np.abs(hooked[0.6] - hooked[0.0]).max() > 0.05
+    for strength in (0.6, -0.4):
+        fusion = pipe.fuse_steering(strength)
+        assert (sorted(fusion.folded), fusion.hooked) == (sorted(names), [norm])
+        np.testing.assert_allclose(_array(pipe), hooked[strength], atol=2e-3)
+        pipe.unfuse_steering()
+    after = _bits(pipe)
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 class Odd(nn.Linear):

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from linea_diffusion import Concept, LineaError, load_concept
+from linea_diffusion import Concept, Level, LineaError, load_concept
 
 CONCEPT = Concept(
     name="glow",
@@ -88,7 +88,40 @@ def test_line_separators_inside_a_json_string_do_not_end_the_line(tmp_path):
     assert load_concept(tmp_path / "glow.jsonl").source[0] == "a\u2028b"
 
 
+LEVELS = (
+    Level(0.25, ("a dog, slightly neon", "a cat, slightly neon", "a hen, slightly neon", "a fox, slightly neon")),
+    Level(0.5, ("a dog, half neon", "a cat, half neon", "a hen, half neon", "a fox, half neon")),
+)
+SOURCE = ("a dog", "a cat", "a hen", "a fox")
+LEVELLED = Concept("glow", SOURCE, tuple(f"{prompt}, neon" for prompt in SOURCE), "glow", levels=LEVELS)
+
+
+def test_levels_in_toml_as_targets_or_as_a_template(tmp_path):
+    head = f'name = "glow"\ntext = "glow"\nsource = {json.dumps(SOURCE)}\ntarget = {json.dumps(LEVELLED.target)}\n'
+    first = f"[[levels]]\nstrength = 0.25\ntarget = {json.dumps(LEVELS[0].target)}\n"
+    second = '[[levels]]\nstrength = 0.5\ntemplate = "{prompt}, half neon"\n'
+    (tmp_path / "glow.toml").write_text(head + first + second)
+    assert load_concept(tmp_path / "glow.toml") == LEVELLED
+    (tmp_path / "glow.toml").write_text(head + second + first)
+    with pytest.raises(LineaError, match=r"levels at \[0.5, 0.25\] .*expected strengths that rise; sort them \(in "):
+        load_concept(tmp_path / "glow.toml")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_levels_as_sides_in_any_order(tmp_path, ending):
+    rows = [("level 0.5", prompt) for prompt in LEVELS[1].target]
+    for row in zip(SOURCE, LEVELS[0].target, LEVELLED.target, strict=True):
+        rows += zip(("source", "level 0.25", "target"), row, strict=True)
+    file = tmp_path / f"glow.{ending}"
+    if ending == "csv":
+        file.write_text("side,prompt\n" + "".join(f'{side},"{prompt}"\n' for side, prompt in rows))
+    else:
+        write_jsonl(file, [{"side": side, "prompt": prompt} for side, prompt in rows])
+    assert load_concept(file) == LEVELLED
+
+
 TOML = 'name = "x"\ntext = "x"\nsource = ["a", "b", "c", "d"]\ntarget = ["e", "f", "g", "h"]\n'
+LEVEL = '[[levels]]\nstrength = 0.5\ntemplate = "{prompt}, half"\n'
 JSONL = '{"prompt": "a", "side": "source"}\n'
 BAD = {
     "TOML syntax": ("x.toml", "name = ", "expected a TOML file (Invalid value (at"),
@@ -120,6 +153,68 @@ BAD = {
         TOML.replace('["e", "f", "g", "h"]', '["b", "a", "c", "d"]'),
         "nothing can be learned from these (in FILE)",
     ),
+    "TOML levels are text": (
+        "x.toml",
+        f'{TOML}levels = "half"',
+        "got 'half' for 'levels' in line 5 of FILE: expected tab",
+    ),
+    "TOML level is a number": (
+        "x.toml",
+        f"{TOML}levels = [0.5]",
+        "got 0.5 as level 1, line 5 of FILE: expected a table",
+    ),
+    "TOML level without strength": (
+        "x.toml",
+        TOML + LEVEL + '[[levels]]\ntemplate = "{prompt}, x"',
+        "as level 2, line 8 of FILE: expected a table with strength",
+    ),
+    "TOML level of both kinds": (
+        "x.toml",
+        f"{TOML}{LEVEL}target = []",
+        "expected a table with strength = 0.5 and either",
+    ),
+    "TOML level of no kind": (
+        "x.toml",
+        f"{TOML}[[levels]]\nstrength = 0.5",
+        "level 1, line 5 of FILE: expected a table",
+    ),
+    "TOML level with more": ("x.toml", f"{TOML}{LEVEL}amount = 1", "unknown key 'amount' in level 1, line 5 of FILE"),
+    "TOML level too strong": (
+        "x.toml",
+        f"{TOML}{LEVEL.replace('0.5', '2')}",
+        "got strength 2 for level 1, line 5 of FILE: expected a number above 0",
+    ),
+    "TOML template without a place": (
+        "x.toml",
+        f"{TOML}{LEVEL.replace('{prompt}', 'it')}",
+        "got 'it, half' as 'template', level 1, line 5 of FILE: expected text with {prompt}",
+    ),
+    "TOML level prompt is a number": (
+        "x.toml",
+        f"{TOML}[[levels]]\nstrength = 0.5\ntarget = ['a', 2]",
+        "got 2 as item 2 of 'target', level 1, line 5 of FILE: expected a prompt",
+    ),
+    "TOML level is short": (
+        "x.toml",
+        f"{TOML}[[levels]]\nstrength = 0.5\ntarget = ['a', 'b']",
+        "got 2 prompts at level 0.5 of concept 'x': expected 4, one for each target (in FILE)",
+    ),
+    "JSON level too strong": (
+        "x.jsonl",
+        '{"prompt": "a", "side": "level 1"}',
+        "got strength 1.0 for side 'level 1' in line 1 of FILE: expected a number above 0",
+    ),
+    "JSON level of words": (
+        "x.jsonl",
+        '{"prompt": "a", "side": "level half"}',
+        "got side 'level half' in line 1 of FILE",
+    ),
+    "JSON half a character": (
+        "x.jsonl",
+        '{"prompt": "a \\ud83d", "side": "level 0.5"}',
+        "as 'prompt', line 1 of FILE with half a character",
+    ),
+    "CSV level without strength": ("x.csv", "side,prompt\nlevel,a\n", "got side 'level' in line 2 of FILE: expected"),
     "JSON syntax": ("x.jsonl", JSONL + "{oops\n", "in line 2 of FILE: expected one JSON object per line"),
     "JSON number": ("x.jsonl", JSONL + "\n5\n", "got '5' in line 3 of FILE: expected a JSON object"),
     "JSON unknown key": ("x.jsonl", JSONL[:-2] + ', "weight": 1}\n', "unknown key 'weight' in line 1 of FILE"),

@@ -200,11 +200,26 @@ def test_an_evaluation_has_methods_by_strengths_with_intervals(random_maps):
     assert re.search(r"prompting, mean of 3: [\d.]+ at 1 \(", page.sections[0].figures[0].plot.alt)
 
 
+def test_an_evaluation_compares_at_equal_amount():
+    page = evaluation_page(_records())
+    titles = [table.title.partition(" (")[0] for table in page.sections[0].tables]
+    assert titles == [
+        "neon: kept at equal amount of style", "neon: how the dial turns", "neon: methods of one point",
+        "neon: mean [95% interval over prompts]",
+    ]  # fmt: skip
+    kept, turns, points = page.sections[0].tables[:3]
+    assert kept.head[1] == "object right at 0.85"
+    assert [table.rows[0][0] for table in (kept, turns, points)] == ["lineas", "lineas", "prompting"]
+    written = Reader(page_html(page)).text
+    assert all(cell in written for table in (kept, turns, points) for cell in table.rows[0])
+
+
 def test_without_a_truth_classifier_there_are_fewer_figures():
     records = [Record(r.style, r.method, r.strength, r.prompt, r.clip_style, r.clip_text, r.clip_prompt, r.content)
                for r in _records()]  # fmt: skip
     page = evaluation_page(records)
     assert len(page.sections[0].figures) == 4
+    assert page.sections[0].tables[0].head[1] == "like unsteered at 0.85"
     assert not page.strips
 
 

@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import ModelCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
 from linea_diffusion.config_file import config_digest
@@ -77,6 +78,13 @@ def sign(folder: Path) -> None:
     config["config_sha256"] = config_digest(config)
     config["weights_sha256"] = hashlib.sha256((folder / "steering.safetensors").read_bytes()).hexdigest()
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def rewrite(weights: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Other tensors in a file whose print of the shapes stays."""
+    with safe_open(weights, "pt") as file:
+        form = file.metadata()
+    save_file(tensors, weights, form)
 
 
 def save_first_format(folder: Path, numbers: dict[str, torch.Tensor]) -> None:
@@ -396,7 +404,7 @@ CURVE = FACTS["calibration"]
         *[
             ({"modules": {"unet.a": shape}}, "as the dimensions of 'unet.a'")
             for shape in (
-                *(3, "3", None, {}, [], [1, 2, 3], [0], [-3], [True], [3.0], ["3"], [None], [[3]], [0, 3], [3, -1]),
+                *(3, "3", None, {}, [], [1, 2, 3, 4], [0], [-3], [True], [3.0], ["3"], [None], [[3]], [0, 3], [3, -1]),
                 *([10**12], [10**300], [2**28 + 1], [1, 10**12]),
             )
         ],
@@ -471,7 +479,7 @@ def test_changed_facts_are_noticed_and_the_error_says_how_to_keep_them(tmp_path)
 def test_changed_numbers_are_noticed_and_the_error_says_how_to_keep_them(tmp_path):
     weights, config = saved(tmp_path)
     key = "unet.up_blocks.1.shift"
-    save_file({**load_file(weights), key: torch.full((3, 8), 0.25)}, weights)
+    rewrite(weights, {**load_file(weights), key: torch.full((3, 8), 0.25)})
     with pytest.raises(LineaError, match="the two files do not belong together") as raised:
         read_maps(str(tmp_path))
     config.write_text(json.dumps({**json.loads(config.read_text()), "weights_sha256": str(raised.value).split()[-1]}))
@@ -569,7 +577,7 @@ NUMBER_DAMAGE = {
 def test_wrong_numbers_below_the_digest(tmp_path, what):
     weights, _ = saved(tmp_path)
     damage, message = NUMBER_DAMAGE[what]
-    save_file(damage(load_file(weights)), weights)
+    rewrite(weights, damage(load_file(weights)))
     with pytest.raises(LineaError, match="the two files do not belong together"):
         read_maps(str(tmp_path))
     sign(tmp_path)
@@ -735,11 +743,16 @@ def test_modules_without_dense_numbers_have_the_shapes_that_they_were_saved_with
 
 
 def test_maps_from_before_shapes_were_noted_are_still_read_if_their_numbers_are_enough(tmp_path):
+    """In the second format; later files always have the print where it is needed."""
     weights, config = saved(tmp_path)
     save_file(load_file(weights), weights)
     sign(tmp_path)
+    with pytest.raises(LineaError, match="saved for other modules or shapes"):
+        read_maps(str(tmp_path))
+    facts = {**json.loads(config.read_text()), "format_version": 2}
+    config.write_text(json.dumps(facts))
+    sign(tmp_path)
     assert same_bits(read_maps(str(tmp_path))[0], make_numbers())
-    facts = json.loads(config.read_text())
     facts["modules"]["unet.idle"] = [2**27]
     config.write_text(json.dumps(facts))
     sign(tmp_path)

@@ -11,6 +11,7 @@ from linea_diffusion.iteration import BatchLoss, batches_of
 from linea_diffusion.losses import steering_loss
 from linea_diffusion.pooling import mean_pool
 from linea_diffusion.steering import steer
+from linea_diffusion.targets import law_targets
 
 from .conftest import count_hooks, seeded
 
@@ -27,8 +28,9 @@ def _config(**changes) -> TrainingConfig:
 def _ours(pipe, random, **changes) -> dict[str, torch.Tensor]:
     """Gradients of the maps by the library."""
     with batches_of(pipe, _config(**changes)) as batches:
-        target = batches.samples(TARGETS)
-        maps = _started(batches.fresh_maps(target), random)
+        samples = batches.samples(TARGETS)
+        (target,) = law_targets(samples, samples, [1.0], scaled=False)
+        maps = _started(batches.fresh_maps(samples), random)
         with steer(pipe.base, [(maps, torch.tensor(0.7))], progress=batches.trajectory.progress):
             batches.gradients(maps, PROMPTS, range(len(PROMPTS)), target, weight=1.0)
     return {name: parameter.grad.clone() for name, parameter in maps.maps.named_parameters()}
@@ -135,9 +137,10 @@ def test_pieces_agree_for_every_pooling(pipe, pooling):
 def test_the_loss_of_pieces_is_the_loss_of_the_whole():
     target = {("a", 0, 0): torch.randn(6, 4), ("a", 1, 0): torch.randn(6, 4)}
     source = {place: torch.randn(4, 4) for place in target}
-    whole = BatchLoss(target, TrainingConfig(), 0.5)
+    (law,) = law_targets(target, target, [1.0], scaled=False)
+    whole = BatchLoss(law, range(4), TrainingConfig(), 0.5)
     whole.gradients(source)
-    steps = BatchLoss(target, TrainingConfig(), 0.5)
+    steps = BatchLoss(law, range(4), TrainingConfig(), 0.5)
     for place, rows in source.items():
         steps.gradients({place: rows})
     assert steps.value == pytest.approx(whole.value) == pytest.approx(0.5 * steering_loss(source, target).item())

@@ -51,6 +51,8 @@ def metadata_row(
     """
     others = {name: value for name, value in job.arguments.items() if name not in _OWN_COLUMNS}
     others |= {name: value for name, value in job.dials.items() if value != DIALS[name]}
+    if any(job.on_curve.values()) or job.calibrated is not None:
+        others["calibrated"] = list(job.on_curve.values())
     guidance = job.arguments.get("guidance_scale")
     return {
         "file_name": image_name(job.digest, ending),
@@ -81,6 +83,7 @@ def recipe_of(job: Job, *, model: str, styles: Styles) -> dict[str, Any]:
         "model": model,
         "model_sha256": job.recipe["model"],
         "steering_sha256": {name: styles.digest(name) for name in job.strength},
+        "dials": {name: styles.dial(name, job.on_curve[name]).name for name in job.strength},
         "software": f"linea-diffusion {__version__}",
     }
 

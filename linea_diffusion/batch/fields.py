@@ -16,7 +16,7 @@ ALIASES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 """Fields of a job that have another name in pipelines."""
 DIALS: dict[str, Any] = {
     "composition": "sum",
-    "calibrated": False,
+    "calibrated": None,
     "steering_guidance": "both",
     "steering_start": 0.0,
     "steering_end": 1.0,
@@ -157,9 +157,9 @@ def dial_of(name: str, value: Any) -> Any:
     Raises:
         LineaError: it is none.
     """
-    choices = {"composition": COMPOSITIONS, "steering_guidance": STEERING_GUIDANCE, "calibrated": (True, False)}
+    choices = {"composition": COMPOSITIONS, "steering_guidance": STEERING_GUIDANCE, "calibrated": (None, True, False)}
     if name in choices:
-        if value not in choices[name] or (name == "calibrated" and not isinstance(value, bool)):
+        if value not in choices[name] or (name == "calibrated" and not isinstance(value, bool | None)):
             raise LineaError(f"got {name} {short(value)}: expected one of {', '.join(map(str, choices[name]))}")
         return value
     share = number_of(value, name)

@@ -49,7 +49,10 @@ class Job:
         negative_prompt: or None.
         seed: of the noise.
         strength: adapter name -> strength as asked for, in the order of acting.
-        positions: adapter name -> strength of a call; another number when the dial is calibrated.
+        positions: adapter name -> where its maps stand; another number where the dial is calibrated.
+        calibrated: whether strengths are read on calibrations: True or False for all adapters that have one; None
+            where some are without, and for jobs whose maps never were calibrated.
+        on_curve: adapter name -> whether its strength was read on a calibration.
         dials: `DIALS` but ``calibrated``.
         arguments: of the base pipeline.
         rows: those of them of which each job of a call may have its own.
@@ -64,6 +67,8 @@ class Job:
     seed: int
     strength: Mapping[str, float]
     positions: Mapping[str, float]
+    calibrated: bool | None
+    on_curve: Mapping[str, bool]
     dials: Mapping[str, Any]
     arguments: Mapping[str, Any]
     rows: tuple[str, ...]
@@ -77,7 +82,8 @@ class Job:
         steering = (
             {"steering": list(self.strength), "strength": dict(self.strength)} if self.strength else {"steering": []}
         )
-        dials = {name: value for name, value in self.dials.items() if value != DIALS[name]} if self.strength else {}
+        dials = {**self.dials, "calibrated": self.calibrated} if self.strength else {}
+        dials = {name: value for name, value in dials.items() if value != DIALS[name]}
         return {"prompt": escape(self.prompt), **negative, "seed": self.seed, **steering, **dials, **given}
 
 
@@ -153,23 +159,31 @@ class JobMaker:
         calibrated = dials.pop("calibrated")
         check_window(dials)
         strength = self._strength(fields, in_order=dials["composition"] == "chain")
-        positions = {name: self.styles.position(name, value, calibrated=calibrated) for name, value in strength.items()}
+        positions = {name: self.styles.position(name, value, calibrated) for name, value in strength.items()}
+        on_curve = {name: self.styles.dial(name, calibrated).curve is not None for name in strength}
         arguments = self._arguments(fields, negative)
         recipe = {
             "prompt": prompt,
             "negative_prompt": negative,
             "seed": fields["seed"],
             "steering": [[self.styles.digest(name), value] for name, value in strength.items()],
-            "dials": {**dials, "calibrated": calibrated} if strength else {},
+            "dials": {**dials, "calibrated": any(on_curve.values())} if strength else {},
             "arguments": {name: self._settled(name, value) for name, value in arguments.items()},
             "model": self.model,
             "format": self._ending,
         }
         return Job(
             digest(recipe)[:_DIGITS], line, part, prompt, negative, fields["seed"], strength, positions,
-            dials | ({"calibrated": True} if calibrated else {}), arguments,
+            self._said(on_curve), on_curve, dials, arguments,
             tuple(name for name, value in arguments.items() if self._is_row(name, value)), recipe,
         )  # fmt: skip
+
+    def _said(self, on_curve: Mapping[str, bool]) -> bool | None:
+        """The ``calibrated`` that says how these adapters' strengths were read, whatever the default is."""
+        if on_curve and all(on_curve.values()):
+            return True
+        set_aside = any(self.styles[name].dial().curve is not None for name, used in on_curve.items() if not used)
+        return False if set_aside else None
 
     def _strength(self, fields: Mapping[str, Any], *, in_order: bool) -> dict[str, float]:
         """Adapter name -> strength; sorted by name where the order does not matter."""

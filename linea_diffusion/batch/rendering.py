@@ -87,7 +87,7 @@ class Renderer:
         arguments = _arguments(jobs)
         if self._exact:
             arguments["output_type"] = "np"
-        dials = {name: value for name, value in jobs[0].dials.items() if name != "calibrated"}
+        dials = {**jobs[0].dials, "calibrated": False}  # positions are read already
         with refusing():
             result = self._pipe(
                 [job.prompt for job in jobs], strength=self._strengths(jobs),

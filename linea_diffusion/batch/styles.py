@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..dial import Dial
 from ..errors import LineaError
 from ..maps import SteeringMaps
 from .fingerprint import maps_digest
@@ -71,15 +72,22 @@ class Styles:
         self._add(name, maps.to(self._pipe.base.device))
         return name
 
-    def position(self, name: str, strength: float, *, calibrated: bool) -> float:
-        """Where maps stand at a strength, read on the calibrated dial or not.
+    def dial(self, name: str, calibrated: bool | None) -> Dial:
+        """How strengths of maps are read, see `SteeringMaps.dial`.
 
         Raises:
-            LineaError: maps that never were calibrated.
+            LineaError: maps that never were calibrated, and should be.
         """
-        if not calibrated:
-            return strength
-        return float(self[name].calibrated(torch.tensor(strength, dtype=torch.float32)))
+        return self[name].dial(calibrated)
+
+    def position(self, name: str, strength: float, calibrated: bool | None) -> float:
+        """Where maps stand at a strength.
+
+        Raises:
+            LineaError: as `dial`.
+        """
+        dial = self.dial(name, calibrated)
+        return strength if dial.curve is None else float(dial.positions(torch.tensor(strength, dtype=torch.float32)))
 
     def _add(self, name: str, maps: SteeringMaps) -> None:
         self._loaded[name] = maps

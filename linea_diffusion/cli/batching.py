@@ -45,7 +45,7 @@ def batch(
     strengths: Annotated[
         str | None, typer.Option(help="For jobs without one: 0.7, or 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5.")
     ] = None,
-    calibrated: Calibrated = False,
+    calibrated: Calibrated = None,
     seed: Annotated[int, typer.Option(help="For jobs without one.")] = 0,
     images: Annotated[int, typer.Option(help="Images of each job, with seeds counted upwards.")] = 1,
     negative_prompt: Annotated[str | None, typer.Option(help="For jobs without one.")] = None,
@@ -83,7 +83,7 @@ def batch(
     out = _named(folder)
     defaults = _defaults(strengths, settings or [], {
         "seed": seed, "images": images, "negative_prompt": negative_prompt, "steps": steps, "guidance": guidance,
-        "size": size, "calibrated": calibrated or None,
+        "size": size, "calibrated": calibrated,
     })  # fmt: skip
     chosen: dict[str, Any] = {
         "defaults": defaults, "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,

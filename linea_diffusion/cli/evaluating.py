@@ -10,6 +10,7 @@ import typer
 from ..errors import LineaError
 from . import checks
 from .options import (
+    Calibrated,
     Clip,
     ClipSet,
     ClipWeights,
@@ -46,7 +47,8 @@ def evaluate(
     ),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
     count: Annotated[int, typer.Option(help="How many held-out prompts.", callback=checks.at_least(1))] = 64,
-    strengths: Annotated[str, typer.Option(help="The dial's positions.")] = "0,0.25,0.5,0.75,1",
+    strengths: Annotated[str, typer.Option(help="The dial's positions.")] = "0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1",
+    calibrated: Calibrated = None,
     model: Model = "shapeland-unet",
     steps: Steps = None,
     guidance: Guidance = None,
@@ -58,8 +60,9 @@ def evaluate(
     dtype: Dtype = "float32",
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
+    from ..comparison import markdown
     from ..concepts import load_concept
-    from ..evaluation import Pictures, check_dial, evaluate, keep_first, markdown, write_records
+    from ..evaluation import Pictures, check_dial, evaluate, keep_first, write_records
     from ..methods import check_method
     from ..recipes import recipe_for
     from ..storage import make_folder
@@ -76,24 +79,28 @@ def evaluate(
     check_dial(positions)
     make_folder(out)
     scorer, pipe = open_scorer(clip, clip_weights, device, clip_set), open_pipeline(model, device, dtype)
-    config, records = recipe_for(pipe, seed=seed), []
+    records = []
     pictures: Pictures = {}
     shown: dict[str, SteeringMaps] = {}
     given = call_arguments(steps, guidance)
     facts = {"model": model, "strengths": positions, "noise from seed": seed + 1000, "scorer": scorer.name, **given}
+    dials: dict[str, str] = {}
     for concept in concepts:
         fitted = {
-            name: _maps(method, pipe, concept, config, out / "maps" / concept.name) for name, method in named.items()
+            name: _maps(method, pipe, concept, recipe_for(pipe, concept, seed=seed), out / "maps" / concept.name)
+            for name, method in named.items()
         }
         records += evaluate(
             pipe, fitted, concept.texts, asked[concept.name], strengths=positions, scorer=scorer,
-            judge=_judge(model, concept.name), seed=seed + 1000,
+            calibrated=calibrated, judge=_judge(model, concept.name), seed=seed + 1000,
             on_pictures=keep_first(pictures, concept.name, asked[concept.name][:SHOWN]), **given,
         )  # fmt: skip
-        shown |= {f"{concept.name}, {name}": maps for name, maps in fitted.items() if maps is not None}
+        own = {f"{concept.name}, {name}": maps for name, maps in fitted.items() if maps is not None}
+        shown |= own
+        dials |= {name: maps.dial(calibrated).name for name, maps in own.items()}
         write_records(records, out / "evaluation.csv")
         (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
-    _write_report(out / "report.html", records, pictures=pictures, maps=shown, facts=facts)
+    _write_report(out / "report.html", records, pictures=pictures, maps=shown, facts={**facts, "strength": dials})
     typer.echo(markdown(records))
     typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
 

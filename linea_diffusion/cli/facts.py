@@ -17,7 +17,7 @@ def concepts(
 ) -> None:
     """List the concepts that come with the package, or show one with all its prompts."""
     from ..concepts import WORLDS, list_concepts, load_concept
-    from ..prompt_files import KINDS
+    from ..prompt_values import KINDS
 
     if name is not None:
         _print_concept(load_concept(name))
@@ -68,7 +68,9 @@ def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steer
 def _print_concept(concept: Concept) -> None:
     for key in ("name", "kind", "text", "neutral"):
         typer.echo(f"{key}: {getattr(concept, key)}")
-    for side, prompts in (("source", concept.source), ("target", concept.target)):
+    typer.echo(f"rows: {'pairs' if concept.is_paired else 'not in pairs'}")
+    levels = ((f"level {level.strength}", level.target) for level in concept.levels)
+    for side, prompts in (("source", concept.source), ("target", concept.target), *levels):
         typer.echo(f"\n{side}, {len(prompts)} prompts:")
         for prompt in prompts:
             typer.echo(f"  {prompt}")

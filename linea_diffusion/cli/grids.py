@@ -65,7 +65,7 @@ def grid(
     strengths: Annotated[str, typer.Option(help="One column each.")] = "0,0.25,0.5,0.75,1",
     row_strengths: Annotated[str | None, typer.Option(help="With --against: one row each; as --strengths.")] = None,
     seeds: Annotated[str | None, typer.Option(help="With --rows seeds: one row each, such as 0,1,2.")] = None,
-    calibrated: Calibrated = False,
+    calibrated: Calibrated = None,
     cell_size: Annotated[int, typer.Option(help="Longer side of a picture in the grid, in pixels.")] = 192,
     score: Annotated[
         str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style.")

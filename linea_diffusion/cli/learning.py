@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..concepts import Concept
     from ..maps import SteeringMaps
+    from ..measures import Measure
     from ..pipeline import LinEASDiffusionPipeline
 
 
@@ -59,6 +60,13 @@ def train(
     model: Model = "shapeland-unet",
     source: Annotated[Path | None, typer.Option(help="Text file with one source prompt per line.")] = None,
     target: Annotated[Path | None, typer.Option(help="Text file with one target prompt per line.")] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Makes the targets from --source, as '{prompt}, neon': pairs, without --target.")
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="Less of --template, as 0.5='{prompt}, slightly neon'; may be repeated."),
+    ] = None,
     modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
@@ -88,7 +96,7 @@ def train(
     from ..processes import is_main_process, join_processes
     from ..storage import make_folder
 
-    learned = open_concept(concept, source, target)
+    learned = open_concept(concept, source, target, template, level or ())
     given = training_settings(
         settings or [],
         iterations=iterations,
@@ -122,7 +130,7 @@ def _trained(
     from ..recipes import recipe_for
     from ..training import train_steering_maps
 
-    config = recipe_for(pipe, **given)
+    config = recipe_for(pipe, concept, **given)
     try:
         maps = train_steering_maps(
             pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP
@@ -141,6 +149,9 @@ def _trained(
     return maps
 
 
+_MEASURES = ("clip", "progress")
+
+
 def _concept_of(maps: SteeringMaps, concept: str | None) -> Concept:
     from ..concepts import load_concept
 
@@ -157,8 +168,13 @@ def calibrate(
     concept: Annotated[
         str | None, typer.Option(help="Concept by name or file; the one that the maps name when left out.")
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(help="clip: the style that CLIP sees; progress: how far latents have gone, which needs no CLIP."),
+    ] = "clip",
     points: Annotated[
-        int, typer.Option(help="Strengths at which the style is measured.", callback=checks.at_least(3))
+        int,
+        typer.Option(help="Strengths that are measured at most, more where it changes.", callback=checks.at_least(3)),
     ] = 17,
     model: Model = "shapeland-unet",
     steps: Steps = None,
@@ -170,13 +186,17 @@ def calibrate(
     device: Device = "cpu",
     dtype: Dtype = "float32",
 ) -> None:
-    """Fit the dial of maps so that equal steps of strength look equal; use it with --calibrated."""
+    """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on."""
     from ..calibration import calibrate, clip_measure
     from ..maps import SteeringMaps
 
+    if by not in _MEASURES:
+        raise LineaError(f"got --by {by!r}: expected one of {', '.join(_MEASURES)}")
     maps = SteeringMaps.from_pretrained(steering)
     learned = _concept_of(maps, concept)
-    measure = clip_measure(open_scorer(clip, clip_weights, device, clip_set), learned.texts)
+    measure: Measure | Literal["progress"] = "progress"
+    if by == "clip":
+        measure = clip_measure(open_scorer(clip, clip_weights, device, clip_set), learned.texts)
     pipe = open_pipeline(model, device, dtype)
     curve = calibrate(
         pipe, maps, measure, learned.source, points=points, seed=seed + 500, **call_arguments(steps, guidance)

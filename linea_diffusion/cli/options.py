@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -46,7 +47,14 @@ ClipSet = Annotated[
         "checkpoint file quick_gelu, mean, std, interpolation, resize_mode. May be repeated."
     ),
 ]
-Calibrated = Annotated[bool, typer.Option(help="Read strengths on the dial that `linea calibrate` fitted.")]
+Calibrated = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrated/--no-calibrated",
+        help="Read strengths on the calibrated dial, or as shares of the way in activations; when left out, on the "
+        "calibrated dial wherever maps have one.",
+    ),
+]
 Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
 
 
@@ -95,15 +103,42 @@ def open_steered(model: str, steering: list[str], device: str, dtype: str) -> Li
     return pipe
 
 
-def open_concept(name: str, source: Path | None, target: Path | None) -> Concept:
-    """A known concept, or one from the files of --source and --target."""
-    from ..concepts import concept_from_files, load_concept
+def open_concept(
+    name: str, source: Path | None, target: Path | None, template: str | None = None, levels: Sequence[str] = ()
+) -> Concept:
+    """A known concept, one from the files of --source and --target, or one from --source and --template."""
+    from ..concepts import Concept, concept_from_files, load_concept
+    from ..prompt_files import prompt_lines
 
-    if source is None and target is None:
+    if levels and template is None:
+        raise LineaError(f"got --level {short(levels[0])} without --template: expected both, with --source")
+    if source is None and target is None and template is None:
         return load_concept(name)
-    if source is None or target is None:
-        raise LineaError("got only one of --source and --target: expected both, or neither with a known concept")
-    return concept_from_files(source, target, name=name)
+    if source is None or (target is None) == (template is None):
+        options = {"--source": source, "--target": target, "--template": template}
+        got = " and ".join(option for option, value in options.items() if value is not None)
+        raise LineaError(
+            f"got {got}: expected --source with either --target or --template, or none of them with a known concept"
+        )
+    if template is None:
+        return concept_from_files(source, cast(Path, target), name=name)
+    return Concept.from_template(prompt_lines(source), template, name=name, levels=_levels(levels))
+
+
+def _levels(settings: Sequence[str]) -> dict[float, str]:
+    """Strength -> template, from --level STRENGTH=TEMPLATE."""
+    levels: dict[float, str] = {}
+    for setting in settings:
+        text, equals, template = setting.partition("=")
+        strength = literal(text.strip())
+        if not equals or not isinstance(strength, float | int):
+            raise LineaError(
+                f"got --level {short(setting)}: expected STRENGTH=TEMPLATE, such as 0.5='{{prompt}}, slightly neon'"
+            )
+        if strength in levels:
+            raise LineaError(f"got --level {text.strip()} twice: expected one template for each strength")
+        levels[strength] = template
+    return levels
 
 
 def command_line() -> str:

@@ -32,7 +32,7 @@ def generate(
     strength: Annotated[
         str | None, typer.Option(help="A number, or several with commas: one noise, one batch. 1 when left out.")
     ] = None,
-    calibrated: Calibrated = False,
+    calibrated: Calibrated = None,
     model: Model = "shapeland-unet",
     steps: Steps = None,
     guidance: Guidance = None,

@@ -92,7 +92,7 @@ def _draw_head(draw: ImageDraw.ImageDraw, grid: RenderedGrid, column: int, width
     if grid.title:
         draw_line(draw, (gap, gap), shorten(grid.title, size=size, width=width - 2 * gap), size=size, fill=INK)
     label = grid.column_labels[column]
-    label = f"strength {label}" if grid.kind.endswith("x strengths") else label
+    label = f"{grid.strength_name} {label}" if grid.kind.endswith("x strengths") else label
     y = gap + line_height(size)
     draw_line(draw, (gap, y), shorten(label, size=size, width=width - 2 * gap), size=size, fill=INK)
     y += line_height(size) + gap // 2

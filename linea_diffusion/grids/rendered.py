@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..concepts import StyleTexts
+from ..dial import word_for
 from ..errors import LineaError
 from .cells import Cell
 from .kinds import Source, plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
@@ -30,7 +31,8 @@ class RenderedGrid:
         row_labels: one per row.
         column_labels: one per column.
         facts: what the pictures were made with, as JSON can hold it: ``model``, ``pipeline``, ``device``, ``maps``
-            (adapter -> SHA-256), ``library_versions``, ``arguments``; empty for a grid that was not rendered here.
+            (adapter -> SHA-256), ``dials`` (adapter -> how its strengths were read), ``library_versions``,
+            ``arguments``; empty for a grid that was not rendered here.
         texts: style of a row -> what its pictures are scored against, where the maps say it.
         embeddings: of the pictures by the scorer, (columns, e) for each row, unit length; empty until scored.
     """
@@ -72,6 +74,7 @@ class RenderedGrid:
         *,
         batch_size: int | None = None,
         folder: str | Path | None = None,
+        calibrated: bool | None = None,
         **arguments: Any,
     ) -> Self:
         """Render any plan; the other ways to render a grid make one and come here.
@@ -83,15 +86,19 @@ class RenderedGrid:
                 row at once when left out.
             folder: where the pictures are written one by one; the grid then reads them when it needs them, and holds
                 none in memory.
+            calibrated: how strengths are read, as for a call of the pipeline; `facts` say how they were.
             **arguments: of the pipeline's calls, such as ``num_inference_steps`` and ``guidance_scale``.
 
         Raises:
-            LineaError: a batch size below 1, or an argument that the grid gives itself.
+            LineaError: a batch size below 1, an argument that the grid gives itself, or ``calibrated=True`` with maps
+                that never were.
         """
-        cells = render_cells(pipe, plan, batch_size=batch_size, folder=Path(folder) if folder else None, **arguments)
+        place = Path(folder) if folder else None
+        facts = grid_facts(pipe, plan, arguments, calibrated=calibrated)
+        cells = render_cells(pipe, plan, batch_size=batch_size, folder=place, calibrated=calibrated, **arguments)
         return cls(
             cells, style=plan.style, kind=plan.kind, title=plan.title, row_labels=[row.label for row in plan.rows],
-            column_labels=plan.columns, facts=grid_facts(pipe, plan, arguments), texts=plan.texts,
+            column_labels=plan.columns, facts=facts, texts=plan.texts,
         )  # fmt: skip
 
     @classmethod
@@ -113,7 +120,7 @@ class RenderedGrid:
             strengths: one column each.
             seeds: the first seed (row i takes seed + i), or one seed per prompt.
             style: name for titles and tables.
-            **arguments: ``batch_size`` and ``folder`` of `of_plan`, and those of the base pipeline.
+            **arguments: ``batch_size``, ``folder`` and ``calibrated`` of `of_plan`, and those of the base pipeline.
 
         Raises:
             LineaError: no prompts, no strengths, or seeds that do not fit the prompts.
@@ -194,6 +201,11 @@ class RenderedGrid:
         """One prompt by several methods (rows) at strengths (columns); see `plan_methods` and `render`."""
         plan = plan_methods(pipe, prompt, strengths, methods=methods, style=style, seed=seed)
         return cls.of_plan(pipe, plan, **arguments)
+
+    @property
+    def strength_name(self) -> str:
+        """What captions call a strength: ``"calibrated strength"`` where all adapters turn on calibrated dials."""
+        return word_for(list(self.facts.get("dials", {}).values()))
 
     @property
     def cells(self) -> list[Cell]:

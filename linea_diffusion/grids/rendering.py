@@ -131,10 +131,15 @@ def loaded(pipe: Any, maps: Mapping[str, SteeringMaps]) -> Iterator[None]:
         pipe.steering.update(before)
 
 
-def grid_facts(pipe: Any, plan: Plan, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What pictures were made with, as JSON can hold it: model, maps' digests, versions, the calls' arguments.
+def grid_facts(
+    pipe: Any, plan: Plan, arguments: Mapping[str, Any], *, calibrated: bool | None = None
+) -> dict[str, Any]:
+    """What pictures were made with, as JSON holds it: model, maps' digests and dials, versions, the calls' arguments.
 
     A digest is that of the file of numbers: ``weights_sha256`` in the ``config.json`` of the maps.
+
+    Raises:
+        LineaError: ``calibrated=True`` with maps that never were.
     """
     libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
     known = {**pipe.steering, **plan.maps}
@@ -145,6 +150,7 @@ def grid_facts(pipe: Any, plan: Plan, arguments: Mapping[str, Any]) -> dict[str,
         "pipeline": type(pipe.base).__name__,
         "device": str(pipe.device),
         "maps": {name: hashlib.sha256(pack(known[name].numbers())).hexdigest() for name in used},
+        "dials": {name: known[name].dial(calibrated).name for name in used},
         "library_versions": {"linea-diffusion": __version__, **libraries},
         "arguments": {name: _plain(value) for name, value in given.items()},
     }

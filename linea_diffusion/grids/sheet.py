@@ -171,7 +171,7 @@ def _heads(
 ) -> tuple[list[str], list[str], list[list[str]], int]:
     """Lines of the title, of the columns' name and of each column's label, with the most lines of a label."""
     title = wrap(grid.title, size=_title_size(size), width=width, lines=2) if grid.title else []
-    axis = ["strength"] if grid.kind.endswith("x strengths") else []
+    axis = [grid.strength_name] if grid.kind.endswith("x strengths") else []
     labels = [wrap(label, size=size, width=column, lines=2) for label in grid.column_labels]
     return title, axis, labels, max(map(len, labels))
 

@@ -38,6 +38,8 @@ def facts_of_maps(maps: Mapping[str, SteeringMaps]) -> list[Facts]:
         facts["numbers"] = f"{count}, {own.support:.2%} of them not zero"
         if losses := own.metadata.get("losses"):
             facts["loss"] = f"{losses[0]:.4f} at first, {losses[-1]:.4f} at last, {len(losses)} iterations"
+        if curve := own.metadata.get("calibration"):
+            facts["calibration"] = f"by {curve['measure']}, {len(curve['strengths'])} strengths measured"
         for key in ("training", "library_versions"):
             if key in own.metadata:
                 facts[key] = own.metadata[key]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluation import Pictures, Record, curves, rank_correlation, summarise
-from ..figures import gap_deviation
+from ..comparison import at_equal_amount, text_of
+from ..evaluation import Pictures, Record, curves, summarise
 from ..plots import Curve, curves_plot
 from .facts import facts_of_maps, flat_facts, support_section
 from .page import Dial, Facts, Figure, Page, Picture, Section, Strip, Table
@@ -106,7 +106,8 @@ def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> S
     known = [name for name in MEANINGS if not any(np.isnan(getattr(r, name)) for r in records if r.style == style)]
     figures = [_figure(records, style, methods, name) for name in known]
     text = "Mean over prompts with the 95% bootstrap interval."
-    return Section(style, text, figures, [_means(records, style, known), _turning(records, style, methods, known)])
+    compared = [Table(f"{style}: {t.title} ({t.note})", t.head, t.rows) for t in at_equal_amount(records, style)]
+    return Section(style, text, figures, [*compared, _means(records, style, known)])
 
 
 def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name: str) -> Figure:
@@ -130,20 +131,7 @@ def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name:
 def _means(records: Sequence[Record], style: str, known: Sequence[str]) -> Table:
     rows = []
     for entry in summarise([record for record in records if record.style == style]):
-        cells = ["{:.2f} [{:.2f}, {:.2f}]".format(*entry[name]) for name in known]
+        cells = [text_of(entry[name]) for name in known]
         rows.append([entry["method"], f"{entry['strength']:g}", *cells])
     heads = [MEANINGS[name][0] for name in known]
     return Table(f"{style}: mean [95% interval over prompts]", ["method", "strength", *heads], rows, keys=2)
-
-
-def _turning(records: Sequence[Record], style: str, methods: Sequence[str], known: Sequence[str]) -> Table:
-    """How the dials turn: rank correlation of each prompt's curve, evenness of the mean curve."""
-    name = "truth_amount" if "truth_amount" in known else "clip_text"
-    rows = []
-    for method in methods:
-        strengths, values = curves(records, style, method, name)
-        if len(strengths) > 2:
-            rho = "{:.2f} [{:.2f}, {:.2f}]".format(*rank_correlation(records, style, method, name))
-            rows.append([method, rho, f"{float(gap_deviation(strengths, values.mean(axis=0))):.2f}"])
-    heads = ["method", "spearman (rank correlation, mean over prompts)", "gap deviation of the mean curve (0 is even)"]
-    return Table(f"{style}: how evenly the dial turns, by {MEANINGS[name][0]}", heads, rows)

@@ -80,7 +80,7 @@ def _strip(grid: StyleGrid, number: int) -> Strip:
 def _alt(cell: Cell, grid: StyleGrid, number: int, column: str) -> str:
     """A picture in words: its prompt and where the dials stand."""
     if turns_one(grid):
-        where = f"strength {column}"
+        where = f"{column_name(grid)} {column}"
         label = grid.row_labels[number]
         return f"{cell.prompt}, {where}" if label == cell.prompt else f"{cell.prompt}, {label}, {where}"
     return f"{cell.prompt}, {grid.row_labels[number]}, {column}"

@@ -38,7 +38,7 @@ def turns_one(grid: StyleGrid) -> bool:
 
 def column_name(grid: StyleGrid) -> str:
     """What the columns turn: the strength, or the second dial."""
-    return "strength" if turns_one(grid) else grid.kind.rpartition(" x ")[2]
+    return grid.strength_name if turns_one(grid) else grid.kind.rpartition(" x ")[2]
 
 
 def short_name(name: str) -> str:
@@ -96,7 +96,7 @@ def _score_table(grid: StyleGrid) -> Table:
         found = [[row[number].scores.get(name, np.nan) for row in grid.rows] for name in names]
         rows.append([label, *(_interval(values) for values in found)])
     heads = [SCORES[name].header for name in names]
-    return Table("Mean over rows [95% interval], at each strength", ["strength", *heads], rows)
+    return Table("Mean over rows [95% interval], at each strength", [column_name(grid), *heads], rows)
 
 
 def _interval(values: Sequence[float], digits: int = 3) -> str:

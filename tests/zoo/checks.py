@@ -15,6 +15,7 @@ from linea_diffusion.calling import accepts
 from linea_diffusion.iteration import batches_of
 from linea_diffusion.modules import is_denoiser, is_text_encoder
 from linea_diffusion.steering import steer
+from linea_diffusion.targets import targets_of
 
 from .case import Case
 
@@ -128,11 +129,11 @@ def gradients_reach_all_maps(subject: Subject) -> str:
     concept = Concept("test", source=tuple(PROMPTS), target=tuple(f"{p} neon" for p in PROMPTS), text="neon")
     config = TrainingConfig(
         iterations=1, batch_size=2, num_inference_steps=steps, guidance_scale=None, target_modules=TARGETS,
-        call_arguments=given, sparsity=0.0,
+        call_arguments=given, sparsity=0.0, rank=2, pairing="rows", strengths=(1.0,),
     )  # fmt: skip
     with batches_of(subject.pipe, config) as batches:
-        target = batches.samples(list(concept.target))
-        maps = batches.fresh_maps(target)
+        (target,), _, recorded = targets_of(batches, concept, config)
+        maps = batches.fresh_maps(recorded)
         with steer(subject.pipe.base, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
             batches.gradients(maps, list(concept.source), range(2), target, weight=1.0)
     sizes: dict[str, float] = {}

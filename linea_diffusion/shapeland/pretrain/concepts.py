@@ -1,4 +1,4 @@
-"""Writes the prompt sets of Shapeland's styles: 32 + 32 captions that are not held out, contents in balance."""
+"""Writes the prompt sets of Shapeland's styles: 32 + 32 captions that are not held out, in balance, and levels."""
 
 from __future__ import annotations
 
@@ -10,19 +10,31 @@ from ..objects import COLORS, OBJECTS
 from ..styles import STYLES
 
 _PROMPTS = 32
+LEVEL_WORDS = {0.25: "slightly", 0.5: "half", 0.75: "strongly"}
+"""Strength of a level -> the adverb of `AMOUNT_WORDS` that asks for it."""
 
 
 def write(folder: Path) -> None:
-    """Write one TOML file per style into `folder`."""
+    """Write one TOML file per style into `folder`.
+
+    A level's prompts are the targets with an adverb before the style. Some of these are of the held-out eighth; what
+    is judged are plain captions.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for style in STYLES:
         objects = [thing for thing in OBJECTS if (thing, style) not in HELD_OUT_PAIRS]
         source = _balanced(PLAIN_WORDINGS, objects, style)
         target = _balanced(STYLED_WORDINGS, objects, style)
         lines = [f'name = "{style}"', f'text = "a picture in {style} style"', 'neutral = "a picture of something"']
-        for side, prompts in (("source", source), ("target", target)):
-            lines += [f"{side} = [", *(f'  "{prompt}",' for prompt in prompts), "]"]
+        lines += [*_listed("source", source), *_listed("target", target)]
+        for strength, adverb in LEVEL_WORDS.items():
+            less = [prompt.replace(style, f"{adverb} {style}") for prompt in target]
+            lines += ["", "[[levels]]", f"strength = {strength}", *_listed("target", less)]
         (folder / f"{style.replace(' ', '-')}.toml").write_text("\n".join(lines) + "\n")
+
+
+def _listed(key: str, prompts: Sequence[str]) -> list[str]:
+    return [f"{key} = [", *(f'  "{prompt}",' for prompt in prompts), "]"]
 
 
 def _balanced(wordings: Sequence[str], objects: Sequence[str], style: str) -> list[str]:
