@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.amp.autocast_mode import is_autocast_available
 from torch.nn.functional import group_norm, layer_norm, linear
 
-from .move import Move
+from .move import Move, is_autocast
 
 _RUN: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
     nn.LayerNorm: lambda norm, z, weight, bias: layer_norm(z, norm.normalized_shape, weight, bias, norm.eps),
@@ -85,7 +84,7 @@ class FoldedLayer:
         """Whether the output for an input is the moved one to rounding: float32 throughout, and no gradients."""
         weight = self.layer.weight
         exact = z.dtype == torch.float32 and (weight is None or weight.dtype == torch.float32)
-        return exact and not torch.is_grad_enabled() and not _is_cast(z.device.type)
+        return exact and not torch.is_grad_enabled() and not is_autocast(z.device)
 
     def __call__(self, z: torch.Tensor, move: Move) -> torch.Tensor:
         """The moved output.
@@ -110,10 +109,6 @@ class FoldedLayer:
         self._bias = (0 if bias is None else bias) + change[1]
         if isinstance(layer, nn.LayerNorm):  # over several axes it repeats the map, as the hook's broadcast does
             self._weight, self._bias = (part.expand(layer.normalized_shape) for part in (self._weight, self._bias))
-
-
-def _is_cast(device_type: str) -> bool:
-    return is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
 def _version(parameter: torch.Tensor | None) -> int:

@@ -176,14 +176,14 @@ class _Carrier:
 
     def begin(self) -> None:
         """The module begins, or has ended."""
-        self.runs, self._made, self._version = 0, torch.empty(0), 0
+        self.runs, self._made, self._last, self._version = 0, torch.empty(0), torch.empty(0), 0
 
     def __call__(self, input: torch.Tensor) -> torch.Tensor:
         made = self.run(input) if self._acts() else None
         if made is None:
             return self._layer.plain(input)
         self.runs += 1
-        self._made, self._version = made, _version(made)
+        self._made, self._last, self._version = made, _last_of(made).clone(), _version(made)
         return made
 
     def run(self, input: torch.Tensor) -> torch.Tensor | None:
@@ -193,18 +193,19 @@ class _Carrier:
     def made(self, z: torch.Tensor) -> bool:
         """Whether an activation is what the layer has just made.
 
-        It is if it lies at the same place and was not written over. In other places the last d numbers tell: each time
-        on the CPU, and once in a context elsewhere, because that waits for the device.
+        Its last d numbers tell, and that the layer's output was not written over: each time on the CPU, and once in a
+        context elsewhere, because comparing waits for the device.
         """
-        made = self._made
-        if self.runs != 1 or z.numel() != made.numel():
+        if self.runs != 1 or z.numel() != self._made.numel() or _version(self._made) != self._version:
             return False
-        if z.data_ptr() == made.data_ptr():
-            return _version(z) == self._version
-        if self._is_known and z.device.type != "cpu":
-            return True
-        self._is_known = torch.equal(z[(-1,) * (z.ndim - 1)], made[(-1,) * (made.ndim - 1)])
+        if not (self._is_known and z.device.type != "cpu"):
+            self._is_known = torch.equal(_last_of(z), self._last)
         return self._is_known
+
+
+def _last_of(z: torch.Tensor) -> torch.Tensor:
+    """The features of the last token of the last row, (d,)."""
+    return z[(-1,) * (z.ndim - 1)]
 
 
 def _version(z: torch.Tensor) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.amp.autocast_mode import is_autocast_available
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,9 @@ class Move:
         """
         if not self.rank:
             return _transform(z, self.factor, self.shift, axis)
+        if is_autocast(z.device):
+            with torch.autocast(z.device.type, enabled=False):
+                return self.apply(z, axis=axis)
         axis %= z.ndim
         if axis in (1, z.ndim - 1):
             return self._mixed_in(z, last=axis == z.ndim - 1)
@@ -159,6 +163,11 @@ class Move:
 
     def _parts(self) -> tuple[torch.Tensor, ...]:
         return self.factor, self.shift, self.up, self.down
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Whether products on a device are computed in half precision, whatever their dtype."""
+    return is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def _beside(*pairs: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
