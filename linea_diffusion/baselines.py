@@ -8,6 +8,7 @@ into its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def _affine(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> tuple[torch.Te
 
 
 def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit, method: str) -> SteeringMaps:
-    config = config or recipe_for(pipe, pairing="law")
+    config = _coordinate_wise(config or recipe_for(pipe, pairing="law"))
     with batches_of(pipe, config) as batches:
         batches.check(concept)
         source, target = batches.samples(concept.source), batches.samples(concept.target)
@@ -104,6 +105,7 @@ def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit
 
 
 def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
+    config = _coordinate_wise(config)
     with batches_of(pipe, config) as batches:
         batches.check(concept)
         target = batches.samples(concept.target)
@@ -115,6 +117,11 @@ def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig) -> Stee
                 source = batches.samples(concept.source)
             _fit_map(affine_of[name], name, source, target, fit_quantiles)
         return _noted(maps, batches, concept, "Lin-AcT")
+
+
+def _coordinate_wise(config: TrainingConfig) -> TrainingConfig:
+    """The settings as these methods use them: w and b are all that they fit."""
+    return replace(config, rank=0, scale=True, shift=True)
 
 
 @torch.no_grad()

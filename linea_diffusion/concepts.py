@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,8 +10,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from .errors import LineaError
-from .levels import Level, check_level_strength, check_levels, check_prompts, fill_template
+from .levels import Level, check_level_strength, check_levels, fill_template
 from .pairing import check_pairs, rows_match
+from .prompt_checks import check_prompts, check_side
 from .prompt_files import SUFFIXES, concept_fields, prompt_lines
 from .prompt_syntax import hint_at_syntax
 from .prompt_values import KINDS, SIDES
@@ -74,7 +74,7 @@ class Concept:
         if self.kind not in KINDS:
             raise LineaError(f"got kind {self.kind!r} for concept {self.name!r}: expected one of {', '.join(KINDS)}")
         for side in SIDES:
-            _check_prompts(getattr(self, side), side, self.name)
+            check_side(getattr(self, side), side, self.name)
         check_levels(self.levels, self.target, self.name)
         asked = [prompt for level in self.levels for prompt in level.target]
         hint_at_syntax([*self.source, *self.target, *asked], stacklevel=5)
@@ -224,21 +224,3 @@ def _read(file: Path) -> Concept:
         return Concept(**fields)
     except LineaError as error:
         raise LineaError(f"{error} (in {str(file)!r})") from None
-
-
-def _check_prompts(prompts: Sequence[str], side: str, name: str) -> None:
-    check_prompts(prompts, side, f"for concept {name!r}")
-    if len(prompts) < 2:
-        raise LineaError(f"got {len(prompts)} {side} prompts for concept {name!r}: expected at least 2, better 32")
-    if len(prompts) < 4:
-        _warn(
-            f"got {len(prompts)} {side} prompts for concept {name!r}: expected about 32, because the distribution of "
-            "activations cannot be estimated from so few; add prompts"
-        )
-    repeated = next((prompt for number, prompt in enumerate(prompts) if prompt in prompts[:number]), None)
-    if repeated is not None:
-        _warn(f"got {side} prompt {repeated!r} twice for concept {name!r}: expected prompts that differ; change one")
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=5)

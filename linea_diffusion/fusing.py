@@ -201,14 +201,17 @@ def fold_into(layer: nn.Module, move: Move, like: torch.Tensor) -> Kept:
     """Give a layer the parameters with which its output is moved.
 
     Args:
-        layer: a Linear or a convolution; or a normalisation, for a move that is coordinate-wise.
+        layer: a Linear or a convolution; or, for a move that is coordinate-wise, a convolution in groups or a
+            normalisation.
         move: of one row.
         like: a tensor of the dtype and device that a layer without parameters works in.
 
     Returns:
         The parameters that it had, to be set again; nothing if it cannot be done and the layer is as before.
     """
-    known = type(layer) in _LAYERS or ("Norm" in type(layer).__name__ and not move.rank)
+    # what mixes features goes where every output sees every input: no normalisation, no convolution in groups
+    known = type(layer) in _LAYERS and not (move.rank and getattr(layer, "groups", 1) > 1)
+    known = known or ("Norm" in type(layer).__name__ and not move.rank)
     kept: Kept = [(layer, name, getattr(layer, name)) for name in ("weight", "bias") if hasattr(layer, name)]
     unused = len(kept) < 1 + move.shifts  # no place for a shift
     if not known or unused or not is_plain(layer):

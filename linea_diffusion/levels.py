@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import LineaError
+from .prompt_checks import check_prompts
 from .scalars import as_number
 from .wording import short
 
@@ -75,28 +76,6 @@ def check_levels(levels: Sequence[Level], target: Sequence[str], name: str) -> N
                 "that ask for another amount; change them or leave the level out"
             )
         known[level.target] = f"level {level.strength}"
-
-
-def check_prompts(prompts: Any, side: str, owner: str) -> None:
-    """Check that prompts are a tuple of texts with whole characters, none empty.
-
-    Raises:
-        LineaError: they are not; the error names the side and whose it is.
-    """
-    if not isinstance(prompts, list | tuple) or not all(isinstance(one, str) and one.strip() for one in prompts):
-        raise LineaError(f"got {side} {short(prompts)} {owner}: expected a tuple of prompts, none empty")
-    for prompt in prompts:
-        check_whole(prompt, f"{side} prompt {short(prompt)}")
-
-
-def check_whole(prompt: str, what: str) -> None:
-    """Check that a prompt has whole characters only.
-
-    Raises:
-        LineaError: a lone surrogate, half of a character.
-    """
-    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-        raise LineaError(f"got {what} with half a character (a lone surrogate): expected whole ones")
 
 
 def fill_template(template: Any, prompts: Sequence[str], place: str = "a template") -> tuple[str, ...]:

@@ -267,27 +267,47 @@ class SteeringMaps:
             self.on_saved()
             self.on_saved = None
 
+    def trimmed(self) -> SteeringMaps:
+        """The same maps without ranks that do nothing, see `AffineMap.trimmed`; copies, not to be trained."""
+        whole = SteeringMaps.of({name: affine.trimmed() for name, affine in self.named_maps()}, self.metadata)
+        whole.on_saved = self.on_saved
+        return whole
+
     def numbers(self) -> dict[str, torch.Tensor]:
-        """``<name>.<part>`` of every map and each of `PARTS`."""
+        """``<name>.<part>`` of every map and each of its `PARTS`, as they are stored: without ranks that do nothing."""
         return {
             f"{name}.{part}": tensor.detach()
-            for name, affine in self.named_maps()
+            for name, affine in self.trimmed().named_maps()
             for part, tensor in affine.tensors().items()
         }
 
     @classmethod
     def from_numbers(cls, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> SteeringMaps:
-        """The inverse of `numbers`."""
+        """The inverse of `numbers`: maps that act the same, each with its own rank and bins."""
         names = dict.fromkeys(key.rpartition(".")[0] for key in numbers)
         keys = {name: {part: f"{name}.{part}" for part in PARTS if f"{name}.{part}" in numbers} for name in names}
         maps = {name: AffineMap.of({part: numbers[key] for part, key in parts.items()}) for name, parts in keys.items()}
         return cls.of(maps, metadata)
 
     @property
+    def rank(self) -> int:
+        """The largest rank of a map's U V^T; 0 if all maps are coordinate-wise."""
+        return max((affine.rank for _, affine in self.named_maps()), default=0)
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, zeros among them."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def stored(self) -> int:
+        """How many numbers are not exactly zero: what a file of them holds."""
+        return sum(affine.stored for _, affine in self.named_maps())
+
+    @property
     def support(self) -> float:
         """Share of the numbers that are not exactly zero, [0, 1]."""
-        count = sum(parameter.numel() for parameter in self.parameters())
-        return sum(int(parameter.count_nonzero()) for parameter in self.parameters()) / max(count, 1)
+        return self.stored / max(self.size, 1)
 
     def summary(self) -> str:
         """A table of the maps: per module the features, the rank and the largest absolute numbers, and the support.
@@ -304,9 +324,8 @@ class SteeringMaps:
             largest = [f"{numbers[part].abs().max().item():>9.4f}" if part in numbers else f"{'':>9}" for part in parts]
             cells = " ".join([*([f"{affine.rank:>4}"] if mixes else []), *largest])
             rows.append(f"{name:<72} {affine.features:>5} {cells} {affine.support:>8.1%}")
-        count = sum(parameter.numel() for parameter in self.parameters())
         acting = sum(not affine.is_identity for affine in named.values())
-        last = f"{len(named)} modules ({acting} act), {count} parameters, support {self.support:.2%}"
+        last = f"{len(named)} modules ({acting} act), {self.size} parameters, support {self.support:.2%}"
         return "\n".join([*rows, last])
 
 

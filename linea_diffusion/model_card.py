@@ -11,6 +11,17 @@ from typing import Any
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
+def formula(rank: int) -> str:
+    """What maps of a rank do, in letters.
+
+    Args:
+        rank: the largest one of the maps; 0 if all of them are coordinate-wise.
+    """
+    if not rank:
+        return "T(z) = z + strength * ((w - 1) * z + b), coordinate by coordinate"
+    return f"T(z) = z + strength * ((w - 1) * z + U V^T z + b), with U and V of rank {rank} or less"
+
+
 def model_card(config: Mapping[str, Any], repo_id: str | None = None) -> str:
     """Markdown with YAML front matter, as the Hugging Face Hub reads it.
 
@@ -20,11 +31,13 @@ def model_card(config: Mapping[str, Any], repo_id: str | None = None) -> str:
     """
     concept = " ".join(str(config.get("concept", "a concept")).split())
     base = str(config.get("base_model", "unknown"))
+    rank = max((shape[2] for shape in config["modules"].values() if len(shape) == 3), default=0)
     source = json.dumps(repo_id or "path/to/this/folder")
     return (
         f"---\n{_front_matter(base)}---\n\n# {concept}: steering maps\n\n"
-        f"{len(config['modules'])} coordinate-wise affine maps learned by LinEAS (arXiv 2503.10679) for "
+        f"{len(config['modules'])} affine maps learned by LinEAS (arXiv 2503.10679) for "
         f"`{' '.join(base.split())}`. Strength 0 is the base model, 1 the concept.\n\n"
+        f"Each map does this to an activation z: `{formula(rank)}`.\n\n"
         "```python\nfrom linea_diffusion import LinEASDiffusionPipeline\n\n"
         f"pipe = LinEASDiffusionPipeline.from_pretrained({json.dumps(base)})\n"
         f'pipe.load_steering({source})\nimage = pipe("a red heart", strength=0.7).images[0]\n```\n'

@@ -107,7 +107,7 @@ def _shape_of(name: str, tensors: Mapping[str, torch.Tensor]) -> list[int]:
     if not mixes:
         return _checked_shape(name, list(tensors["shift"].shape), "the maps", _AXES[2])
     shape = list(tensors[LOW_RANK[0]].shape)
-    return [1, *shape] if len(shape) == 2 else shape
+    return _checked_shape(name, [1, *shape] if len(shape) == 2 else shape, "the maps", _AXES[3][-1:])
 
 
 def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
@@ -169,7 +169,7 @@ def _checked_shape(name: str, shape: Any, place: str, axes: tuple[int, ...]) -> 
     dimensions = shape if axes else [shape]
     fits = isinstance(dimensions, list) and len(dimensions) in (axes or (1,))
     if not fits or not all(type(size) is int and 0 < size <= LARGEST for size in dimensions):
-        forms = " or ".join(("[d]", "[bins, d]", "[bins, d, rank]")[: len(axes)])
+        forms = " or ".join(("[d]", "[bins, d]", "[bins, d, rank]")[count - 1] for count in axes)
         expected = f"{forms}, whole numbers above 0" if axes else "a whole number above 0"
         raise LineaError(
             f"got {short(shape)} as the dimensions of {name!r} in {place}: expected {expected} and at most {LARGEST}"

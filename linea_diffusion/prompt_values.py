@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import LineaError
-from .levels import Level, check_level_strength, check_whole, fill_template
+from .levels import Level, check_level_strength, fill_template
+from .prompt_checks import check_whole
 from .wording import short
 
 KINDS = ("style", "object removal", "perspective")

@@ -24,7 +24,7 @@ Call = Callable[[Sequence[str]], None]
 
 
 def check_prompts_read(pipe: Any, concept: Concept, call: Call, *, size: int | None = None) -> None:
-    """Warn of prompts that a text encoder cuts, once for each side of the concept.
+    """Warn of prompts that a text encoder cuts, once for each side of the concept and each of its levels.
 
     Args:
         pipe: a diffusers pipeline. Without a text encoder that reads tokens nothing is checked.
@@ -35,8 +35,12 @@ def check_prompts_read(pipe: Any, concept: Concept, call: Call, *, size: int | N
     Raises:
         LineaError: every text encoder reads the same of the sources as of the targets.
     """
-    reads = {side: _reads(pipe, getattr(concept, side), call, size) for side in SIDES}
-    cut = [_warn_of_cuts(pipe, concept, side, read) for side, read in reads.items()]
+    sides = {side: getattr(concept, side) for side in SIDES}
+    sides |= {f"level {level.strength}": level.target for level in concept.levels}
+    reads = {side: _reads(pipe, prompts, call, size) for side, prompts in sides.items()}
+    cut = [
+        _warn_of_cuts(pipe, f"{side} prompts for concept {concept.name!r}", sides[side], reads[side]) for side in sides
+    ]
     source, target = ({encoder: tokens.rows for encoder, tokens in reads[side].items()} for side in SIDES)
     # an encoder that reads one and the same row of all prompts may be given something else than prompts
     if source == target and (any(cut) or any(len(rows) > 1 for rows in source.values())):
@@ -114,9 +118,9 @@ def _listening(pipe: Any) -> Iterator[dict[str, _Tokens]]:
             handle.remove()
 
 
-def _warn_of_cuts(pipe: Any, concept: Concept, side: str, read: Mapping[str, _Tokens]) -> bool:
+def _warn_of_cuts(pipe: Any, name: str, prompts: Sequence[str], read: Mapping[str, _Tokens]) -> bool:
     """Whether any prompt of a side is cut."""
-    prompts, cut, readers = getattr(concept, side), set(), []
+    cut, readers = set(), []
     for encoder, tokens in read.items():
         tokenizer = pipe.components.get(encoder.replace("text_encoder", "tokenizer"))
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -134,7 +138,7 @@ def _warn_of_cuts(pipe: Any, concept: Concept, side: str, read: Mapping[str, _To
     if cut:
         some = ", ".join([short(prompt) for prompt in prompts if prompt in cut][:3]) + (", ..." if len(cut) > 3 else "")
         warnings.warn(
-            f"got {len(cut)} {side} prompts for concept {concept.name!r} of which {', '.join(readers)} ({some}): "
+            f"got {len(cut)} {name} of which {', '.join(readers)} ({some}): "
             "expected shorter ones; words behind that teach it nothing",
             stacklevel=3,
         )

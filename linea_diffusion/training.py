@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from .calibration import calibrate_progress
 from .checkpoints import Checkpoints, claimed
 from .concepts import Concept
 from .errors import LineaError, TrainingDivergedError
@@ -28,6 +29,9 @@ from .steering import steer
 from .stopping import StopRequest
 from .targets import positions_of, targets_of
 from .training_config import TrainingConfig
+
+CALIBRATED = 8
+"""Source prompts on which a dial is calibrated when training ends."""
 
 
 def train_steering_maps(
@@ -86,7 +90,22 @@ def train_steering_maps(
         if found:
             training.resume(*found)
         training.learn(folder, checkpoint_every, stop or StopRequest())
-    return training.maps.requires_grad_(False)
+        maps = training.maps.requires_grad_(False)
+        if config.calibrate and "stopped_after" not in maps.metadata:
+            _calibrate(batches, maps, concept, config)
+    return maps
+
+
+def _calibrate(batches: Batches, maps: SteeringMaps, concept: Concept, config: TrainingConfig) -> None:
+    """Calibrate the dial on some sources, by calls as in training."""
+    prompts, rows = list(concept.source[:CALIBRATED]), config.micro_batch_size or config.batch_size or CALIBRATED
+    try:
+        calibrate_progress(
+            batches.trajectory.pipe, maps, prompts,
+            seed=config.seed * 1_000_003, batch_size=max(rows, CALIBRATED), **batches.trajectory.arguments,
+        )  # fmt: skip
+    except LineaError as error:
+        warnings.warn(f"the dial is not calibrated: {error}", stacklevel=3)
 
 
 def for_concept(config: TrainingConfig, concept: Concept) -> TrainingConfig:

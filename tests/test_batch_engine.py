@@ -415,3 +415,31 @@ def test_long_names_leave_room_for_the_reason(tiny, tmp_path):
     assert len(failure["reason"]) < 700
     assert failure["reason"].startswith("got steering 'xxx")
     assert "Hub" in failure["reason"]
+
+
+def test_strengths_are_read_once_on_the_dial_that_is_told(tmp_path):
+    curve = {"strengths": [0.0, 0.5, 1.0], "values": [0.0, 0.2, 1.0], "measure": "truth"}
+    pipe = tiny_pipe()
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_steering(tiny_style(pipe, 1, calibration=curve), "neon")
+    pipe.load_steering(tiny_style(pipe, 2), "mosaic")
+    ways = [
+        {"strength": {"neon": 0.2}}, {"strength": {"neon": 0.5}, "calibrated": False},
+        {"strength": {"neon": 0.2}, "calibrated": False}, {"strength": {"mosaic": 0.5, "neon": 0.2}},
+        {"strength": {"mosaic": 0.5}},
+    ]  # fmt: skip
+    run(pipe, [{"prompt": "a cat", **way} for way in ways], tmp_path)
+    made = sorted(rows(tmp_path), key=lambda row: row["line"])
+    on_dial, behind, plain = (pixels(tmp_path, row) for row in made[:3])
+    assert np.abs(on_dial - behind).max() <= 1
+    assert np.abs(on_dial - plain).max() > 1
+    told = [json.loads(row["arguments"]).get("calibrated") for row in made]
+    assert told == [[True], [False], [False], [False, True], None]
+    assert made[3]["steering"] == ["mosaic", "neon"]
+    said = [read_recipe(tmp_path / row["file_name"]) for row in made]
+    assert said[0]["dials"] == {"neon": "calibrated by truth"}
+    assert said[1]["dials"] == {"neon": "share of the way in activations"}
+    assert said[3]["dials"] == {"mosaic": "share of the way in activations", "neon": "calibrated by truth"}
+    assert [recipe["job"].get("calibrated") for recipe in said] == [True, False, False, None, None]
+    again = run(pipe, [recipe["job"] for recipe in said], tmp_path)
+    assert (again.done, again.skipped) == (0, 5)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from PIL import Image
 
-from linea_diffusion import LineaError
+from linea_diffusion import LineaError, SteeringMaps
 from linea_diffusion.batch.fingerprint import canonical, maps_digest
 from linea_diffusion.batch.grouping import batches_of, shape_of
 from linea_diffusion.batch.jobs import JobMaker
@@ -23,7 +24,7 @@ def nested(depth: int) -> list:
 @pytest.fixture(scope="module")
 def maker():
     pipe = tiny_pipe()
-    curve = {"strengths": [0.0, 0.5, 1.0], "values": [0.0, 0.2, 1.0]}
+    curve = {"strengths": [0.0, 0.5, 1.0], "values": [0.0, 0.2, 1.0], "measure": "truth"}
     pipe.load_steering(tiny_style(pipe, 1, calibration=curve), "styles/neon")
     pipe.load_steering(tiny_style(pipe, 2), "mosaic")
     return JobMaker(pipe, {"size": 16, "steps": 2, "strength": 0.5}, "png")
@@ -39,8 +40,9 @@ def only(maker, **fields):
 CHANGES = [
     {}, {"prompt": "a dog"}, {"negative_prompt": ""}, {"negative_prompt": "dull"}, {"seed": 1}, {"strength": 0.6},
     {"steering": "neon"}, {"steering": "mosaic"}, {"steering": []}, {"strength": {"neon": 0.5}}, {"steps": 3},
-    {"guidance": 2}, {"size": 24}, {"size": "24x16"}, {"calibrated": True, "steering": "neon"}, {"eta": 0.5},
-    {"composition": "chain"}, {"steering_guidance": "cond"}, {"steering_start": 0.2}, {"steering_end": 0.8},
+    {"guidance": 2}, {"size": 24}, {"size": "24x16"}, {"calibrated": False, "steering": "neon"}, {"eta": 0.5},
+    {"composition": "chain"}, {"calibrated": False}, {"steering_guidance": "cond"}, {"steering_start": 0.2},
+    {"steering_end": 0.8},
 ]  # fmt: skip
 
 
@@ -72,21 +74,84 @@ def test_the_same_job_in_other_words(maker):
     assert canonical({"a": [1.0, 0.5, True, "1.0"]}) == {"a": [1, 0.5, True, "1.0"]}
 
 
+def test_maps_have_one_digest_before_and_after_they_are_saved(tmp_path):
+    """Ranks that do nothing and the sign of zero are not stored, and do not count."""
+    maps = SteeringMaps({"unet.a": (2, 3, 2), "unet.b": 4}).requires_grad_(False)
+    for parameter in maps.parameters():
+        parameter.copy_(torch.arange(1.0, parameter.numel() + 1).view_as(parameter))
+    before = maps_digest(maps)
+    named = dict(maps.named_maps())
+    named["unet.a"].up[..., 1] = 0
+    named["unet.b"].shift[0] = -0.0
+    maps.save_pretrained(tmp_path)
+    assert maps_digest(SteeringMaps.from_pretrained(tmp_path)) == maps_digest(maps) != before
+    digest = maps_digest(maps)
+    named["unet.a"].down[0, 0, 0] += 1
+    assert maps_digest(maps) != digest
+
+
 def test_a_job_asks_for_itself(maker):
     for change in ({"steering": "neon", "strength": 0.3}, {"prompt": "a {b", "eta": 0.5, "negative_prompt": "x"},
-                   {"composition": "chain", "steering": ["mosaic", "neon"], "calibrated": False}):  # fmt: skip
+                   {"composition": "chain", "steering": ["mosaic", "neon"], "calibrated": False},
+                   {"calibrated": False}, {"calibrated": None}, {"steering": "mosaic", "calibrated": False},
+                   {"steering": "neon", "calibrated": True}):  # fmt: skip
         change["prompt"] = change.get("prompt", "a cat").replace("{", "\\{")
         job = only(maker, **change)
         fields = job.fields()
         assert only(maker, **fields).digest == job.digest, fields
 
 
-def test_a_calibrated_strength_is_read_off_the_curve(maker):
-    job = only(maker, steering="neon", strength=0.2, calibrated=True)
-    assert job.strength == {"styles/neon": 0.2}
-    assert job.positions["styles/neon"] == pytest.approx(0.5)
+def test_a_strength_is_read_off_the_curve_where_there_is_one(maker):
+    for way in ({}, {"calibrated": None}, {"calibrated": True}):
+        job = only(maker, steering="neon", strength=0.2, **way)
+        assert job.strength == {"styles/neon": 0.2}
+        assert job.positions["styles/neon"] == pytest.approx(0.5)
+        assert (job.calibrated, job.on_curve) == (True, {"styles/neon": True})
+    plain = only(maker, steering="neon", strength=0.2, calibrated=False)
+    assert plain.positions == {"styles/neon": 0.2}
+    assert (plain.calibrated, plain.on_curve) == (False, {"styles/neon": False})
+    both = only(maker, strength=0.2)
+    assert both.positions == {"mosaic": 0.2, "styles/neon": pytest.approx(0.5)}
+    assert (both.calibrated, both.on_curve) == (None, {"mosaic": False, "styles/neon": True})
+    assert len({shape_of(one) for one in (job, plain, both)}) == 1
+    alone = only(maker, steering="mosaic", strength=0.2)
+    assert (alone.calibrated, alone.fields()["strength"]) == (None, {"mosaic": 0.2})
+    assert "calibrated" not in alone.fields()
     with pytest.raises(LineaError, match="without a calibration"):
         only(maker, steering="mosaic", calibrated=True)
+    for wrong in ("yes", 1):
+        with pytest.raises(LineaError, match="expected one of None, True, False"):
+            only(maker, calibrated=wrong)
+
+
+def _digests(curve: dict | None, **fields) -> str:
+    pipe = tiny_pipe()
+    facts = {} if curve is None else {"calibration": curve}
+    pipe.load_steering(tiny_style(pipe, 1, **facts), "neon")
+    pipe.load_steering(tiny_style(pipe, 2), "mosaic")
+    return only(JobMaker(pipe, {"size": 16, "steps": 2, "strength": 0.5}, "png"), **fields).digest
+
+
+def test_the_digest_follows_the_calibration_in_use():
+    one = {"strengths": [0.0, 0.5, 1.0], "values": [0.0, 0.2, 1.0], "measure": "truth"}
+    other = {**one, "values": [0.0, 0.3, 1.0]}
+    for fields in ({}, {"steering": "neon"}):
+        found = [_digests(curve, **fields) for curve in (None, one, other)]
+        assert len(set(found)) == 3
+        assert _digests(one, calibrated=False, **fields) not in found
+    assert _digests(one, steering="neon", calibrated=True) == _digests(one, steering="neon")
+    for way in ({}, {"calibrated": None}, {"calibrated": False}):
+        assert _digests(None, **way) == _digests(None)
+
+
+def test_without_a_calibration_a_digest_is_what_it_was(maker):
+    job = only(maker, steering="mosaic")
+    assert job.recipe["dials"] == {
+        "calibrated": False, "composition": "sum", "steering_end": 1.0, "steering_guidance": "both",
+        "steering_start": 0.0,
+    }  # fmt: skip
+    assert job.recipe["steering"] == [[maker.styles.digest("mosaic"), 0.5]]
+    assert only(maker, steering=[], strength=0).recipe["dials"] == {}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion import Concept, cli, list_concepts, load_concept
+from linea_diffusion import Concept, SteeringMaps, cli, list_concepts, load_concept
 from linea_diffusion.scores import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
@@ -45,6 +45,20 @@ def test_train_then_info(linea, tmp_path):
     assert code == 0
     assert "concept: neon" in out
     assert "unet.conv_norm_out" in out
+
+
+@pytest.mark.parametrize(
+    ("shape", "formula"),
+    [((1, 4), "((w - 1) * z + b), coordinate"), ((1, 4, 2), "((w - 1) * z + U V^T z + b), with U")],
+)
+def test_info_tells_what_maps_do(linea, tmp_path, shape, formula):
+    maps = SteeringMaps({"unet.a": shape}).requires_grad_(False)
+    for parameter in maps.parameters():
+        parameter.fill_(0.5)
+    maps.save_pretrained(tmp_path)
+    out = linea("info", tmp_path)[1]
+    assert f"map: T(z) = z + strength * {formula}" in out
+    assert ("of rank 2 or less" in out) == ("max|U|" in out) == (len(shape) == 3)
 
 
 def test_train_from_prompt_files_and_chosen_modules(linea, tmp_path):

@@ -137,16 +137,23 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
     assert "calibration: {" in linea("info", tmp_path / "neon")[1]
     options = ("--steering", tmp_path / "neon", "--strength", 0.5, "--steps", 2)
     pictures = []
-    for flag in ((), ("--calibrated",)):
+    for flag in (("--no-calibrated",), (), ("--calibrated",)):
         assert linea("generate", "a red heart", *options, *flag, "--out", tmp_path / "x.png")[0] == 0
         pictures.append((tmp_path / "x.png").read_bytes())
     assert (pictures[0] == pictures[1]) == (curve["values"][1] == 0.5)
+    assert pictures[1] == pictures[2]
     grids = []
-    for flag in ((), ("--calibrated",)):
+    for flag in (("--no-calibrated",), ()):
         grid = ("--strengths", "0,0.5,1", "--steps", 2, *flag, "--out", tmp_path / "grid")
         assert linea("grid", "a red heart", "--steering", tmp_path / "neon", *grid)[0] == 0
         grids.append(Image.open(tmp_path / "grid" / "grid.png").tobytes())
     assert (grids[0] == grids[1]) == (curve["values"][1] == 0.5)
+    code, _, err = linea("calibrate", tmp_path / "neon", "--by", "progress", "--points", 3, "--steps", 2)
+    assert code == 0, err
+    by = json.loads((tmp_path / "neon" / "config.json").read_text())["calibration"]
+    assert by["measure"] == "progress of latents"
+    code, _, err = linea("calibrate", tmp_path / "neon", "--by", "eye")
+    assert (code, "expected one of clip, progress" in err) == (2, True)
     SteeringMaps.of(dict(random_maps.named_maps())).save_pretrained(tmp_path / "unnamed")
     code, _, err = linea("calibrate", tmp_path / "unnamed")
     assert code == 2

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
+from linea_diffusion.cli import checks
+from linea_diffusion.cli.evaluating import evaluate
 from linea_diffusion.comparison import amount_figure, at_equal_amount, dial_of, markdown
 from linea_diffusion.evaluation import POSITIONS, Record
+from linea_diffusion.evaluation import evaluate as in_python
 from linea_diffusion.figures import bootstrap_interval
 
 PROMPTS = ("a red heart", "a blue fish", "a green star", "a teal tree")
@@ -100,3 +105,8 @@ def test_styles_with_and_without_truth_have_tables_of_their_own():
 def test_every_row_is_as_long_as_its_head(truth):
     for table in at_equal_amount(_records(truth=truth), "neon"):
         assert {len(row) for row in table.rows} == {len(table.head)}
+
+
+def test_the_command_has_the_positions_of_the_function():
+    given = inspect.signature(evaluate).parameters["strengths"].default
+    assert tuple(checks.strengths(given)) == POSITIONS == inspect.signature(in_python).parameters["strengths"].default

@@ -15,7 +15,7 @@ import torch
 from torch._dynamo import config
 from torch._dynamo.utils import counters
 
-from linea_diffusion import LineaError, LinEASDiffusionPipeline
+from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps
 
 from .batches import tiny_base, tiny_pipe, tiny_style
 from .conftest import count_hooks, seeded
@@ -96,6 +96,24 @@ def test_compiled_is_eager_and_another_strength_needs_no_other_code(random_maps,
     assert backend.graphs == plain
     assert not counters["graph_break"]
     assert count_hooks(pipe) == hooks
+
+
+def test_maps_that_mix_features(random_maps):
+    """Low-rank parts: no break, and strengths, one or a row of them, share their code."""
+    mixing = SteeringMaps({name: (1, affine.features, 3) for name, affine in random_maps.named_maps()})
+    for parameter in mixing.requires_grad_(False).parameters():
+        parameter.copy_(0.2 * torch.randn(parameter.shape, generator=seeded(parameter.numel())))
+    eager, pipe, backend = _fresh(), _fresh(), Backend()
+    for one in (eager, pipe):
+        one.load_steering(mixing)
+    pipe.unet = torch.compile(pipe.unet, backend=backend, fullgraph=True)
+    graphs = []
+    for strength in (0.3, -0.4, [0.2, 0.8], [0.5, -0.5]):
+        np.testing.assert_allclose(_array(pipe, strength=strength), _array(eager, strength=strength), atol=1e-3)
+        graphs.append(backend.graphs)
+    assert graphs[0] == graphs[1] > 0
+    assert graphs[2] == graphs[3]
+    assert not counters["graph_break"]
 
 
 def test_rows_and_parts_of_the_schedule(random_maps):

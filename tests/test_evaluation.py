@@ -129,3 +129,22 @@ def test_methods_by_name(pipe):
     assert len({sum(p.sum().item() for p in m.parameters()) for m in maps.values()}) == len(METHODS) - 1
     with pytest.raises(LineaError, match="nearest: mean-shift"):
         fit("mean-shiff", pipe, NEON, config)
+
+
+def test_each_method_is_read_on_its_own_dial(pipe, random_maps, scorer):
+    curve = {"strengths": [0.0, 0.8, 1.0], "values": [0.0, 0.3, 1.0], "measure": "truth"}
+    calibrated = 1.0 * random_maps
+    calibrated.metadata["calibration"] = curve
+    methods = {"plain": random_maps, "calibrated": calibrated}
+    options = {"strengths": (0.0, 0.3, 1.0), "scorer": scorer, "seed": 7, "num_inference_steps": 2}
+
+    def figures(**way) -> dict[str, float]:
+        records = evaluate(pipe, methods, load_concept("neon").texts, PROMPTS[:1], **options, **way)
+        return {record.method: record.content for record in records if record.strength == 0.3}
+
+    on_dials, as_trained = figures(), figures(calibrated=False)
+    assert on_dials["plain"] == pytest.approx(as_trained["plain"], abs=1e-6)
+    assert as_trained["calibrated"] == pytest.approx(as_trained["plain"], abs=1e-6)
+    assert on_dials["calibrated"] < as_trained["calibrated"] - 1e-3
+    with pytest.raises(LineaError, match="without a calibration"):
+        figures(calibrated=True)

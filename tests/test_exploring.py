@@ -90,3 +90,19 @@ def test_nothing_to_explore_is_refused(pipe, random_maps):
     pipe.load_steering(random_maps)
     with pytest.raises(LineaError, match="at least two different"):
         explore(pipe, "a red heart", strengths=(1, 1))
+
+
+def test_strengths_are_read_on_the_dial_that_is_asked_for(pipe, random_maps):
+    maps = 1.0 * random_maps
+    maps.metadata["calibration"] = {"strengths": [0.0, 0.8, 1.0], "values": [0.0, 0.25, 1.0], "measure": "truth"}
+    pipe.load_steering(maps, "one")
+    for way, stands in ((None, 0.8), (True, 0.8), (False, 0.25)):
+        *_, (_, strength), picture = _parts(explore(pipe, "a red heart", calibrated=way, **STEPS))
+        strength.value = 0.25
+        expected = pipe("a red heart", strength=stands, calibrated=False, generator=seeded(), **STEPS).images[0]
+        assert _close(_shown(picture), expected)
+    grids = {
+        way: explore(pipe, "a red heart", static=True, strengths=[0, 0.25], calibrated=way, **STEPS).tobytes()
+        for way in (None, True, False)
+    }
+    assert grids[None] == grids[True] != grids[False]

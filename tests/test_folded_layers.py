@@ -193,13 +193,13 @@ def test_pictures_of_maps_that_mix_features_on_norms(pipe, norm_maps):
         hooked = _array(pipe.base)
     assert np.abs(_array(pipe, strength=0.7) - hooked).max() < 1e-4
     pipe.load_steering(norm_maps)
-    assert np.abs(_array(pipe, strength=0.7) - hooked).max() > 0.01
+    assert np.abs(_array(pipe, strength=0.7) - hooked).max() > 1e-3
 
 
 def _mixing(features: int) -> AffineMap:
     affine = AffineMap(features, rank=3).requires_grad_(False)
-    for part in (affine.up, affine.down):
-        part.copy_(0.3 * torch.randn(part.shape, generator=seeded(5)))
+    for number, part in enumerate((affine.up, affine.down)):
+        part.copy_((0.3, 0.03)[number] * torch.randn(part.shape, generator=seeded(5 + number)))
     return affine
 
 

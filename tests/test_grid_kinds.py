@@ -78,6 +78,16 @@ def test_two_dials_cross(two):
         plan_dials(two, "a", [0], adapters=("neon", "neon"))
 
 
+def test_maps_of_other_sizes_are_labelled_by_how_many_numbers_they_have(pipe):
+    """A share of a hundred percent of a few numbers is less than a tenth of many."""
+    mixing = SteeringMaps({"unet.conv_norm_out": (1, 64, 4)}, made("neon").metadata).requires_grad_(False)
+    next(mixing.parameters())[:8] = 0.01
+    few, many = mixing, made("neon")
+    plan = plan_sparsity(pipe, "a", [0, 1], maps=[few, many])
+    assert [row.label for row in plan.rows] == ["128 numbers", "8 numbers"]
+    assert plan.maps["8 numbers"] is few
+
+
 def test_sparsity_is_sorted_and_labelled_by_support(pipe):
     sparse, dense = made("neon", zeros=64), made("neon")
     plan = plan_sparsity(pipe, "a", [0, 1], maps=[sparse, dense])

@@ -141,6 +141,86 @@ def test_a_subset_of_nothing_is_refused(random_maps, choice, message):
         random_maps.subset(choice)
 
 
+def mixing_maps() -> SteeringMaps:
+    """Maps of different ranks and bins in one set, one rank of which does nothing."""
+    maps = SteeringMaps({"unet.a": 3, "unet.b": (2, 4), "unet.c": (1, 5, 2), "unet.d": (3, 4, 3)}, {"concept": "neon"})
+    rng = torch.Generator().manual_seed(4)
+    for parameter in maps.requires_grad_(False).parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=rng))
+    dict(maps.named_maps())["unet.d"].up[..., 1] = 0
+    return maps
+
+
+def test_maps_of_different_ranks_in_one_set(tmp_path):
+    maps = mixing_maps()
+    named = dict(maps.named_maps())
+    assert {name: affine.shape for name, affine in named.items()} == {
+        "unet.a": (3,),
+        "unet.b": (2, 4),
+        "unet.c": (1, 5, 2),
+        "unet.d": (3, 4, 3),
+    }
+    assert maps.rank == 3
+    assert maps.size == 6 + 16 + 30 + 3 * (8 + 24)
+    assert maps.stored == maps.size - 12
+    assert maps.support == maps.stored / maps.size
+    maps.save_pretrained(tmp_path)
+    loaded = dict(SteeringMaps.from_pretrained(tmp_path).named_maps())
+    assert {name: affine.rank for name, affine in loaded.items()} == {
+        "unet.a": 0,
+        "unet.b": 0,
+        "unet.c": 2,
+        "unet.d": 2,
+    }
+    for name, affine in named.items():
+        z = torch.randn(2, affine.features, generator=torch.Generator().manual_seed(1))
+        for fraction in (0.0, 0.4, 0.9):
+            torch.testing.assert_close(loaded[name](z, 0.7, fraction=fraction), affine(z, 0.7, fraction=fraction))
+
+
+def test_what_is_loaded_is_what_was_trimmed(tmp_path):
+    maps = mixing_maps()
+    small = maps.trimmed()
+    assert (small.rank, small.metadata) == (2, maps.metadata)
+    maps.save_pretrained(tmp_path / "one")
+    small.save_pretrained(tmp_path / "two")
+    for name in ("steering.safetensors", "config.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert SteeringMaps.from_pretrained(tmp_path / "one").size == small.size
+
+
+def test_trimmed_maps_know_who_waits_for_them():
+    maps, called = mixing_maps(), []
+    maps.on_saved = lambda: called.append(1)
+    assert maps.trimmed().on_saved is maps.on_saved
+
+
+def test_arithmetic_of_maps_of_different_ranks():
+    maps, other = mixing_maps(), mixing_maps() * 0.5
+    assert not list((maps - maps).acting())
+    assert (maps - other).rank == 2, "equal columns of V are one, and the idle rank is gone"
+    assert {name: a.rank for name, a in maps.subset(r"unet\.[ad]").named_maps()} == {"unet.a": 0, "unet.d": 3}
+    z = torch.ones(1, 5)
+    mine, twice = (dict(one.named_maps())["unet.c"] for one in (maps, maps + maps))
+    torch.testing.assert_close(twice(z), mine(z, 2.0))
+
+
+def test_one_bin_with_an_axis_of_its_own_is_one_bin():
+    numbers = {"unet.a.scale_offset": torch.zeros(1, 3), "unet.a.shift": torch.tensor([[1.0, 2.0, 3.0]])}
+    ((_, affine),) = SteeringMaps.from_numbers(numbers, {}).named_maps()
+    assert affine.shape == (3,)
+    assert affine.shift.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_summary_has_columns_for_low_rank_parts_only_where_there_are_some(random_maps):
+    assert "max|U|" not in random_maps.summary()
+    head, *rows, last = mixing_maps().summary().splitlines()
+    assert head.split() == ["module", "d", "r", "max|w-1|", "max|b|", "max|U|", "max|V|", "support"]
+    assert [row.split()[1:3] for row in rows] == [["3", "0"], ["4", "0"], ["5", "2"], ["4", "3"]]
+    assert {len(row) for row in rows} == {len(head)}
+    assert f"{mixing_maps().size} parameters" in last
+
+
 def test_summary_lists_modules_and_counts_parameters(random_maps):
     summary = random_maps.summary()
     assert all(name in summary for name, _ in random_maps.named_maps())

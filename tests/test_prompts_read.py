@@ -62,6 +62,15 @@ def test_one_warning_for_each_side_names_the_prompts(pipe, caplog):
     assert not [record for record in caplog.records if "truncated" in record.msg], "diffusers would tell in every call"
 
 
+def test_prompts_of_levels_that_are_cut_are_told_too(pipe):
+    source = ["a red heart", "a blue fish", "a teal cat", "a green star"]
+    long = Concept.from_template(source, "{prompt}, neon", levels={0.5: "{prompt}, half " + "neon " * 30})
+    with pytest.warns(UserWarning, match="of which") as caught:
+        mean_shift(pipe, long, ONE_STEP)
+    told = [str(warning.message) for warning in caught if "of which" in str(warning.message)]
+    assert [text.partition(" prompts")[0] for text in told] == ["got 4 level 0.5"]
+
+
 def test_prompts_that_fit_are_no_matter(pipe):
     """Some targets may be sources too; micro-batches and guidance change nothing."""
     short = concept(["a red heart", "a blue fish"], ["a blue fish", "a red heart, neon"])

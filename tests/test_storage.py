@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
+from linea_diffusion.affine import PARTS
 from linea_diffusion.config_file import config_digest
 from linea_diffusion.errors import LineaError
 from linea_diffusion.model_card import model_card
@@ -42,16 +43,19 @@ def quick_disk():
 
 
 def make_numbers(seed: int = 0) -> dict[str, torch.Tensor]:
-    """Maps of every kind: dense, sparse, one per step bin, half zero, all zero."""
+    """Maps of every kind: dense, sparse, one per step bin, half zero, all zero, with low-rank parts."""
     rng = torch.Generator().manual_seed(seed)
     numbers = {}
-    for name, shape, kept in [
-        ("text_encoder.layers.0", (5,), 1.0),
-        ("unet.mid_block.attn1:1", (4, 64), 0.05),
-        ("unet.up_blocks.1", (3, 8), 1.0),
-        ("unet.idle", (7,), 0.0),
+    for name, flat, rank, kept in [
+        ("text_encoder.layers.0", (5,), 0, 1.0),
+        ("unet.mid_block.attn1:1", (4, 64), 0, 0.05),
+        ("unet.up_blocks.1", (3, 8), 0, 1.0),
+        ("unet.idle", (7,), 0, 0.0),
+        ("unet.mixing", (6,), 2, 1.0),
+        ("unet.mixing_bins", (2, 40), 3, 0.05),
     ]:
-        for part in ("scale_offset", "shift"):
+        for part in ("scale_offset", "shift", "up", "down")[: 4 if rank else 2]:
+            shape = (*flat, rank) if part in ("up", "down") else flat
             dense = torch.randn(shape, generator=rng)
             numbers[f"{name}.{part}"] = dense * (torch.rand(shape, generator=rng) < kept)
     numbers["unet.mid_block.attn1:1.scale_offset"].zero_()
@@ -144,6 +148,18 @@ def test_zeros_are_not_stored_and_few_numbers_are_stored_with_their_places(tmp_p
         "text_encoder.layers.0.shift",
         "unet.mid_block.attn1:1.shift.index",
         "unet.mid_block.attn1:1.shift.value",
+        "unet.mixing.down",
+        "unet.mixing.scale_offset",
+        "unet.mixing.shift",
+        "unet.mixing.up",
+        "unet.mixing_bins.down.index",
+        "unet.mixing_bins.down.value",
+        "unet.mixing_bins.scale_offset.index",
+        "unet.mixing_bins.scale_offset.value",
+        "unet.mixing_bins.shift.index",
+        "unet.mixing_bins.shift.value",
+        "unet.mixing_bins.up.index",
+        "unet.mixing_bins.up.value",
         "unet.up_blocks.1.scale_offset",
         "unet.up_blocks.1.shift",
     ]
@@ -157,7 +173,10 @@ def test_zeros_are_not_stored_and_few_numbers_are_stored_with_their_places(tmp_p
         "unet.mid_block.attn1:1": [4, 64],
         "unet.up_blocks.1": [3, 8],
         "unet.idle": [7],
+        "unet.mixing": [1, 6, 2],
+        "unet.mixing_bins": [2, 40, 3],
     }
+    assert json.loads(config.read_text())["format_version"] == 3
 
 
 def test_sparse_is_chosen_where_it_is_smaller(tmp_path):
@@ -181,7 +200,7 @@ def test_negative_zeros_are_zeros(tmp_path):
 
 
 def test_the_first_format_is_still_read(tmp_path):
-    numbers = {key: value for key, value in make_numbers().items() if value.ndim == 1}
+    numbers = {key: value for key, value in make_numbers().items() if value.ndim == 1 and "mixing" not in key}
     save_first_format(tmp_path, numbers)
     loaded, facts = read_maps(str(tmp_path))
     assert {key: value.tolist() for key, value in loaded.items()} == {k: v.tolist() for k, v in numbers.items()}
@@ -194,6 +213,42 @@ def test_the_first_format_had_every_tensor(tmp_path, lacking):
     save_first_format(tmp_path, numbers)
     save_file({key: value for key, value in numbers.items() if key != lacking}, tmp_path / "steering.safetensors")
     with pytest.raises(LineaError, match=f"got nothing for '{lacking}'"):
+        read_maps(str(tmp_path))
+
+
+def save_second_format(folder: Path, modules: dict[str, list[int]], tensors: dict[str, torch.Tensor]) -> None:
+    """A folder as format version 2 had it: dense, or index and value, with digests; the print came later."""
+    save_file(tensors, folder / "steering.safetensors")
+    (folder / "config.json").write_text(json.dumps({"format_version": 2, "modules": modules, "concept": "neon"}))
+    sign(folder)
+
+
+def test_the_second_format_is_still_read(tmp_path):
+    stored = {
+        "unet.a.shift": torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        "unet.b.scale_offset.index": torch.tensor([3, 90], dtype=torch.int32),
+        "unet.b.scale_offset.value": torch.tensor([0.5, -0.25]),
+    }
+    save_second_format(tmp_path, {"unet.a": [3, 2], "unet.b": [100]}, stored)
+    numbers, facts = read_maps(str(tmp_path))
+    assert facts == {"concept": "neon"}
+    assert {key: tuple(value.shape) for key, value in numbers.items()} == {
+        "unet.a.scale_offset": (3, 2),
+        "unet.a.shift": (3, 2),
+        "unet.b.scale_offset": (100,),
+        "unet.b.shift": (100,),
+    }
+    assert torch.equal(numbers["unet.a.shift"], stored["unet.a.shift"])
+    assert numbers["unet.b.scale_offset"].nonzero().flatten().tolist() == [3, 90]
+
+
+def test_the_second_format_knew_no_rank(tmp_path):
+    tensors = {f"unet.a.{part}": torch.ones(3, *more) for part, more in zip(PARTS, ((), (), (2,), (2,)), strict=True)}
+    save_second_format(tmp_path, {"unet.a": [1, 3, 2]}, tensors)
+    with pytest.raises(LineaError, match=r"got \[1, 3, 2\] as the dimensions .* expected \[d\] or \[bins, d\], whole"):
+        read_maps(str(tmp_path))
+    save_second_format(tmp_path, {"unet.a": [3]}, tensors)
+    with pytest.raises(LineaError, match=r"got 'unet\.a\.down'"):
         read_maps(str(tmp_path))
 
 
@@ -240,6 +295,12 @@ def test_facts_that_hold_themselves_are_refused(tmp_path):
 GOOD = torch.zeros(2)
 
 
+def mixing(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """Numbers of one map with a low-rank part, some of them changed or left out."""
+    whole = {"scale_offset": GOOD, "shift": GOOD, "up": torch.zeros(2, 3), "down": torch.zeros(2, 3), **changes}
+    return {f"unet.a.{part}": value for part, value in whole.items() if value is not None}
+
+
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
@@ -254,6 +315,18 @@ GOOD = torch.zeros(2)
         ({"a.shift": torch.zeros(()), "a.scale_offset": torch.zeros(())}, r"\[\] as the dimensions"),
         ({"a.shift": torch.zeros(0), "a.scale_offset": torch.zeros(0)}, r"\[0\] as the dimensions"),
         ({"a.shift": torch.zeros(1, 1, 1), "a.scale_offset": torch.zeros(1, 1, 1)}, r"\[1, 1, 1\] as the dimensions"),
+        (mixing(up=None), "no up for 'unet.a'"),
+        (mixing(down=None), "no down for 'unet.a'"),
+        (mixing(shift=None), "no shift for 'unet.a'"),
+        (mixing(down=torch.zeros(2, 2)), r"shape \(2, 2\) for 'unet.a.down'.*shape \(2, 3\)"),
+        (mixing(down=torch.zeros(3, 2)), r"shape \(3, 2\) for 'unet.a.down'"),
+        (mixing(shift=torch.zeros(3)), r"shape \(3,\) for 'unet.a.shift'.*shape \(2,\)"),
+        (mixing(up=torch.zeros(2, 2, 3)), r"shape \(2,\) for 'unet.a.scale_offset'.*shape \(2, 2\)"),
+        (mixing(up=torch.zeros(2, 3).half()), "float16 numbers .*'unet.a.up'"),
+        (mixing(up=torch.zeros(2, 3) / 0), "NaN or infinity in 'unet.a.up'"),
+        (mixing(up=torch.zeros(2, 0), down=torch.zeros(2, 0)), r"\[1, 2, 0\] as the dimensions"),
+        (mixing(up=GOOD, down=GOOD), r"\[2\] as the dimensions of 'unet.a' in the maps: expected \[bins, d, rank\],"),
+        (mixing(up=torch.zeros(1, 2, 3), down=torch.zeros(1, 2, 3)), r"\(1, 2, 3\) for 'unet.a.up'.*shape \(2, 3\)"),
     ],
 )
 def test_numbers_that_are_no_maps_are_refused_and_nothing_is_written(tmp_path, numbers, message):
@@ -569,6 +642,13 @@ NUMBER_DAMAGE = {
     "shorter value": (lambda s: changed(s, VALUE, lambda t: t[1:]), f"{VALUE}"),
     "value of two axes": (lambda s: changed(s, VALUE, lambda t: t[None]), r"shape \(1, "),
     "index of two axes": (lambda s: changed(s, INDEX, lambda t: t[None]), r"shape \(1, "),
+    "rank too small": (lambda s: changed(s, "unet.mixing.up", lambda t: t[:, :1]), r"shape \(6, 1\).*shape \(6, 2\)"),
+    "rows of U": (lambda s: changed(s, "unet.mixing.up", torch.Tensor.t), r"shape \(2, 6\).*shape \(6, 2\)"),
+    "NaN in V": (lambda s: changed(s, "unet.mixing.down", put(1, math.nan)), "NaN or infinity in 'unet.mixing.down'"),
+    "float16 U": (lambda s: changed(s, "unet.mixing.up", torch.Tensor.half), "got F16"),
+    "no value of U": (lambda s: {k: v for k, v in s.items() if k != "unet.mixing_bins.up.value"}, "expected either"),
+    "index of V too large": (lambda s: changed(s, "unet.mixing_bins.down.index", put(-1, 240)), "leaves 0 to 239"),
+    "U of a map without": (lambda s: {**s, "unet.idle.up": torch.zeros(7, 1)}, "got 'unet.idle.up'"),
     "index longer than the tensor": (lambda s: changed(s, INDEX, lambda t: torch.arange(300).int()), r"shape \(300,\)"),
 }
 
@@ -731,7 +811,11 @@ IDLE, SPARSE_MODULE = "unet.idle", "unet.mid_block.attn1:1"
 
 @pytest.mark.parametrize(
     "change",
-    [{IDLE: [1]}, {IDLE: [1, 7]}, {IDLE: [7, 1]}, {IDLE: [2**28 - 1000]}, {SPARSE_MODULE: [64, 4]}, {"unet.more": [7]}],
+    [
+        *({IDLE: [1]}, {IDLE: [1, 7]}, {IDLE: [7, 1]}, {IDLE: [2**28 - 1000]}, {IDLE: [1, 7, 4]}, {"unet.more": [7]}),
+        *({SPARSE_MODULE: [64, 4]}, {"unet.mixing_bins": [2, 40, 4]}, {"unet.mixing_bins": [2, 40]}),
+        {"text_encoder.layers.0": [1, 5, 3]},
+    ],
 )
 def test_modules_without_dense_numbers_have_the_shapes_that_they_were_saved_with(tmp_path, change):
     _, config = saved(tmp_path)
@@ -742,6 +826,25 @@ def test_modules_without_dense_numbers_have_the_shapes_that_they_were_saved_with
         read_maps(str(tmp_path))
 
 
+@pytest.mark.parametrize("rank", [1, 10**6])
+def test_a_rank_that_no_tensor_shows_needs_the_print(tmp_path, rank):
+    """Files whose tensors show every shape have none; a claim of ranks that are all zero is not believed."""
+    write_maps(tmp_path, {"unet.a.scale_offset": torch.ones(3), "unet.a.shift": torch.ones(3)}, {})
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "modules": {"unet.a": [1, 3, rank]}}))
+    sign(tmp_path)
+    with pytest.raises(LineaError, match="saved for other modules or shapes"):
+        read_maps(str(tmp_path))
+
+
+def test_dense_low_rank_parts_need_no_print(tmp_path):
+    numbers = {key: value for key, value in make_numbers().items() if key.startswith("unet.mixing.")}
+    write_maps(tmp_path, numbers, {})
+    with safe_open(tmp_path / "steering.safetensors", "pt") as file:
+        assert not file.metadata()
+    assert same_bits(read_maps(str(tmp_path))[0], numbers)
+
+
 def test_maps_from_before_shapes_were_noted_are_still_read_if_their_numbers_are_enough(tmp_path):
     """In the second format; later files always have the print where it is needed."""
     weights, config = saved(tmp_path)
@@ -749,10 +852,13 @@ def test_maps_from_before_shapes_were_noted_are_still_read_if_their_numbers_are_
     sign(tmp_path)
     with pytest.raises(LineaError, match="saved for other modules or shapes"):
         read_maps(str(tmp_path))
+    plain = {key: value for key, value in make_numbers().items() if "mixing" not in key}
+    write_maps(tmp_path, plain, {})
+    save_file(load_file(weights), weights)
     facts = {**json.loads(config.read_text()), "format_version": 2}
     config.write_text(json.dumps(facts))
     sign(tmp_path)
-    assert same_bits(read_maps(str(tmp_path))[0], make_numbers())
+    assert same_bits(read_maps(str(tmp_path))[0], plain)
     facts["modules"]["unet.idle"] = [2**27]
     config.write_text(json.dumps(facts))
     sign(tmp_path)
@@ -774,7 +880,7 @@ def test_too_many_modules_are_refused(tmp_path):
     facts = json.loads(config.read_text())
     facts["modules"].update({f"unet.idle{number}": [3] for number in range(100_000)})
     config.write_text(json.dumps(facts))
-    with pytest.raises(LineaError, match=r"got 100004 modules in config.json of .*: expected at most 16384"):
+    with pytest.raises(LineaError, match=r"got 100006 modules in config.json of .*: expected at most 16384"):
         read_maps(str(tmp_path))
 
 
@@ -812,6 +918,19 @@ def test_the_model_card_is_one_that_the_hub_reads(base, named):
     assert facts.get("base_model") == named
     assert "license" not in facts
     assert 'load_steering("me/neon")' in card.text
+
+
+@pytest.mark.parametrize(
+    ("shapes", "formula"),
+    [
+        ([[3], [2, 3]], "((w - 1) * z + b), coordinate by coordinate"),
+        ([[3], [1, 3, 2], [2, 3, 4]], "((w - 1) * z + U V^T z + b), with U and V of rank 4 or less"),
+    ],
+)
+def test_the_model_card_tells_the_formula_and_the_rank(shapes, formula):
+    card = model_card({"modules": {f"unet.{number}": shape for number, shape in enumerate(shapes)}})
+    assert f"`T(z) = z + strength * {formula}`" in card
+    assert f"{len(shapes)} affine maps" in card
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,13 @@ def canonical(value: Any) -> Any:
 
 
 def maps_digest(maps: SteeringMaps) -> str:
-    """Digest of every number of the maps and of their calibration; other facts about them do not count."""
+    """Digest of every number of the maps, as they are stored, and of their calibration; other facts do not count."""
     sha = hashlib.sha256()
-    for name, affine in maps.named_maps():
-        for part, tensor in affine.tensors().items():
-            sha.update(f"{name} {part} {tuple(tensor.shape)}".encode())
-            sha.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    for key, tensor in maps.numbers().items():
+        name, _, part = key.rpartition(".")
+        sha.update(f"{name} {part} {tuple(tensor.shape)}".encode())
+        # files hold no -0.0
+        sha.update((tensor.cpu().float().contiguous() + 0.0).numpy().tobytes())
     sha.update(json.dumps(maps.metadata.get("calibration"), sort_keys=True).encode())
     return sha.hexdigest()
 

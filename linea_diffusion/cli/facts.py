@@ -43,25 +43,29 @@ def modules(
     from ..recipes import recipe_for
 
     pipe = open_pipeline(model, "cpu", "float32")
-    found = find_modules(pipe, modules or recipe_for(pipe).target_modules)
+    recipe = recipe_for(pipe)
+    each = recipe.scale + recipe.shift + 2 * recipe.rank
+    found = find_modules(pipe, modules or recipe.target_modules)
     shapes = measure_activations(pipe, found)
     typer.echo(f"{'activation':<72} {'class':<24} {'shape':<20} {'numbers':>8}")
     for name, module in found.items():
         shape, features = shapes.get(name, ((), 0))
         seen = " x ".join(map(str, shape)) or "never run"
-        typer.echo(f"{name:<72} {type(module).__name__:<24} {seen:<20} {2 * features:>8}")
-    count = sum(2 * features for _, features in shapes.values())
+        typer.echo(f"{name:<72} {type(module).__name__:<24} {seen:<20} {each * features:>8}")
+    count = sum(each * features for _, features in shapes.values())
     typer.echo(f"{len(found)} modules, {count} numbers in dense maps")
 
 
 def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steering maps.")]) -> None:
     """Show what a set of steering maps holds and how it was learned."""
     from ..maps import SteeringMaps
+    from ..model_card import formula
 
     maps = SteeringMaps.from_pretrained(steering)
     for key in ("concept", "method", "base_model", "base_class", "training", "stopped_after", "calibration"):
         if key in maps.metadata:
             typer.echo(f"{key}: {maps.metadata[key]}")
+    typer.echo(f"map: {formula(maps.rank)}")
     typer.echo(maps.summary())
 
 

@@ -137,7 +137,7 @@ def _levels(settings: Sequence[str]) -> dict[float, str]:
             )
         if strength in levels:
             raise LineaError(f"got --level {text.strip()} twice: expected one template for each strength")
-        levels[strength] = template
+        levels[strength] = template.strip()
     return levels
 
 

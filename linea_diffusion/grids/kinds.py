@@ -222,11 +222,15 @@ def _opened(sources: Mapping[Key, Source]) -> dict[Key, SteeringMaps]:
 
 
 def _by_support(sources: Sequence[Source]) -> dict[str, SteeringMaps]:
-    """Maps named by the share of their numbers that is not zero, the densest first."""
-    opened = sorted(_opened(dict(enumerate(sources))).values(), key=lambda maps: -maps.support)
+    """Maps named by the share of their numbers that is not zero, or how many those are, the most first.
+
+    Shares are told where all sets have as many numbers; those of maps of other ranks or modules say little.
+    """
+    opened = sorted(_opened(dict(enumerate(sources))).values(), key=lambda maps: -maps.stored)
+    alike = len({maps.size for maps in opened}) == 1
     named: dict[str, SteeringMaps] = {}
     for maps in opened:
-        label = f"{100 * maps.support:.3g}% of the numbers"
+        label = f"{100 * maps.support:.3g}% of the numbers" if alike else f"{maps.stored} numbers"
         again = sum(name.startswith(label) for name in named)
         named[f"{label} ({again + 1})" if again else label] = maps
     return named

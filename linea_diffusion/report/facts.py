@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..model_card import formula
 from ..plots import support_plot
 from .page import Facts, Figure, Section
 
@@ -33,9 +34,9 @@ def facts_of_maps(maps: Mapping[str, SteeringMaps]) -> list[Facts]:
     found = []
     for name, own in maps.items():
         facts = {key: own.metadata[key] for key in _OF_MAPS if key in own.metadata}
-        count = sum(parameter.numel() for parameter in own.parameters())
         facts["modules"] = f"{len(own.maps)}, {len(dict(own.acting()))} of them act"
-        facts["numbers"] = f"{count}, {own.support:.2%} of them not zero"
+        facts["map"] = formula(own.rank)
+        facts["numbers"] = f"{own.size}, {own.support:.2%} of them not zero"
         if losses := own.metadata.get("losses"):
             facts["loss"] = f"{losses[0]:.4f} at first, {losses[-1]:.4f} at last, {len(losses)} iterations"
         if curve := own.metadata.get("calibration"):

@@ -1,0 +1,112 @@
+"""Learn the maps that `judge.py` judges, and note what each training costs.
+
+    python benchmarks/learn.py --model shapeland-dit --methods lineas lin-act --styles neon --seeds 0 1 2
+
+fills ``runs/maps/{model}/{method}/{style}-{seed}/``; what is there is not made again. ``cost.json`` beside it holds
+the CPU seconds and how many rows went through the denoiser, without and with gradients. A method is one of
+`linea_diffusion.methods`, one of `OFFICIAL`, or one of them with settings, as ``lineas,iterations=30``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from where import add_model
+
+from linea_diffusion import LinEASDiffusionPipeline, load_concept, recipe_for, train_steering_maps
+from linea_diffusion.calling import denoisers_of
+from linea_diffusion.methods import METHODS, fit
+from linea_diffusion.recipes import paper_recipe
+
+OFFICIAL: dict[str, dict[str, Any]] = {
+    "official-quick": {"batch_size": 4, "lr": 0.01, "iterations": 60, "scale_by_variance": False},
+    "official": {
+        "batch_size": 4,
+        "lr": 0.001,
+        "iterations": 1000,
+        "num_inference_steps": 1,
+        "scale_by_variance": False,
+    },
+}
+"""What the paper's own code does: batches of 4, quick or by its defaults."""
+
+
+@contextmanager
+def counted(pipe: Any) -> Iterator[dict[str, int]]:
+    """Within the context rows that go through the denoiser are counted."""
+    rows = {"without gradients": 0, "with gradients": 0}
+
+    def count(model: Any, args: Any, kwargs: Any) -> None:
+        first = next(iter([*args, *kwargs.values()]))
+        rows["with gradients" if torch.is_grad_enabled() else "without gradients"] += len(first)
+
+    hooks = [model.register_forward_pre_hook(count, with_kwargs=True) for model in denoisers_of(pipe)]
+    try:
+        yield rows
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(options.threads)
+    pipe = LinEASDiffusionPipeline.from_pretrained(options.model)
+    pipe.set_progress_bar_config(disable=True)
+    for method in options.methods:
+        for style in options.styles:
+            for seed in options.seeds:
+                folder = options.out / options.model / method / f"{style}-{seed}"
+                if not (folder / "cost.json").exists():
+                    _learn(pipe, method, style, seed, folder)
+
+
+def _learn(pipe: LinEASDiffusionPipeline, method: str, style: str, seed: int, folder: Path) -> None:
+    concept = load_concept(style)
+    name, *given = method.split(",")
+    settings = {key: _value(value) for key, value in (one.split("=") for one in given)}
+    with counted(pipe) as rows:
+        began = time.process_time()
+        if name in OFFICIAL:
+            maps = train_steering_maps(pipe, concept, paper_recipe(pipe, seed=seed, calibrate=False, **OFFICIAL[name]))
+        elif settings:
+            maps = METHODS[name](pipe, concept, recipe_for(pipe, concept, seed=seed, **settings))
+        else:
+            found = fit(name, pipe, concept, recipe_for(pipe, concept, seed=seed))
+            assert found is not None
+            maps = found
+        seconds = time.process_time() - began
+    maps.save_pretrained(folder)
+    cost = {"seconds": round(seconds, 1), **rows, "numbers": maps.stored}
+    (folder / "cost.json").write_text(json.dumps(cost) + "\n")
+    print(folder, cost, flush=True)
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.replace("/", ","))
+    except ValueError:
+        return text
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model(parser)
+    parser.add_argument("--methods", nargs="+", default=["lineas"])
+    parser.add_argument("--styles", nargs="+", default=["neon", "watercolor", "mosaic"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/maps"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
