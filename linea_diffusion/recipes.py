@@ -24,7 +24,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "law": {**_LAWS, "target_modules": "norms", "lr": 0.02, "iterations": 60, "scale_by_variance": False},
     },
     "transformer": {
-        "rows": {"rank": 8, "scale": False, "iterations": 100, "sparsity": 0.953, "stretch": 1.1},
+        "rows": {"rank": 8, "scale": False, "iterations": 100, "sparsity": 0.953, "use_levels": False, "stretch": 1.1},
         "law": {**_LAWS, "lr": 0.06, "iterations": 100},
     },
 }
