@@ -65,7 +65,7 @@ class TrainingConfig:
             the targets' law; at s between 0 and 1 the law on the way from the unsteered sources' to the targets',
             so that the dial is even. ``(1.0,)`` is the paper's training.
         dial_exponent: how far on that way: the fraction s**dial_exponent. Below 1 the style begins earlier.
-        use_levels: whether the way of paired rows leads through the levels of a concept that has some, instead of straight.
+        use_levels: whether the way of paired rows leads through the levels of a concept that has some, or straight on.
         stretch: what maps are multiplied with when training ends. Above 1 it gives back the last of the style, which
             maps that are fitted at all strengths stop short of.
         step_bins: denoiser maps per schedule: 1 shares one map between all steps; with n, each n-th part of the
