@@ -70,7 +70,9 @@ def train(
     modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Source prompts per iteration; all when left out.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Source prompts per iteration; --set batch_size=None: all.")
+    ] = None,
     micro_batch_size: Annotated[
         int | None, typer.Option(help="Prompts at once: less memory, more time, the same gradients.")
     ] = None,
