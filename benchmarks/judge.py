@@ -137,7 +137,7 @@ def judge(judged: Judged, pipe: Any, render: Render, unsteered: Render) -> None:
         texts = [wording.format(prompt=prompt, style=judged.style) for prompt in asked]
         context: AbstractContextManager[Any] = nullcontext()
         if maps is not None and strength:
-            context = maps.apply(pipe.base, strength, calibrated=judged.calibrated)
+            context = maps.apply(pipe.base, strength, calibrated=None if judged.calibrated else False)
         with context:
             images = (unsteered if texts == asked and not strength else render)(texts, noise)
         figures = verdict(images, asked)
@@ -201,7 +201,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--set", choices=("held-out", "training"), default="held-out", help="of prompts and noise")
     parser.add_argument("--call", choices=("embedded", "usual"), default="embedded",
                         help="the pipeline's own; or 50 (28) steps at guidance 7.5")  # fmt: skip
-    parser.add_argument("--calibrated", action="store_true", help="read the calibrated dial")
+    parser.add_argument(
+        "--calibrated", action="store_true", help="read the calibrated dial of maps that have one, as users do"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/judge"), help="where figures of pictures are kept")
     parser.add_argument("--table", action="store_true", help="make the table only")

@@ -4,7 +4,8 @@
 
 fills ``runs/maps/{model}/{method}/{style}-{seed}/``; what is there is not made again. ``cost.json`` beside it holds
 the CPU seconds and how many rows went through the denoiser, without and with gradients. A method is one of
-`linea_diffusion.methods`, one of `OFFICIAL`, or one of them with settings, as ``lineas,iterations=30``.
+`linea_diffusion.methods`, one of `OFFICIAL`, or one of them with settings, as ``lineas,iterations=30``. All get a
+calibrated dial, which is part of the cost where it is part of the training.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from where import add_model
 
 from linea_diffusion import LinEASDiffusionPipeline, load_concept, recipe_for, train_steering_maps
+from linea_diffusion.calibration import calibrate_progress
 from linea_diffusion.calling import denoisers_of
 from linea_diffusion.methods import METHODS, fit
 from linea_diffusion.recipes import paper_recipe
@@ -84,6 +86,9 @@ def _learn(pipe: LinEASDiffusionPipeline, method: str, style: str, seed: int, fo
             assert found is not None
             maps = found
         seconds = time.process_time() - began
+    if "calibration" not in maps.metadata:  # the same dial for all, so that each is read where its change is
+        call = {"num_inference_steps": 4, "guidance_scale": 1.0}
+        calibrate_progress(pipe, maps, concept.source[:8], seed=seed * 1_000_003, **call)
     maps.save_pretrained(folder)
     cost = {"seconds": round(seconds, 1), **rows, "numbers": maps.stored}
     (folder / "cost.json").write_text(json.dumps(cost) + "\n")

@@ -79,6 +79,11 @@ def _entry(index: int, name: str, output: Any) -> torch.Tensor:
     return activation
 
 
+def with_entry(name: str, output: Any, activation: torch.Tensor) -> Any:
+    """A module's output with another activation in the entry that a name addresses."""
+    return _with_entry(split_address(name)[1], output, activation)
+
+
 def _with_entry(index: int, output: Any, activation: torch.Tensor) -> Any:
     if not isinstance(output, tuple):
         return activation

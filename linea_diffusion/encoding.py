@@ -55,7 +55,7 @@ def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
         with (
             torch.no_grad(),
             steer(
-                base, adapters, composition=composition, guidance=steering_guidance, in_norms=True,
+                base, adapters, composition=composition, guidance=steering_guidance, in_layers=True,
                 prompts=count_prompts(prompt, given), num_images_per_prompt=images_per_prompt(given),
             ),
         ):  # fmt: skip

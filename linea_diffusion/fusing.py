@@ -21,6 +21,8 @@ from torch import nn
 from .acted import tell_resting
 from .activations import edit_activations, entry_of
 from .errors import LineaError
+from .folded import DTYPES, is_offloaded, is_plain
+from .makers import Witness
 from .modules import idle_projections, named_modules, steerable_modules
 from .move import Move
 from .sites import Composition, Site
@@ -28,7 +30,6 @@ from .steering import Adapter, make_sites, resting
 
 _FUSED: WeakSet[nn.Module] = WeakSet()
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 Kept = list[tuple[nn.Module, str, nn.Parameter | None]]
 
 
@@ -135,13 +136,13 @@ def fuse(
     sites = make_sites(pipe, adapters, composition=composition)
     tell_resting(resting(pipe, adapters), acting=bool(sites))
     refuse_fused(sites)
-    offloaded = {site.component for site in sites if _is_offloaded(pipe.components[site.component])}
+    offloaded = {site.component for site in sites if is_offloaded(pipe.components[site.component])}
     fusion = Fusion([pipe.components[name] for name in dict.fromkeys(site.component for site in sites)])
     makers = makers_of([site for site in sites if site.component not in offloaded], run)
     with ExitStack() as stack:
         stack.callback(fusion.undo)
         for site in sites:
-            like = next(p for p in pipe.components[site.component].parameters() if p.dtype in _DTYPES)
+            like = next(p for p in pipe.components[site.component].parameters() if p.dtype in DTYPES)
             if not fusion.fold(site, makers.get(site.name), like):
                 fusion.keep_hook(site)
         stack.pop_all()
@@ -176,36 +177,18 @@ def makers_of(sites: list[Site], run: Callable[[], object]) -> dict[str, nn.Modu
     seen: dict[str, set[nn.Module | None]] = {site.name: set() for site in others}
     with ExitStack() as stack:
         for site in others:
-            outputs: dict[nn.Module, torch.Tensor] = {}
-            for _, layer in named_modules(site.module):
-                if not list(layer.children()):
-                    stack.enter_context(layer.register_forward_hook(_keep(outputs)))
-            stack.enter_context(site.module.register_forward_hook(_find(site.name, outputs, seen[site.name])))
+            layers = [layer for _, layer in named_modules(site.module) if not list(layer.children())]
+            witness = Witness()
+            stack.enter_context(witness.watching(layer for layer in layers if _has_weight(layer)))
+            stack.enter_context(site.module.register_forward_hook(_ask(witness, site.name, seen[site.name])))
         run()
     return {**makers, **{name: found.pop() if len(found) == 1 else None for name, found in seen.items()}}
 
 
-def _keep(outputs: dict[nn.Module, torch.Tensor]) -> Callable[..., None]:
+def _ask(witness: Witness, name: str, found: set[nn.Module | None]) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            outputs[module] = output.clone()  # what is changed in place afterwards is not the activation
-
-    return hook
-
-
-def _find(name: str, outputs: dict[nn.Module, torch.Tensor], found: set[nn.Module | None]) -> Callable[..., None]:
-    """Look which kept output is the activation, perhaps in another shape."""
-
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        activation = entry_of(name, output)
-        same = [
-            layer
-            for layer, made in outputs.items()
-            if _has_weight(layer) and made.shape[-1] == activation.shape[-1] and made.numel() == activation.numel()
-            if torch.equal(made.reshape(activation.shape), activation) and bool(activation.any())
-        ]
-        found.add(same[0] if len(same) == 1 else None)
-        outputs.clear()
+        found.add(witness.maker(entry_of(name, output)))
+        witness.forget()
 
     return hook
 
@@ -231,7 +214,7 @@ def fold_into(layer: nn.Module, move: Move, like: torch.Tensor) -> Kept:
     known = known or ("Norm" in type(layer).__name__ and not move.rank)
     kept: Kept = [(layer, name, getattr(layer, name)) for name in ("weight", "bias") if hasattr(layer, name)]
     unused = len(kept) < 1 + move.shifts  # no place for a shift
-    if not known or unused or not _is_plain(layer):
+    if not known or unused or not is_plain(layer):
         return []
     like = next((parameter for _, _, parameter in kept if parameter is not None), like)
     move = move.to(like.device)
@@ -256,23 +239,6 @@ def _folded(name: str, present: nn.Parameter | None, move: Move) -> torch.Tensor
     return 1 + weight if present is None else present.float() + weight
 
 
-def _is_plain(layer: nn.Module) -> bool:
-    """Whether a layer's parameters are its own plain numbers: not quantised, not cast or loaded layer by layer."""
-    managed = hasattr(layer, "_hf_hook") or hasattr(layer, "_diffusers_hook")
-    plain = all(
-        type(p) is nn.Parameter and type(p.data) is torch.Tensor and p.dtype in _DTYPES and p.device.type != "meta"
-        for p in layer.parameters(recurse=False)
-    )
-    return plain and not managed
-
-
-def _is_offloaded(model: nn.Module) -> bool:
-    """Whether a model's weights are elsewhere and fetched in pieces: new ones would not be."""
-    registries = [vars(module).get("_diffusers_hook") for module in model.modules()]
-    in_groups = any("group_offloading" in registry.hooks for registry in registries if registry is not None)
-    return in_groups or any(parameter.device.type == "meta" for parameter in model.parameters())
-
-
 def _refuse_changed(layer: nn.Module, name: str, own: nn.Parameter | None, move: Move) -> None:
     """Raise if a folded parameter is not what folding made of the layer's own one, to half precision.
 
@@ -281,7 +247,7 @@ def _refuse_changed(layer: nn.Module, name: str, own: nn.Parameter | None, move:
     """
     present = getattr(layer, name)
     same = type(present.data) is torch.Tensor and present.device.type != "meta"
-    if same and present.dtype in _DTYPES:
+    if same and present.dtype in DTYPES:
         device = move.device if own is None else own.device
         wanted = _folded(name, own, move.to(device)).to(present.device)
         same = torch.allclose(present.float(), wanted, rtol=2**-7, atol=1e-6)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.amp.autocast_mode import is_autocast_available
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,17 +109,29 @@ class Move:
         """
         if not self.rank:
             return _transform(z, self.factor, self.shift, axis)
-        rows = z.movedim(axis, -1)
+        if is_autocast(z.device):
+            with torch.autocast(z.device.type, enabled=False):
+                return self.apply(z, axis=axis)
+        axis %= z.ndim
+        if axis in (1, z.ndim - 1):
+            return self._mixed_in(z, last=axis == z.ndim - 1)
+        return self._mixed_in(z.movedim(axis, -1), last=True).movedim(-1, axis)
+
+    def _mixed_in(self, z: torch.Tensor, *, last: bool) -> torch.Tensor:
+        """As `apply`, with the features on the last axis or on axis 1, where they are: nothing is turned around."""
         wide = torch.promote_types(z.dtype, self.shift.dtype)
-        flat = rows.reshape(len(z), -1, self.features).to(wide)
+        flat = (z.reshape(len(z), -1, self.features) if last else z.flatten(2)).to(wide)
+        along = -2 if last else -1
+        moved = torch.addcmul(self.shift.unsqueeze(along), flat, self.factor.unsqueeze(along))
         up, down = self.up.to(wide), self.down.to(wide)
-        code = flat @ (down[0] if len(down) == 1 else down)
-        moved = torch.addcmul(self.shift[:, None], flat, self.factor[:, None])
-        if len(up) == 1:
-            moved = torch.addmm(moved.flatten(0, 1), code.flatten(0, 1), up[0].mT)
+        # the low-rank part is added in place, to numbers that nobody else has
+        if not last:
+            moved = moved.baddbmm_(up.expand(len(z), -1, -1), down.mT @ flat)
+        elif len(up) == len(down) == 1:
+            moved = moved.flatten(0, 1).addmm_(flat.flatten(0, 1) @ down[0], up[0].mT)
         else:
-            moved = torch.baddbmm(moved, code, up.mT)
-        return moved.reshape(rows.shape).movedim(-1, axis).to(z.dtype)
+            moved = moved.baddbmm_(flat @ down.squeeze(0), up.mT.expand(len(z), -1, -1))
+        return moved.reshape(z.shape).to(z.dtype)
 
     def layer_change(
         self, weight: torch.Tensor | None, bias: torch.Tensor | None, *, axis: int = 0
@@ -150,6 +163,11 @@ class Move:
 
     def _parts(self) -> tuple[torch.Tensor, ...]:
         return self.factor, self.shift, self.up, self.down
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Whether products on a device are computed in half precision, whatever their dtype."""
+    return is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def _beside(*pairs: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:

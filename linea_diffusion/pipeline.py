@@ -267,7 +267,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             steer(
                 self.base, adapters, composition=composition, guidance=steering_guidance,
                 window=window, prompts=count_prompts(prompt, kwargs),
-                num_images_per_prompt=images_per_prompt(kwargs), in_norms=True, encoded=encoded,
+                num_images_per_prompt=images_per_prompt(kwargs), in_layers=True, encoded=encoded,
             ) as sites,
             look_out(self.base) as outlook,
         ):  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from .activations import axis_of, features_at
+from .activations import axis_of, features_at, split_address
 from .affine import AffineMap
 from .batch_rows import BatchRows
 from .errors import LineaError
@@ -62,6 +62,10 @@ class Site:
     Attributes:
         name: of the activation.
         component: of the pipeline.
+        entry: number of the activation in its module's output.
+        features: d of its maps.
+        rank: of its maps, 0 where all are coordinate-wise.
+        alike: whether one strength steers all rows, whatever the place in the schedule.
         on: whether the site's part of the schedule is running.
         due: whether something that contains the module ran while the site was on.
         acted: whether the activation was seen since the site went on or off.
@@ -82,7 +86,10 @@ class Site:
         self.name, self.component = name, name.split(".", maxsplit=1)[0]
         self.module, self.parts, self.composition = module, parts, composition
         self.progress, self.rows, self.window = progress, rows, window
-        self.features, self._features_at = parts[0][0].features, features_at(module)
+        self.entry, self.features = split_address(name)[1], parts[0][0].features
+        self.rank = max(affine.rank for affine, _ in parts)
+        self.alike = all(strengths.numel() == 1 for _, strengths in parts) and not rows.only_conditional
+        self._features_at = features_at(module)
         self.on = self.due = self.acted = self._has_worked = False
         self.trail = None  # type: Trail | None
         self.counts_turns, self._turn = is_text_encoder(self.component), 0

@@ -14,7 +14,9 @@ from .activations import Edit, edit_activations
 from .batch_rows import BatchRows, SteeringGuidance, follow_rows
 from .compiled import guard_hooks
 from .errors import LineaError
-from .folded_norms import folded, is_foldable
+from .folded import is_offloaded
+from .folded_layers import folded
+from .folded_outputs import folded_output
 from .modules import idle_projections, is_denoiser
 from .schedule import Progress, follow_schedule
 from .scopes import Scope, own_calls, resting_in_other_calls
@@ -40,7 +42,7 @@ def steer(
     guidance: SteeringGuidance = "both",
     window: Window = WHOLE,
     progress: Progress | None = None,
-    in_norms: bool = False,
+    in_layers: bool = False,
     encoded: bool = False,
 ) -> Iterator[list[Site]]:
     """Within the context every call of `pipe` is steered; not what a callback of such a call calls, nor other threads.
@@ -58,8 +60,9 @@ def steer(
         window: the part [start, end) of the denoising schedule in which denoisers are steered. Text encoders run before
             the first step and are steered if start is 0.
         progress: where in the schedule the calls are, if somebody follows it already.
-        in_norms: let plain norms steer their own outputs where that is exact and costs nothing. It comes before all
-            hooks, so that contexts within this one must not steer the same norms.
+        in_layers: let plain norms and linear layers carry maps of their outputs in their own numbers where that is
+            exact and costs nothing. It comes before all hooks, so that contexts within this one must not steer the same
+            modules.
         encoded: the call is given embeddings that were steered like it.
 
     Yields:
@@ -88,7 +91,8 @@ def steer(
                 stack.enter_context(progress.told(lambda: _prepare(sites)))
         account = Account(pipe, sites, resting(pipe, adapters), encoded=encoded)
         if not trained:
-            edits = _of_own_calls(sites, account.compiled, stack, scope, in_norms)
+            hooked = set(sites) if not in_layers else account.compiled | _in_pieces(pipe, sites)
+            edits = _of_own_calls(sites, hooked, stack, scope)
         if adapters and (count > 1 or rows.only_conditional):
             stack.enter_context(follow_rows(pipe, rows, scope))
         if not trained:
@@ -178,13 +182,21 @@ def _prepare(sites: Sequence[Site]) -> None:
             site.prepare()
 
 
-def _of_own_calls(
-    sites: Sequence[Site], compiled: Set[Site], stack: ExitStack, scope: Scope, in_norms: bool
-) -> dict[str, Edit]:
+def _in_pieces(pipe: Any, sites: Sequence[Site]) -> set[Site]:
+    """The sites in models whose weights are fetched in pieces: another weight would stay where those must leave."""
+    components = dict.fromkeys(site.component for site in sites)
+    offloaded = {component for component in components if is_offloaded(pipe.components[component])}
+    return {site for site in sites if site.component in offloaded}
+
+
+def _of_own_calls(sites: Sequence[Site], hooked: Set[Site], stack: ExitStack, scope: Scope) -> dict[str, Edit]:
     """The sites' edits for the calls that are made in the context; others see their activations unchanged.
 
     Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
-    autograd's own. Norms that steer themselves need no edit.
+    autograd's own. What layers carry themselves needs no edit.
+
+    Args:
+        hooked: sites that need hooks.
     """
 
     def edit_of(site: Site) -> Edit:
@@ -192,7 +204,9 @@ def _of_own_calls(
 
     edits: dict[str, Edit] = {}
     for site in sites:
-        able = in_norms and site not in compiled and is_foldable(site)
-        if not (able and stack.enter_context(folded(site, scope.acts))):
+        carried = site not in hooked and any(
+            stack.enter_context(way(site, scope.acts)) for way in (folded, folded_output)
+        )
+        if not carried:
             edits[site.name] = edit_of(site)
     return edits

@@ -90,10 +90,18 @@ def train_steering_maps(
         if found:
             training.resume(*found)
         training.learn(folder, checkpoint_every, stop or StopRequest())
-        maps = training.maps.requires_grad_(False).trimmed()
+        maps = _finished(training.maps, config.stretch)
         if config.calibrate and "stopped_after" not in maps.metadata:
             _calibrate(batches, maps, concept, config)
     return maps
+
+
+def _finished(maps: SteeringMaps, stretch: float) -> SteeringMaps:
+    """Learned maps as users get them: without ranks that do nothing, and at strength 1 what they were at `stretch`."""
+    trimmed = maps.requires_grad_(False).trimmed().named_maps()
+    whole = SteeringMaps.of({name: affine.times(stretch) for name, affine in trimmed}, maps.metadata)
+    whole.on_saved = maps.on_saved
+    return whole
 
 
 def _calibrate(batches: Batches, maps: SteeringMaps, concept: Concept, config: TrainingConfig) -> None:
@@ -174,7 +182,7 @@ class _Training:
             raise TrainingDivergedError(
                 f"got {error} in iteration {len(self.losses)}: expected finite numbers; lower lr (now "
                 f"{self.config.lr}) or use float32; the last good maps are this error's .maps",
-                self.maps.requires_grad_(False),
+                _finished(self.maps, self.config.stretch),
             ) from None
         except KeyboardInterrupt:
             if not self.losses:

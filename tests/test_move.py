@@ -77,3 +77,49 @@ def test_a_layer_without_numbers_stands_for_ones_and_zeros():
     weight, bias = move.layer_change(None, None)
     torch.testing.assert_close(1 + weight, move.factor[0])
     assert torch.equal(bias, move.shift[0])
+
+
+def _mixing(rows: int, shared: int) -> Move:
+    draw = seeded(4)
+    return Move(*(torch.randn(n, 6, generator=draw) for n in (rows, rows)),
+                *(torch.randn(n, 6, 2, generator=draw) for n in (rows, shared)))  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "shared"), [(1, 1), (3, 1), (3, 3)])
+@pytest.mark.parametrize("axis", [-1, 1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_low_rank_moves_are_the_formula_wherever_the_features_are(rows, shared, axis, dtype):
+    """Row by row against factor*z + U V^T z + shift, in float64; also of what lies turned around in memory."""
+    move, z = _mixing(rows, shared), _z(3, 5, 7, 6).to(dtype).movedim(-1, axis)
+    expected = z.double().movedim(axis, -1).clone()
+    for row, one in enumerate(expected):
+        factor, shift, up, down = (part[min(row, len(part) - 1)].double() for part in move._parts())
+        expected[row] = factor * one + one @ down @ up.mT + shift
+    tolerance = 0.2 if dtype == torch.bfloat16 else 1e-5
+    for given in (z, z.contiguous()):
+        moved = move.apply(given, axis=axis)
+        assert moved.dtype == dtype
+        torch.testing.assert_close(moved.double().movedim(axis, -1), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_low_rank_moves_have_gradients():
+    move, z = _mixing(3, 1), _z(3, 5, 6).double().requires_grad_()
+    parts = [part.double().requires_grad_() for part in move._parts()]
+    assert torch.autograd.gradcheck(lambda z, *parts: Move(*parts).apply(z), (z, *parts))
+    assert torch.autograd.gradcheck(
+        lambda z, *parts: Move(*parts).apply(z, axis=1), (z.mT.detach().requires_grad_(), *parts)
+    )
+
+
+def test_autocast_does_not_round_a_move():
+    move, z = _mixing(1, 1), _z(3, 5, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        moved = move.apply(z)
+    assert torch.equal(moved, move.apply(z))
+
+
+@pytest.mark.parametrize(("rows", "axis"), [(1, -1), (3, -1), (3, 1)])
+def test_compiled_code_is_one_graph(rows, axis):
+    move, z = _mixing(rows, 1), _z(3, 6, 6)
+    compiled = torch.compile(lambda z: move.apply(z, axis=axis), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(z), move.apply(z, axis=axis))

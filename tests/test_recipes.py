@@ -95,10 +95,11 @@ def test_training_without_settings_takes_it(dit, linea, tmp_path):
 
 
 def test_modules_are_listed_by_the_recipe(linea):
-    for model, rank in (("shapeland-unet", 4), ("shapeland-dit", 8)):
+    for model in ("shapeland-unet", "shapeland-dit"):
         code, out, _ = linea("modules", model)
         rows = [line.split() for line in out.splitlines()[1:-1]]
         assert code == 0
         assert all("attn" in row[0] for row in rows if not row[0].startswith("text_encoder"))
         features, numbers = int(rows[-1][-2]), int(rows[-1][-1])
-        assert numbers == (1 + 2 * rank) * features
+        recipe = recipe_for(LinEASDiffusionPipeline.from_pretrained(model))
+        assert numbers == (recipe.scale + recipe.shift + 2 * recipe.rank) * features

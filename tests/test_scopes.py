@@ -257,9 +257,9 @@ def test_stages_of_a_pipeline_belong_to_its_call():
 def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered, monkeypatch):
     """The threads share scheduler and models; each one's part of the schedule is its own.
 
-    Norms that carry their map serve one thread at a time; hooks for all make the pictures the same to the last bits.
+    Layers that carry their map serve one thread at a time; hooks for all make the pictures the same to the last bits.
     """
-    monkeypatch.setattr("linea_diffusion.steering.is_foldable", lambda site: False)
+    monkeypatch.setattr("linea_diffusion.steering._in_pieces", lambda pipe, sites: set(sites))
     own, steered.base.scheduler = steered.base.scheduler, DDIMScheduler()
     twin = LinEASDiffusionPipeline(_with_own_scheduler(steered))
     twin.base.scheduler = steered.base.scheduler

@@ -44,7 +44,7 @@ def pipe(loaded):
 def maps(loaded) -> SteeringMaps:
     config = TrainingConfig(
         iterations=4, num_inference_steps=2, lr=0.02, sparsity=0.0, target_modules="norms", rank=0, scale=True,
-        pairing="law", calibrate=False,
+        stretch=1.0, pairing="law", calibrate=False,
     )  # fmt: skip
     return train_steering_maps(loaded, NEON, config)
 

@@ -1,4 +1,4 @@
-"""Norms that carry a map in their own numbers: the hooks' outputs, in their own thread, and nothing left behind."""
+"""Layers that carry the map of their own output: the hooks' outputs, in their own thread, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from linea_diffusion import AffineMap, SteeringMaps, find_modules
 from linea_diffusion.activations import feature_axis, record_activations
 from linea_diffusion.batch_rows import BatchRows
-from linea_diffusion.folded_norms import folded, is_foldable
+from linea_diffusion.folded_layers import folded
 from linea_diffusion.move import Move
 from linea_diffusion.schedule import Progress
 from linea_diffusion.sites import Site
@@ -35,7 +35,7 @@ def norm_maps(loaded_pipe):
 
 
 def _site(
-    norm: nn.Module,
+    module: nn.Module,
     features: int,
     *,
     strengths: torch.Tensor | None = None,
@@ -47,7 +47,13 @@ def _site(
     for part in affine.tensors().values():
         part.copy_(0.3 * torch.randn(part.shape, generator=rng))
     strength = torch.tensor(1.0) if strengths is None else strengths
-    return Site("unet.norm", norm, [(affine, strength)], "sum", Progress(), BatchRows(), window)
+    return Site("unet.norm", module, [(affine, strength)], "sum", Progress(), BatchRows(), window)
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_call():
+    with torch.no_grad():
+        yield
 
 
 def _array(pipe, **arguments) -> np.ndarray:
@@ -68,17 +74,19 @@ def _own_forwards(pipe) -> int:
         (nn.LayerNorm((4, 6)), (3, 4, 6)),
         (nn.GroupNorm(3, 6), (2, 6, 4, 4)),
         (nn.GroupNorm(2, 6, affine=False), (2, 6, 4, 4)),
+        (nn.Linear(6, 6), (2, 5, 6)),
+        (nn.Linear(6, 6, bias=False), (4, 6)),
     ],
     ids=str,
 )
-def test_a_norm_is_the_map_of_its_output(norm, shape):
+def test_a_layer_is_the_map_of_its_output(norm, shape):
     for parameter in norm.parameters():
         nn.init.normal_(parameter)
     z, site = torch.randn(shape, generator=seeded()), _site(norm, 6)
     along = (1, 6, 1, 1) if len(shape) == 4 else (6,)
     expected = site.move.factor[0].reshape(along) * norm(z) + site.move.shift[0].reshape(along)
-    assert is_foldable(site)
-    with folded(site, lambda: True):
+    with folded(site, lambda: True) as taken:
+        assert taken
         assert torch.allclose(norm(z), expected, atol=1e-5)
         with torch.no_grad():
             for parameter in norm.parameters():
@@ -105,25 +113,67 @@ def test_a_norm_that_moves_between_devices_is_folded_again():
     with folded(site, lambda: True):
         for device in ("cpu", "meta"):
             assert norm(torch.zeros(2, 6, device=device)).device.type == device
-            assert norm.forward._weight.device.type == device
+            assert norm.forward.layer._weight.device.type == device
+
+
+def _is_folded(site: Site) -> bool:
+    with folded(site, lambda: True) as taken:
+        return taken
 
 
 def test_other_layers_and_rows_of_strengths_keep_their_hooks():
-    assert not is_foldable(_site(nn.Linear(6, 6), 6))
-    assert not is_foldable(_site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0])))
+    assert not _is_folded(_site(nn.Conv2d(6, 6, 1), 6))
+    assert not _is_folded(_site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0])))
     late = _site(nn.LayerNorm(6), 6, strengths=torch.tensor([0.0, 1.0]), window=(0.5, 1.0))
     assert len(late.move) == 1, "the identity, until its part of the schedule comes"
-    assert not is_foldable(late)
+    assert not _is_folded(late)
     taken = nn.LayerNorm(6)
     taken.forward = taken.forward
-    assert not is_foldable(_site(taken, 6))
+    assert not _is_folded(_site(taken, 6))
+
+
+def test_a_linear_layer_carries_a_low_rank_part():
+    layer, z = nn.Linear(4, 6), torch.randn(3, 4, generator=seeded())
+    site = _site(layer, 6, rank=2)
+    expected = site.move.apply(layer(z))
+    with folded(site, lambda: True) as taken:
+        assert taken
+        assert torch.allclose(layer(z), expected, atol=1e-5)
+
+
+def test_gradients_come_through_the_hook():
+    layer = nn.Linear(4, 6)
+    site, z = _site(layer, 6), torch.randn(3, 4, generator=seeded(), requires_grad=True)
+    with folded(site, lambda: True), torch.enable_grad():
+        for _ in range(2):
+            layer(z).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_autocast_is_computed_as_by_the_hook():
+    layer = nn.Linear(6, 6)
+    z, site = torch.randn(4, 6, generator=seeded()), _site(layer, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = site.edit(layer(z))
+        with folded(site, lambda: True):
+            assert torch.equal(layer(z), expected)
+
+
+def test_numbers_that_are_written_over_are_seen():
+    layer = nn.Linear(6, 6)
+    z, site = torch.randn(4, 6, generator=seeded()), _site(layer, 6)
+    with folded(site, lambda: True):
+        before = layer(z)
+        layer.weight.zero_()
+        layer.bias.zero_()
+        assert not torch.equal(layer(z), before)
+        assert torch.allclose(layer(z), site.move.shift.expand(4, 6))
 
 
 @pytest.mark.parametrize("window", [(0.0, 1.0), (0.5, 1.0)])
 def test_a_map_that_mixes_features_keeps_its_hook(window):
-    site = _site(nn.LayerNorm(6), 6, rank=2, window=window)
-    assert not is_foldable(site)
-    assert is_foldable(_site(nn.LayerNorm(6), 6, window=window))
+    assert not _is_folded(_site(nn.LayerNorm(6), 6, rank=2, window=window))
+    assert _is_folded(_site(nn.LayerNorm(6), 6, window=window))
 
 
 def test_rows_of_strengths_that_begin_later_are_not_the_first_rows(pipe, norm_maps):
