@@ -120,8 +120,8 @@ def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig) -> Stee
 
 
 def _coordinate_wise(config: TrainingConfig) -> TrainingConfig:
-    """The settings as these methods use them: w and b are all that they fit."""
-    return replace(config, rank=0, scale=True, shift=True)
+    """The settings as these methods use them: w and b are all that they fit, to laws."""
+    return replace(config, rank=0, scale=True, shift=True, pairing="law")
 
 
 @torch.no_grad()

@@ -21,11 +21,24 @@ PROMPTING = "prompting"
 Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
 
 
+_CALLS = (
+    "num_inference_steps",
+    "guidance_scale",
+    "call_arguments",
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "backprop_through_steps",
+    "seed",
+)
+"""Settings that say how the pipeline is called, and in which memory; the same for all methods."""
+
+
 def _by_laws(method: Callable[..., SteeringMaps], **changes: Any) -> Method:
-    """A method of coordinate-wise maps and laws, with the modules and the seed that such maps are learned with."""
+    """A method of coordinate-wise maps and laws, with the recipe for such maps, and calls as the settings say."""
 
     def fitted(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
-        return method(pipe, concept, recipe_for(pipe, pairing="law", seed=config.seed, **changes))
+        calls = {name: getattr(config, name) for name in _CALLS}
+        return method(pipe, concept, recipe_for(pipe, pairing="law", **calls, **changes))
 
     return fitted
 
@@ -60,6 +73,14 @@ def check_method(method: str) -> None:
 
 def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:
     """Maps of a concept by a method; None for prompting.
+
+    Args:
+        method: a name of `METHODS`, or "prompting".
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        concept: source and target prompts.
+        config: of LinEAS by the default recipe; `recipe_for` pipeline and concept when left out. Methods of
+            coordinate-wise maps have a recipe of their own, and take from it how the pipeline is called: steps,
+            guidance, further arguments, memory and seed.
 
     Raises:
         LineaError: no such method.

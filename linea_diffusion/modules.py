@@ -147,9 +147,9 @@ PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "queries-keys": lambda name, module: _projects(name, module, "qk") and is_denoiser(_component(name)),
     "values": lambda name, module: _projects(name, module, "v") and is_denoiser(_component(name)),
 }
-"""Module choices by name: attention outputs of text encoders and denoiser, of one of them, of the denoiser's
-cross-attention alone; normalisation layers of the denoiser (the paper's choice, and the default of training) or of the
-text encoders; feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
+"""Module choices by name: attention outputs of text encoders and denoiser (the default of training), of one of them, of
+the denoiser's cross-attention alone; normalisation layers of the denoiser (the paper's choice) or of the text encoders;
+feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
 
 
 def _component(name: str) -> str:

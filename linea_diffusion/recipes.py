@@ -45,17 +45,19 @@ def recipe_for(pipe: Any, concept: Concept | None = None, **settings: Any) -> Tr
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
         concept: what is to be learned; one in pairs when left out.
         **settings: of `TrainingConfig`, which come before the recipe's. With other ``target_modules`` than the recipe's
-            the defaults of `TrainingConfig` hold, because a learning rate suits the modules that it was measured on.
+            only the kind of map remains of it, and `TrainingConfig` has the defaults of the rest, because a learning
+            rate suits the modules that it was measured on.
 
     Raises:
         LineaError: a setting out of range.
     """
-    paired = concept is None or concept.is_paired
     pairing = settings.get("pairing", "auto")
-    recipe = RECIPES[denoiser_kind(pipe)]["law" if pairing == "law" or not (paired or pairing == "rows") else "rows"]
+    if pairing == "auto":
+        pairing = "rows" if concept is None or concept.is_paired else "law"
+    recipe = RECIPES[denoiser_kind(pipe)]["law" if pairing == "law" else "rows"]
     chosen = _listed(recipe.get("target_modules", TrainingConfig.target_modules))
     if "target_modules" in settings and _listed(settings["target_modules"]) != chosen:
-        recipe = {}
+        recipe = _LAWS if pairing == "law" else {}
     return TrainingConfig(**{**recipe, **settings})
 
 

@@ -106,11 +106,14 @@ def _finished(maps: SteeringMaps, stretch: float) -> SteeringMaps:
 
 def _calibrate(batches: Batches, maps: SteeringMaps, concept: Concept, config: TrainingConfig) -> None:
     """Calibrate the dial on some sources, by calls as in training."""
-    prompts, rows = list(concept.source[:CALIBRATED]), config.micro_batch_size or config.batch_size or CALIBRATED
+    prompts, rows = (
+        list(concept.source[:CALIBRATED]),
+        config.micro_batch_size or max(config.batch_size or 0, CALIBRATED),
+    )
     try:
         calibrate_progress(
             batches.trajectory.pipe, maps, prompts,
-            seed=config.seed * 1_000_003, batch_size=max(rows, CALIBRATED), **batches.trajectory.arguments,
+            seed=config.seed * 1_000_003, batch_size=rows, **batches.trajectory.arguments,
         )  # fmt: skip
     except LineaError as error:
         warnings.warn(f"the dial is not calibrated: {error}", stacklevel=3)

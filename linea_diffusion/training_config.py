@@ -61,10 +61,11 @@ class TrainingConfig:
             activations that are recorded anyway; 0 starts at the identity.
         reduction: ``"mean"`` over modules and steps, or the paper's ``"sum"``.
         scale_by_variance: divide each module's distance by the variance of its targets.
-        strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall follow
-            the targets' law; at s between 0 and 1 the law on the way from the unsteered sources' to the targets',
+        strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall be the
+            targets' (as `pairing` says); at s between 0 and 1 those on the way from the unsteered sources' to them,
             so that the dial is even. ``(1.0,)`` is the paper's training.
-        dial_exponent: how far on that way: the fraction s**dial_exponent. Below 1 the style begins earlier.
+        dial_exponent: how far on that way: the fraction s**dial_exponent. Below 1 the style begins earlier. Levels of
+            a concept in pairs are their own way: there s is at s.
         use_levels: whether the way of paired rows leads through the levels of a concept that has some, or straight on.
         stretch: what maps are multiplied with when training ends. Above 1 it gives back the last of the style, which
             maps that are fitted at all strengths stop short of.

@@ -65,7 +65,9 @@ def random_maps(loaded_pipe):
 _WHOLE = load_concept("neon")
 NEON = replace(_WHOLE, source=_WHOLE.source[:8], target=_WHOLE.target[:8], levels=())
 """A quarter of the concept, for tests that are not about what is learned: recording it is most of a short training."""
-SHORT = TrainingConfig(iterations=3, batch_size=4, num_inference_steps=2, target_modules="attention", sparsity=0.0)
+SHORT = TrainingConfig(
+    iterations=3, batch_size=4, num_inference_steps=2, target_modules="attention", sparsity=0.0, calibrate=False
+)
 
 
 def count_hooks(pipe) -> int:

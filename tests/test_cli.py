@@ -257,7 +257,7 @@ def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch, model):
     from linea_diffusion import demo, recipe_for
 
     quick = {"iterations": 2, "num_inference_steps": 1}
-    monkeypatch.setattr(demo, "recipe_for", lambda pipe, **given: recipe_for(pipe, **quick, **given))
+    monkeypatch.setattr(demo, "recipe_for", lambda pipe, concept, **given: recipe_for(pipe, concept, **quick, **given))
     code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1, "--model", model)
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "demo" / "scores.csv").open()))

@@ -127,6 +127,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
         lr=0.05,
         sparsity=0,
         strengths=(1.0,),
+        calibrate=False,
     )  # fmt: skip
     train_steering_maps(pipe, NEON, config).save_pretrained(tmp_path / "neon")
     code, out, err = linea("calibrate", tmp_path / "neon", "--points", 3, "--steps", 4)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept
+from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
 from linea_diffusion.evaluation import (
     FIGURES,
     Record,
@@ -118,15 +118,26 @@ def test_held_out_prompts_are_learned_from_by_no_concept():
     assert not set(prompts) & set(load_concept("neon").source)
 
 
-def test_methods_by_name(pipe):
-    config = TrainingConfig(iterations=1, num_inference_steps=1, target_modules="text-attention", sparsity=0.5)
+def test_methods_by_name(pipe, monkeypatch):
+    quick = {"iterations": 1, "target_modules": "text-attention", "calibrate": False}
+    monkeypatch.setattr(
+        "linea_diffusion.methods.recipe_for",
+        lambda pipe, concept=None, **given: recipe_for(pipe, concept, **quick, **given),
+    )
+    config = TrainingConfig(**quick, num_inference_steps=1, sparsity=0.5, seed=4)
     maps = {name: fit(name, pipe, NEON, config) for name in METHODS}
     assert fit("prompting", pipe, NEON, config) is None
     assert maps["lineas"].support == pytest.approx(0.5, abs=0.01)
     assert maps["lineas-dense"].support > 0.9
+    assert maps["lineas-laws"].support == pytest.approx(0.1, abs=0.01)
     assert maps["lineas-paper"].metadata["training"]["strengths"] == (1.0,)
-    # dense and the paper's begin with the same iteration at strength 1; all others differ
-    assert len({sum(p.sum().item() for p in m.parameters()) for m in maps.values()}) == len(METHODS) - 1
+    assert maps["lineas-paper"].support > 0.9
+    assert {name for name, made in maps.items() if made.rank} == {"lineas", "lineas-dense"}
+    for made in maps.values():
+        training = made.metadata["training"]
+        assert training["pairing"] == ("rows" if made.rank else "law")
+        assert (training["num_inference_steps"], training["seed"]) == (1, 4), "as the pipeline is called for all"
+    assert len({sum(p.sum().item() for p in m.parameters()) for m in maps.values()}) == len(METHODS)
     with pytest.raises(LineaError, match="nearest: mean-shift"):
         fit("mean-shiff", pipe, NEON, config)
 

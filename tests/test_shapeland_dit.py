@@ -42,7 +42,10 @@ def pipe(loaded):
 
 @pytest.fixture(scope="module")
 def maps(loaded) -> SteeringMaps:
-    config = TrainingConfig(iterations=4, batch_size=8, num_inference_steps=2, lr=0.02, sparsity=0.0)
+    config = TrainingConfig(
+        iterations=4, num_inference_steps=2, lr=0.02, sparsity=0.0, target_modules="norms", rank=0, scale=True,
+        stretch=1.0, pairing="law", calibrate=False,
+    )  # fmt: skip
     return train_steering_maps(loaded, NEON, config)
 
 

@@ -95,7 +95,7 @@ def test_training_keeps_what_is_learned(linea, tmp_path, monkeypatch, number, co
     assert _states(tmp_path) == ["after-00000003"]
     monkeypatch.undo()
     # While targets are recorded anew nothing is touched.
-    _raising(monkeypatch, Batches, "samples", number)
+    _raising(monkeypatch, Batches, "record", number)
     found, out, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
     assert (found, out, _last(err)) == (code, "", f"linea: stopped by {signal.Signals(number).name}")
     assert _states(tmp_path) == ["after-00000003"]
@@ -111,7 +111,7 @@ def test_training_keeps_what_is_learned(linea, tmp_path, monkeypatch, number, co
 
 def test_the_demonstration_keeps_what_is_learned(linea, tmp_path, monkeypatch):
     quick = TrainingConfig(iterations=4, num_inference_steps=1, batch_size=4, target_modules="text-attention")
-    monkeypatch.setattr(demo, "recipe_for", lambda pipe, seed: quick)
+    monkeypatch.setattr(demo, "recipe_for", lambda pipe, concept, seed: quick)
     _raising(monkeypatch, MapOptimizer, "step", signal.SIGTERM, at=1)
     found, out, err = linea("demo", "--out", tmp_path)
     assert (found, out) == (143, "")

@@ -19,6 +19,7 @@ from linea_diffusion import (
     steering_loss,
     train_steering_maps,
 )
+from linea_diffusion.calibration import calibrate_progress
 from linea_diffusion.calling import call_with_gradients, frozen
 from linea_diffusion.iteration import NotFiniteError
 from linea_diffusion.pooling import mean_pool
@@ -100,11 +101,15 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_m
         {"tokens_per_sample": 3},
         {"pairing": "law"},
         {"pairing": "law", "pooling": "tokens"},
-        {"rank": 2},
-        {"rank": 2, "shift": False},
-        {"scale": False},
+        {"rank": SHORT.rank + 1},
+        {"rank": 0},
+        {"shift": False},
+        {"scale": not SHORT.scale},
+        {"stretch": 2 * SHORT.stretch},
+        {"warm_start": 0.0},
+        {"warm_start": 1.0},
         {"reduction": "sum", "optimizer": "sgd"},
-        {"scale_by_variance": True},
+        {"scale_by_variance": not SHORT.scale_by_variance},
         {"step_bins": 2},
         {"backprop_through_steps": False},
         {"sparsity": 0.5},
@@ -117,6 +122,38 @@ def test_every_setting_changes_the_maps(pipe, short_maps, change):
     maps = train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), **change}))
     ours, theirs = ({name: affine.shift for name, affine in m.named_maps()} for m in (maps, short_maps))
     assert ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_training_ends_with_a_calibrated_dial_and_the_maps_that_it_has_without_one(pipe, tmp_path):
+    """A training that was stopped has none: nobody knows how its maps will turn."""
+    settings = {**vars(SHORT), "target_modules": "text-attention", "num_inference_steps": 1, "calibrate": True}
+    config = TrainingConfig(**settings)
+    maps = train_steering_maps(pipe, FEW, config, checkpoint=tmp_path)
+    curve = maps.metadata["calibration"]
+    assert (curve["strengths"][0], curve["strengths"][-1]) == (curve["values"][0], curve["values"][-1]) == (0, 1)
+    assert curve["measure"] == "progress of latents"
+    assert maps.dial(None).name == "calibrated by progress of latents"
+    again = 1.0 * maps
+    arguments = {"num_inference_steps": 1, "guidance_scale": config.guidance_scale, "batch_size": 8}
+    assert calibrate_progress(pipe, again, FEW.source, seed=config.seed * 1_000_003, **arguments) == curve
+    without = train_steering_maps(pipe, FEW, TrainingConfig(**{**settings, "calibrate": False}))
+    assert "calibration" not in without.metadata
+    assert torch.equal(_flat(without), _flat(maps))
+    resumed = train_steering_maps(pipe, FEW, config, checkpoint=tmp_path)
+    assert resumed.metadata == maps.metadata
+    stopped = train_steering_maps(pipe, FEW, config, stop=_stopping_after(1))
+    assert "calibration" not in stopped.metadata
+
+
+def test_a_dial_that_cannot_be_calibrated_is_told_and_costs_no_maps(pipe, monkeypatch):
+    def refuse(*_, **__):
+        raise LineaError("got maps that do nothing")
+
+    monkeypatch.setattr("linea_diffusion.training.calibrate_progress", refuse)
+    settings = {**vars(SHORT), "iterations": 1, "target_modules": "text-attention", "num_inference_steps": 1}
+    with pytest.warns(UserWarning, match="the dial is not calibrated: got maps that do nothing"):
+        maps = train_steering_maps(pipe, FEW, TrainingConfig(**{**settings, "calibrate": True}))
+    assert "calibration" not in maps.metadata
 
 
 def test_base_weights_flags_modes_and_hooks_are_as_before(pipe):
@@ -166,6 +203,12 @@ def test_metadata_tells_how_it_was_made(short_maps):
         {"tokens_per_sample": 1.5},
         {"tokens_per_sample": 7, "pooling": "mean"},
         {"sparsity": 1.0},
+        {"warm_start": 1.5},
+        {"rank": -1},
+        {"rank": 0, "scale": False, "shift": False},
+        {"stretch": 0.0},
+        {"pairing": "columns"},
+        {"calibrate": "yes"},
         {"l1": -1.0},
         {"group_lasso": float("nan")},
     ],
@@ -210,8 +253,8 @@ def test_step_bins_learn_apart_and_serve_other_step_counts(pipe):
         first = pipe("a red heart", num_inference_steps=5, output_type="latent", generator=seeded()).images
     for _, affine in maps.named_maps():
         if affine.bins == 2:
-            affine.shift[1].zero_()
-            affine.scale_offset[1].zero_()
+            for numbers in affine.tensors().values():
+                numbers[1].zero_()
     with maps.apply(pipe, 5.0):
         second = pipe("a red heart", num_inference_steps=5, output_type="latent", generator=seeded()).images
     assert not torch.equal(first, second)
@@ -302,7 +345,7 @@ def test_a_stop_keeps_the_maps_learned_so_far(pipe, whole, tmp_path):
     config, concept, state = TrainingConfig(**LONGER), FEW, tmp_path / "state"
     nothing = train_steering_maps(pipe, concept, config, checkpoint=state, stop=_stopping_after(0))
     assert nothing.metadata["stopped_after"] == 0
-    assert not _flat(nothing).any()
+    assert nothing.metadata["losses"] == []
     assert not state.exists()
     maps = train_steering_maps(pipe, concept, config, checkpoint=state, stop=_stopping_after(2))
     assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 2
@@ -393,9 +436,13 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
 
 
 def test_a_step_too_large_leaves_maps_with_a_finite_loss(pipe):
+    config = TrainingConfig(**{**vars(SHORT), "lr": 1e30})
     with pytest.raises(TrainingDivergedError, match=r"in iteration 1.*lower lr") as caught:
-        train_steering_maps(pipe, NEON, TrainingConfig(**{**vars(SHORT), "lr": 1e30}))
-    assert bool((_flat(caught.value.maps) == 0).all())
+        train_steering_maps(pipe, NEON, config)
+    begun = train_steering_maps(pipe, NEON, config, stop=_stopping_after(0)).numbers()
+    kept = caught.value.maps.numbers()
+    assert kept.keys() == begun.keys()
+    assert all(torch.equal(kept[name], begun[name]) for name in begun)
 
 
 def test_masked_means_need_a_text_encoder(pipe):

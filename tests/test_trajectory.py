@@ -18,11 +18,12 @@ from .conftest import count_hooks, seeded
 PROMPTS = ("a red heart", "a blue fish", "one green star")
 TARGETS = ("neon, a red heart", "neon, a blue fish", "neon, one green star")
 MODULES = ("text-attention", "unet.mid_block.*attn[12]", "unet.conv_norm_out")
-STEPS = 3
+STEPS, RANK = 3, 2
 
 
 def _config(**changes) -> TrainingConfig:
-    return TrainingConfig(**{"num_inference_steps": STEPS, "target_modules": MODULES, "strengths": (1.0,), **changes})
+    settings = {"num_inference_steps": STEPS, "target_modules": MODULES, "strengths": (1.0,), "pairing": "law"}
+    return TrainingConfig(**{**settings, "rank": RANK, "scale": True, **changes})
 
 
 def _ours(pipe, random, **changes) -> dict[str, torch.Tensor]:
@@ -68,7 +69,7 @@ def _by_hand(pipe, random, *, cut: bool) -> dict[str, torch.Tensor]:
     with frozen(base), torch.enable_grad():
         with torch.no_grad():
             target = run(TARGETS)
-        maps = SteeringMaps({name: target[name, 0].shape[1] for name in modules})
+        maps = SteeringMaps({name: (1, target[name, 0].shape[1], RANK) for name in modules})
         _started(maps, random)
         with maps.apply(base, 0.7):
             steering_loss(run(PROMPTS), target).backward()

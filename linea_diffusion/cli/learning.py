@@ -71,7 +71,7 @@ def train(
     iterations: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Source prompts per iteration; the recipe's when left out.")
+        int | None, typer.Option(help="Source prompts per iteration; --set batch_size=None: all.")
     ] = None,
     micro_batch_size: Annotated[
         int | None, typer.Option(help="Prompts at once: less memory, more time, the same gradients.")
