@@ -32,7 +32,7 @@ REPLACEMENTS = {
     },
     "05_your_own_model.ipynb": {
         '"iterations": 2, "batch_size": 8, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4',
-        "config = recipe_for(pipe)": f"config = recipe_for(pipe, {SHORT})",
+        "config = recipe_for(pipe, concept)": f"config = recipe_for(pipe, concept, {SHORT})",
         **ONE_STEP,
     },
     "06_batches.ipynb": QUICK,
