@@ -86,7 +86,7 @@ class TrainingConfig:
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
 
-    iterations: int = 70
+    iterations: int = 80
     lr: float = 1e-2
     optimizer: Optimizer = "adam"
     batch_size: int | None = 8
@@ -94,7 +94,7 @@ class TrainingConfig:
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
     target_modules: str | tuple[str, ...] = "attention"
-    rank: int = 2
+    rank: int = 4
     scale: bool = True
     shift: bool = True
     pairing: Pairing = "auto"
@@ -110,7 +110,7 @@ class TrainingConfig:
     step_bins: int = 1
     backprop_through_steps: bool = True
     gradient_checkpointing: bool = False
-    sparsity: float = 0.6
+    sparsity: float = 0.757
     l1: float = 0.0
     group_lasso: float = 0.0
     calibrate: bool = True
