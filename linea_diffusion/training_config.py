@@ -94,7 +94,7 @@ class TrainingConfig:
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
     target_modules: str | tuple[str, ...] = "attention"
-    rank: int = 4
+    rank: int = 2
     scale: bool = True
     shift: bool = True
     pairing: Pairing = "auto"
@@ -103,14 +103,14 @@ class TrainingConfig:
     warm_start: float = 0.3
     reduction: Reduction = "mean"
     scale_by_variance: bool = True
-    strengths: tuple[float, ...] = (1.0, 0.5, 1.0, 0.75, 1.0, 0.25)
+    strengths: tuple[float, ...] = (1.0, 0.5, 1.0, 1.0, 0.75, 1.0, 1.0, 0.25, 1.0)
     dial_exponent: float = 0.8
     use_levels: bool = True
     stretch: float | None = None
     step_bins: int = 1
     backprop_through_steps: bool = True
     gradient_checkpointing: bool = False
-    sparsity: float = 0.757
+    sparsity: float = 0.6
     l1: float = 0.0
     group_lasso: float = 0.0
     calibrate: bool = True
