@@ -106,10 +106,8 @@ def _finished(maps: SteeringMaps, stretch: float) -> SteeringMaps:
 
 def _calibrate(batches: Batches, maps: SteeringMaps, concept: Concept, config: TrainingConfig) -> None:
     """Calibrate the dial on some sources, by calls as in training."""
-    prompts, rows = (
-        list(concept.source[:CALIBRATED]),
-        config.micro_batch_size or max(config.batch_size or 0, CALIBRATED),
-    )
+    prompts = list(concept.source[:CALIBRATED])
+    rows = config.micro_batch_size or max(config.batch_size or 0, CALIBRATED)
     try:
         calibrate_progress(
             batches.trajectory.pipe, maps, prompts,
