@@ -211,7 +211,7 @@ class _Training:
         prompts, target = (list(side[:CALIBRATED]) for side in (self.concept.source, self.concept.target))
         first = config.seed * 1_000_003
         given = {
-            "batch_size": max(config.micro_batch_size or config.batch_size or CALIBRATED, CALIBRATED),
+            "batch_size": config.micro_batch_size or max(config.batch_size or 0, CALIBRATED),
             **self.batches.trajectory.arguments,
         }
         try:
