@@ -108,12 +108,7 @@ def progress_measure(
     def latents(strengths: Sequence[float]) -> torch.Tensor:
         """Of every prompt at every strength, (k, n, d)."""
         rows = [(prompt, seed, one) for one in strengths for prompt, seed in zip(prompts, seeds, strict=True)]
-        with frozen(pipe):
-            parts = [
-                _latents(pipe, maps, rows[start : start + batch_size], arguments)
-                for start in range(0, len(rows), batch_size)
-            ]
-        return torch.cat(parts).unflatten(0, (len(strengths), len(prompts)))
+        return latents_of(pipe, maps, rows, batch_size, arguments).unflatten(0, (len(strengths), len(prompts)))
 
     unsteered, full = latents([0.0, 1.0])
     way = full - unsteered
@@ -129,6 +124,26 @@ def progress_measure(
         return torch.stack([known[one] for one in strengths]).numpy()
 
     return read
+
+
+def latents_of(
+    pipe: Any,
+    maps: SteeringMaps,
+    rows: Sequence[tuple[str, int, float]],
+    batch_size: int,
+    arguments: Mapping[str, Any],
+) -> torch.Tensor:
+    """Latents of rows of prompt, seed and strength of the maps, (rows, d), float64; pixels where there are no latents.
+
+    Raises:
+        LineaError: numbers that are not finite.
+    """
+    with frozen(pipe):
+        parts = [
+            _latents(pipe, maps, rows[start : start + batch_size], arguments)
+            for start in range(0, len(rows), batch_size)
+        ]
+    return torch.cat(parts)
 
 
 def _latents(

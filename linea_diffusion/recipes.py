@@ -13,7 +13,6 @@ from .training_config import TrainingConfig
 _LAWS: dict[str, Any] = {
     "rank": 0,
     "scale": True,
-    "stretch": 1.0,
     "batch_size": None,
     "strengths": (1.0, 0.5, 0.75, 0.25),
     "sparsity": 0.9,
@@ -24,7 +23,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "law": {**_LAWS, "target_modules": "norms", "lr": 0.02, "iterations": 60, "scale_by_variance": False},
     },
     "transformer": {
-        "rows": {"rank": 8, "scale": False, "iterations": 100, "sparsity": 0.953, "stretch": 1.1},
+        "rows": {"rank": 8, "scale": False, "iterations": 100, "sparsity": 0.953, "use_levels": False},
         "law": {**_LAWS, "lr": 0.06, "iterations": 100},
     },
 }

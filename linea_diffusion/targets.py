@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from .concepts import Concept
+from .levels import Level
 from .losses import interpolate_laws, variance_of, wasserstein_1d
 from .training_config import TrainingConfig
 from .trajectory import Places
@@ -110,7 +111,8 @@ def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> 
     positions = positions_of(concept, config)
     if config.pairing != "rows":
         return [*law_targets(flattened(source), flattened(target), positions, scaled=scaled)], source, target
-    levels = {level.strength: record(level.target) for level in (concept.levels if halfway else ())}
+    chosen = _levels(concept, config) if halfway else ()
+    levels = {level.strength: record(level.target) for level in chosen}
     return [*row_targets({0.0: source, **levels, 1.0: target}, positions, scaled=scaled)], source, target
 
 
@@ -119,8 +121,12 @@ def positions_of(concept: Concept, config: TrainingConfig) -> list[float]:
 
     With levels of one's own the way is theirs, and strength s is at s; on a straight line it is at s**dial_exponent.
     """
-    own_way = config.pairing == "rows" and concept.levels
-    return [strength if own_way else strength**config.dial_exponent for strength in config.strengths]
+    return [strength if _levels(concept, config) else strength**config.dial_exponent for strength in config.strengths]
+
+
+def _levels(concept: Concept, config: TrainingConfig) -> tuple[Level, ...]:
+    """The levels that the way leads through."""
+    return concept.levels if config.pairing == "rows" and config.use_levels else ()
 
 
 def flattened(places: Places) -> Places:

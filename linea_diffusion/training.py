@@ -23,6 +23,7 @@ from .optimization import MapOptimizer
 from .packing import check_shapes
 from .pairing import check_pairs
 from .processes import any_of_all, is_main_process, wait_for_all
+from .reach import reach_of
 from .recipes import recipe_for
 from .starting import start_from_regression
 from .steering import steer
@@ -90,31 +91,7 @@ def train_steering_maps(
         if found:
             training.resume(*found)
         training.learn(folder, checkpoint_every, stop or StopRequest())
-        maps = _finished(training.maps, config.stretch)
-        if config.calibrate and "stopped_after" not in maps.metadata:
-            _calibrate(batches, maps, concept, config)
-    return maps
-
-
-def _finished(maps: SteeringMaps, stretch: float) -> SteeringMaps:
-    """Learned maps as users get them: without ranks that do nothing, and at strength 1 what they were at `stretch`."""
-    trimmed = maps.requires_grad_(False).trimmed().named_maps()
-    whole = SteeringMaps.of({name: affine.times(stretch) for name, affine in trimmed}, maps.metadata)
-    whole.on_saved = maps.on_saved
-    return whole
-
-
-def _calibrate(batches: Batches, maps: SteeringMaps, concept: Concept, config: TrainingConfig) -> None:
-    """Calibrate the dial on some sources, by calls as in training."""
-    prompts = list(concept.source[:CALIBRATED])
-    rows = config.micro_batch_size or max(config.batch_size or 0, CALIBRATED)
-    try:
-        calibrate_progress(
-            batches.trajectory.pipe, maps, prompts,
-            seed=config.seed * 1_000_003, batch_size=rows, **batches.trajectory.arguments,
-        )  # fmt: skip
-    except LineaError as error:
-        warnings.warn(f"the dial is not calibrated: {error}", stacklevel=3)
+        return training.finished()
 
 
 def for_concept(config: TrainingConfig, concept: Concept) -> TrainingConfig:
@@ -180,7 +157,7 @@ class _Training:
             raise TrainingDivergedError(
                 f"got {error} in iteration {len(self.losses)}: expected finite numbers; lower lr (now "
                 f"{self.config.lr}) or use float32; the last good maps are this error's .maps",
-                _finished(self.maps, self.config.stretch),
+                self.stretched(self.config.stretch or 1.0),
             ) from None
         except KeyboardInterrupt:
             if not self.losses:
@@ -225,6 +202,37 @@ class _Training:
             return self.batches.gradients(
                 self.maps, prompts, rows, self.targets[turn], weight=1 / self.fractions[turn] ** 2
             )
+
+    def finished(self) -> SteeringMaps:
+        """The maps as users get them: stretched, with a calibrated dial. After a stop they are as they are."""
+        config, stretch = self.config, self.config.stretch or 1.0
+        if "stopped_after" in self.maps.metadata:
+            return self.stretched(stretch)
+        prompts, target = (list(side[:CALIBRATED]) for side in (self.concept.source, self.concept.target))
+        first = config.seed * 1_000_003
+        given = {
+            "batch_size": config.micro_batch_size or max(config.batch_size or 0, CALIBRATED),
+            **self.batches.trajectory.arguments,
+        }
+        try:
+            if config.stretch is None and config.pairing == "rows":
+                seeds = range(first, first + len(prompts))
+                stretch = reach_of(self.pipe, self.stretched(1.0), prompts, target, seeds, **given)
+            maps = self.stretched(stretch)
+            if config.calibrate:
+                calibrate_progress(self.pipe, maps, prompts, seed=first, **given)
+        except (LineaError, KeyboardInterrupt) as error:
+            warnings.warn(f"the dial is not calibrated: {error or 'interrupted'}", stacklevel=3)
+            return self.stretched(stretch)
+        return maps
+
+    def stretched(self, stretch: float) -> SteeringMaps:
+        """The maps so far without ranks that do nothing, at strength 1 what they are at `stretch`."""
+        trimmed = self.maps.requires_grad_(False).trimmed().named_maps()
+        whole = SteeringMaps.of({name: affine.times(stretch) for name, affine in trimmed}, self.maps.metadata)
+        whole.metadata["stretch"] = stretch
+        whole.on_saved = self.maps.on_saved
+        return whole
 
     def _keep(self, checkpoints: Checkpoints) -> None:
         """The state stays on disk until the maps are saved; if it cannot be written, saving them is still worth it."""

@@ -66,8 +66,10 @@ class TrainingConfig:
             so that the dial is even. ``(1.0,)`` is the paper's training.
         dial_exponent: how far on that way: the fraction s**dial_exponent. Below 1 the style begins earlier. Levels of
             a concept in pairs are their own way: there s is at s.
-        stretch: what maps are multiplied with when training ends. Above 1 it gives back the last of the style, which
-            maps that are fitted at all strengths stop short of.
+        use_levels: whether the way of paired rows leads through the levels of a concept that has some, or straight on.
+        stretch: what maps are multiplied with when training ends: fitted at all strengths, they may stop short of the
+            last of the style, or pass it. None: where pictures are nearest to those of the target prompts if rows are
+            paired (`reach_of`), and 1 if not.
         step_bins: denoiser maps per schedule: 1 shares one map between all steps; with n, each n-th part of the
             schedule has a map of its own, also when images are generated with another number of steps.
         backprop_through_steps: whether gradients run through the whole trajectory. False cuts them between denoising
@@ -84,7 +86,7 @@ class TrainingConfig:
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
 
-    iterations: int = 70
+    iterations: int = 80
     lr: float = 1e-2
     optimizer: Optimizer = "adam"
     batch_size: int | None = 8
@@ -92,7 +94,7 @@ class TrainingConfig:
     num_inference_steps: int = 4
     guidance_scale: float | None = 1.0
     target_modules: str | tuple[str, ...] = "attention"
-    rank: int = 2
+    rank: int = 4
     scale: bool = True
     shift: bool = True
     pairing: Pairing = "auto"
@@ -103,11 +105,12 @@ class TrainingConfig:
     scale_by_variance: bool = True
     strengths: tuple[float, ...] = (1.0, 0.5, 1.0, 0.75, 1.0, 0.25)
     dial_exponent: float = 0.8
-    stretch: float = 1.25
+    use_levels: bool = True
+    stretch: float | None = None
     step_bins: int = 1
     backprop_through_steps: bool = True
     gradient_checkpointing: bool = False
-    sparsity: float = 0.6
+    sparsity: float = 0.757
     l1: float = 0.0
     group_lasso: float = 0.0
     calibrate: bool = True
@@ -129,7 +132,7 @@ class TrainingConfig:
             raise LineaError(f"got strengths={short(self.strengths)}: expected some numbers, such as (1.0,)")
         for strength in self.strengths:
             _check_number("strengths", strength, "numbers above 0 and up to 1, such as (1.0,)", lambda x: 0 < x <= 1)
-        for name in ("lr", "dial_exponent", "stretch"):
+        for name in ("lr", "dial_exponent", *(["stretch"] if self.stretch is not None else [])):
             _check_number(name, getattr(self, name), "a positive number such as 0.02", lambda x: x > 0)
         for name in ("l1", "group_lasso"):
             _check_number(name, getattr(self, name), "a number of at least 0, such as 0.001", lambda x: x >= 0)

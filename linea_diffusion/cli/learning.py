@@ -76,7 +76,14 @@ def train(
     micro_batch_size: Annotated[
         int | None, typer.Option(help="Prompts at once: less memory, more time, the same gradients.")
     ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Of the low-rank part of each map; 0: coordinate by coordinate.")
+    ] = None,
     sparsity: Annotated[float | None, typer.Option(help="Share of the maps' numbers that shall be zero.")] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate/--no-calibrate", help="Fit the dial when training ends, so that steps look equal."),
+    ] = True,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, as optimizer=sgd; may be repeated.")
     ] = None,
@@ -105,7 +112,9 @@ def train(
         lr=lr,
         batch_size=batch_size,
         micro_batch_size=micro_batch_size,
+        rank=rank,
         sparsity=sparsity,
+        calibrate=None if calibrate else False,
         num_inference_steps=steps,
         guidance_scale=guidance,
         target_modules=tuple(modules) if modules else None,
