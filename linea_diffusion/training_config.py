@@ -150,6 +150,7 @@ class TrainingConfig:
             "scale",
             "shift",
             "calibrate",
+            "use_levels",
             "scale_by_variance",
             "backprop_through_steps",
             "gradient_checkpointing",

@@ -17,7 +17,10 @@ from linea_diffusion import SteeringMaps
 
 from .conftest import NEON
 
-QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
+QUICK = (
+    "--steps", "1", "--batch-size", "4", "--modules", "text-attention",
+    "--set", "stretch=1.0", "--set", "calibrate=False", "--set", "use_levels=False",
+)  # fmt: skip
 
 
 def test_every_setting_is_reached(linea, tmp_path):
@@ -132,6 +135,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
         lr=0.05,
         sparsity=0,
         strengths=(1.0,),
+        stretch=1.0,
         calibrate=False,
     )  # fmt: skip
     train_steering_maps(pipe, NEON, config).save_pretrained(tmp_path / "neon")

@@ -124,6 +124,19 @@ def test_every_setting_changes_the_maps(pipe, short_maps, change):
     assert ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_levels_are_on_the_way_unless_they_are_left_out(pipe):
+    levels = {0.5: "{prompt}, slightly neon"}
+    concept = Concept.from_template(FEW.source, "{prompt}, neon", levels=levels)
+    settings = {**vars(SHORT), "iterations": 2, "target_modules": "text-attention", "num_inference_steps": 1}
+    through, straight = (
+        _flat(train_steering_maps(pipe, concept, TrainingConfig(**{**settings, "use_levels": way})))
+        for way in (True, False)
+    )
+    without = _flat(train_steering_maps(pipe, FEW, TrainingConfig(**settings)))
+    assert not torch.equal(through, straight)
+    assert torch.equal(straight, without)
+
+
 def test_training_ends_with_a_calibrated_dial_and_the_maps_that_it_has_without_one(pipe, tmp_path):
     """A training that was stopped has none: nobody knows how its maps will turn."""
     settings = {**vars(SHORT), "target_modules": "text-attention", "num_inference_steps": 1, "calibrate": True}
@@ -209,6 +222,7 @@ def test_metadata_tells_how_it_was_made(short_maps):
         {"stretch": 0.0},
         {"pairing": "columns"},
         {"calibrate": "yes"},
+        {"use_levels": None},
         {"l1": -1.0},
         {"group_lasso": float("nan")},
     ],
