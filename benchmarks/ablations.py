@@ -1,4 +1,4 @@
-"""What each choice of training gives, one change of the default at a time, judged on held-out prompts.
+"""What each choice of training by laws gives, one change of its recipe at a time, judged on held-out prompts.
 
     python benchmarks/ablations.py modules --styles neon
     python benchmarks/ablations.py prompts --styles watercolor
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from linea_diffusion import Concept, LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion.recipes import RECIPES
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, PLAIN_WORDINGS, STYLED_WORDINGS, is_held_out
 from linea_diffusion.shapeland.objects import COLORS, OBJECTS
@@ -29,6 +30,7 @@ from linea_diffusion.shapeland.truth import held_out_prompts, measure_dial
 
 RESULTS = Path(__file__).parent / "results"
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LAWS = {**RECIPES["unet"]["law"], "pairing": "law", "calibrate": False}
 GROUPS: dict[str, dict[str, dict[str, Any]]] = {
     "modules": {
         "norms (default)": {},
@@ -87,7 +89,7 @@ def measure(pipe: Any, classifier: Any, group: str, style: str, choice: str, see
     change = dict(GROUPS[group][choice])
     concept = enlarged(style, change.pop("prompts", 32)) if group == "prompts" else load_concept(style)
     began = time.monotonic()
-    maps = train_steering_maps(pipe, concept, TrainingConfig(seed=seed, **change))
+    maps = train_steering_maps(pipe, concept, TrainingConfig(**{**LAWS, "seed": seed, **change}))
     seconds = time.monotonic() - began
     pipe.load_steering(maps)
     rows = measure_dial(pipe, style, STRENGTHS, classifier=classifier, prompts=64, seeds=(1000,))

@@ -1,6 +1,6 @@
 """Two styles at once, and a style taken out: composition and inverse maps on held-out prompts.
 
-python benchmarks/composition.py --maps "runs/sparsity/{style}/pruned to 0.1/0"
+python benchmarks/composition.py --model shapeland-dit   # with the maps of learn.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from where import add_model, results_of
 
-from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, load_concept, train_steering_maps
 from linea_diffusion.calling import render_prompts
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import content_of, held_out_prompts
@@ -27,10 +27,10 @@ def composed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts:
     lines = [
         "## Two styles at once",
         "",
-        "Mean probability of either style, and objects right. Interference is what a style loses when the other joins.",
+        "Mean probability and amount of either style, objects and colours right, on the dial of each.",
         "",
-        "| styles | strengths | composition | P(first) | P(second) | object right |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| styles | strengths | composition | P(first) | P(second) | amounts | object right | colour right |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for first, second in PAIRS:
         pipe.steering.clear()
@@ -40,11 +40,13 @@ def composed(pipe: Any, classifier: Any, maps: dict[str, SteeringMaps], prompts:
         for strengths, composition in rows:
             given = dict(zip((first, second), strengths, strict=True))
             verdict = classifier.judge(render_prompts(pipe, prompts, SEEDS, strength=given, composition=composition))
-            objects = verdict.is_object([content_of(prompt)[0] for prompt in prompts]).float().mean().item()
+            things, colors = zip(*(content_of(prompt) for prompt in prompts), strict=True)
+            kept = [one.float().mean().item() for one in (verdict.is_object(things), verdict.is_color(colors))]
+            amounts = [verdict.amount_of(style).mean().item() for style in (first, second)]
             shares = [verdict.style_probability(style).mean().item() for style in (first, second)]
             lines.append(
                 f"| {first}, {second} | {strengths[0]:g}, {strengths[1]:g} | {composition} | {shares[0]:.2f} | "
-                f"{shares[1]:.2f} | {objects:.2f} |"
+                f"{shares[1]:.2f} | {amounts[0]:.2f}, {amounts[1]:.2f} | {kept[0]:.2f} | {kept[1]:.2f} |"
             )
             print(lines[-1], flush=True)
     return lines
@@ -70,7 +72,7 @@ def removed(
             "nothing": (maps[style], (0.0,)),
             "inverse": (maps[style].inverse(), (0.5, 1.0)),
             "negative": (maps[style], (-0.5, -1.0)),
-            "reversed": (train_steering_maps(pipe, turned, TrainingConfig()), (0.5, 1.0)),
+            "reversed": (train_steering_maps(pipe, turned), (0.5, 1.0)),
         }
         for way, (chosen, strengths) in ways.items():
             pipe.steering.clear()
@@ -92,7 +94,7 @@ def removed(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model(parser)
-    parser.add_argument("--maps", default="runs/sparsity/{style}/pruned to 0.1/0")
+    parser.add_argument("--maps", default="runs/maps/{model}/lineas/{style}-0")
     parser.add_argument("--removed", nargs="+", default=["neon"], help="styles that are taken out")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -100,7 +102,10 @@ def main() -> None:
     pipe, classifier = LinEASDiffusionPipeline.from_pretrained(options.model), load_truth_classifier()
     pipe.set_progress_bar_config(disable=True)
     styles = dict.fromkeys(style for pair in PAIRS for style in pair)
-    maps = {style: SteeringMaps.from_pretrained(options.maps.format(style=style)) for style in styles}
+    maps = {
+        style: SteeringMaps.from_pretrained(options.maps.format(model=options.model, style=style.replace(" ", "-")))
+        for style in styles
+    }
     prompts = held_out_prompts(64)
     head = [
         "# Composition and removal",

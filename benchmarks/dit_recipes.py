@@ -20,10 +20,13 @@ from typing import Any
 import torch
 
 from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
+from linea_diffusion.recipes import RECIPES
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import DialRow, measure_dial
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LAWS = {**RECIPES["unet"]["law"], "pairing": "law", "calibrate": False}
+"""What recipes change: the settings of training by laws that were the default when these were compared."""
 MODULES = {
     "modulation": r"transformer\..*norm.*\.linear",
     "block-modulation": r"transformer\.transformer_blocks\..*norm.*\.linear",
@@ -73,7 +76,7 @@ def read_recipe(text: str, seed: int) -> TrainingConfig:
         name, _, value = setting.partition("=")
         given[name] = ast.literal_eval(value)
     chosen = tuple(MODULES.get(name, name) for name in modules.split("+"))
-    return TrainingConfig(seed=seed, target_modules=chosen, **given)
+    return TrainingConfig(**{**LAWS, "seed": seed, "target_modules": chosen, **given})
 
 
 def _line(recipe: str, style: str, rows: list[DialRow], seconds: float) -> str:

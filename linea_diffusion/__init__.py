@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .modules import find_modules
     from .pipeline import LinEASDiffusionPipeline
     from .plots import Curve, curves_plot, support_plot
-    from .recipes import recipe_for
+    from .recipes import paper_recipe, recipe_for
     from .report import evaluation_page, grid_page, write_report
     from .scoring import ClipScorer
     from .training import train_steering_maps
@@ -48,6 +48,7 @@ _HOMES = {
     "list_concepts": "concepts",
     "load_concept": "concepts",
     "mean_shift": "baselines",
+    "paper_recipe": "recipes",
     "recipe_for": "recipes",
     "record_activations": "activations",
     "steering_loss": "losses",
@@ -95,6 +96,7 @@ __all__ = [
     "list_concepts",
     "load_concept",
     "mean_shift",
+    "paper_recipe",
     "recipe_for",
     "record_activations",
     "steering_loss",

@@ -12,13 +12,12 @@ import torch
 
 from .bench_config import BenchConfig
 from .calling import generators
-from .concepts import Concept
 from .iteration import batches_of
 from .maps import SteeringMaps
 from .optimization import MapOptimizer
 from .pipeline import LinEASDiffusionPipeline
 from .steering import steer
-from .targets import Target, targets_of
+from .targets import Target, row_targets
 from .training_config import TrainingConfig
 from .trajectory import Places
 
@@ -103,8 +102,9 @@ def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Wa
     """A plain generation as training makes it, and a training iteration in one piece, in two, and checkpointed."""
     sources, training = config.prompts, config.training
     with batches_of(pipe.base, training) as batches:
-        concept = Concept.from_template(sources, "{prompt}, in another style", name="another style")
-        (target, *_), _, recorded = targets_of(batches, concept, training)
+        sides = {0.0: sources, 1.0: [f"{prompt}, in another style" for prompt in sources]}
+        recorded = {side: batches.record(prompts, range(len(prompts))) for side, prompts in sides.items()}
+        (target,) = row_targets(recorded, [1.0], scaled=training.scale_by_variance)
         arguments = batches.trajectory.arguments
 
     def plain() -> Any:
@@ -122,7 +122,7 @@ def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Wa
             Way(
                 "training",
                 f"iteration {name}",
-                partial(_iteration, pipe, replace(training, **changed), sources, target, recorded),
+                partial(_iteration, pipe, replace(training, **changed), sources, target, recorded[1.0]),
             )
             for name, changed in pieces.items()
             if half < len(sources) or "micro_batch_size" not in changed

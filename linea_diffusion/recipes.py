@@ -23,7 +23,14 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "law": {**_LAWS, "target_modules": "norms", "lr": 0.02, "iterations": 60, "scale_by_variance": False},
     },
     "transformer": {
-        "rows": {"rank": 8, "scale": False, "iterations": 100, "sparsity": 0.953, "use_levels": False},
+        "rows": {
+            "rank": 8,
+            "scale": False,
+            "iterations": 100,
+            "strengths": (1.0, 0.5, 1.0, 0.75, 1.0, 0.25),
+            "use_levels": False,
+            "sparsity": 0.953,
+        },
         "law": {**_LAWS, "lr": 0.06, "iterations": 100},
     },
 }

@@ -80,6 +80,7 @@ def train_steering_maps(
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
     with ExitStack() as stack:
         batches = stack.enter_context(batches_of(pipe, config))
+        config = batches.fit_tokens(concept)
         facts = facts_of(batches.trajectory.pipe, concept, config)
         folder = found = None
         if checkpoint is not None:
@@ -211,7 +212,7 @@ class _Training:
         prompts, target = (list(side[:CALIBRATED]) for side in (self.concept.source, self.concept.target))
         first = config.seed * 1_000_003
         given = {
-            "batch_size": max(config.micro_batch_size or config.batch_size or CALIBRATED, CALIBRATED),
+            "batch_size": config.micro_batch_size or max(config.batch_size or 0, CALIBRATED),
             **self.batches.trajectory.arguments,
         }
         try:

@@ -86,7 +86,7 @@ class TrainingConfig:
         call_arguments: further arguments of the base pipeline, such as height and width.
     """
 
-    iterations: int = 70
+    iterations: int = 80
     lr: float = 1e-2
     optimizer: Optimizer = "adam"
     batch_size: int | None = 8
@@ -103,7 +103,7 @@ class TrainingConfig:
     warm_start: float = 0.3
     reduction: Reduction = "mean"
     scale_by_variance: bool = True
-    strengths: tuple[float, ...] = (1.0, 0.5, 1.0, 0.75, 1.0, 0.25)
+    strengths: tuple[float, ...] = (1.0, 0.5, 1.0, 1.0, 0.75, 1.0, 1.0, 0.25, 1.0)
     dial_exponent: float = 0.8
     use_levels: bool = True
     stretch: float | None = None
@@ -150,6 +150,7 @@ class TrainingConfig:
             "scale",
             "shift",
             "calibrate",
+            "use_levels",
             "scale_by_variance",
             "backprop_through_steps",
             "gradient_checkpointing",

@@ -66,8 +66,9 @@ _WHOLE = load_concept("neon")
 NEON = replace(_WHOLE, source=_WHOLE.source[:8], target=_WHOLE.target[:8], levels=())
 """A quarter of the concept, for tests that are not about what is learned: recording it is most of a short training."""
 SHORT = TrainingConfig(
-    iterations=3, batch_size=4, num_inference_steps=2, target_modules="attention", sparsity=0.0, calibrate=False
-)
+    iterations=3, batch_size=4, num_inference_steps=2, target_modules="attention", sparsity=0.0,
+    stretch=1.0, calibrate=False,
+)  # fmt: skip
 
 
 def count_hooks(pipe) -> int:

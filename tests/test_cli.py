@@ -8,7 +8,7 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion import Concept, SteeringMaps, cli, list_concepts, load_concept
+from linea_diffusion import Concept, SteeringMaps, TrainingConfig, cli, list_concepts, load_concept
 from linea_diffusion.scores import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
@@ -38,13 +38,13 @@ def test_train_then_info(linea, tmp_path):
     settings = ("--iterations", 2, "--batch-size", 4, "--steps", 1, "--lr", 0.01, "--seed", 3)
     code, out, _ = linea("train", "neon", "--out", tmp_path / "neon", *settings)
     assert code == 0
-    assert "51 maps" in out
+    assert "17 maps" in out
     config = json.loads((tmp_path / "neon" / "config.json").read_text())
     assert (config["training"]["iterations"], config["training"]["seed"]) == (2, 3)
     code, out, _ = linea("info", tmp_path / "neon")
     assert code == 0
     assert "concept: neon" in out
-    assert "unet.conv_norm_out" in out
+    assert "unet.mid_block.attentions.0.transformer_blocks.0.attn2" in out
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,15 @@ def test_levels_of_a_concept_are_shown(linea):
     assert out.index("target, 32") < out.index("level 0.25") < out.index("level 0.5,") < out.index("level 0.75")
 
 
-def test_modules(linea):
+def test_modules(linea, random_maps):
+    recipe = TrainingConfig()
+    each = recipe.scale + recipe.shift + 2 * recipe.rank
     code, out, _ = linea("modules", "shapeland-unet", "--modules", "text-attention")
     assert code == 0
-    assert out.splitlines()[-1] == "3 modules, 768 numbers in dense maps"
+    assert out.splitlines()[-1] == f"3 modules, {each * 3 * 128} numbers in dense maps"
     last = linea("modules", "shapeland-unet")[1].splitlines()[-1]
-    assert last == "51 modules, 12672 numbers in dense maps", "what training steers by default"
+    features = [affine.features for _, affine in random_maps.named_maps()]  # of attention outputs, as by default
+    assert last == f"{len(features)} modules, {each * sum(features)} numbers in dense maps"
 
 
 TEMPLATE = ("train", "x", "--source", "TWO", "--template", "{prompt}, x", "--out", "OUT")

@@ -17,7 +17,10 @@ from linea_diffusion import SteeringMaps
 
 from .conftest import NEON
 
-QUICK = ("--steps", "1", "--batch-size", "4", "--modules", "text-attention")
+QUICK = (
+    "--steps", "1", "--batch-size", "4", "--modules", "text-attention",
+    "--set", "stretch=1.0", "--set", "calibrate=False", "--set", "use_levels=False",
+)  # fmt: skip
 
 
 def test_every_setting_is_reached(linea, tmp_path):
@@ -32,12 +35,17 @@ def test_every_setting_is_reached(linea, tmp_path):
         "strengths=(1.0, 0.5)",
         "--set",
         "l1=1e-5",
+        "--set",
+        "rank=0",
+        "--set",
+        "pairing=law",
     )
     options = ("--iterations", 2, "--sparsity", 0.5, "--micro-batch-size", 2, *QUICK)
     code, out, _ = linea("train", "neon", "--out", tmp_path / "maps", *options, *settings)
     assert code == 0
     assert "support of 50.0%" in out
     trained = json.loads((tmp_path / "maps" / "config.json").read_text())["training"]
+    assert (trained["rank"], trained["pairing"]) == (0, "law")
     expected = {"optimizer": "sgd", "tokens_per_sample": 7, "strengths": [1.0, 0.5], "l1": 1e-5, "micro_batch_size": 2}
     assert {key: trained[key] for key in expected} == expected
     assert not (tmp_path / "maps" / "checkpoint").exists()
@@ -127,6 +135,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
         lr=0.05,
         sparsity=0,
         strengths=(1.0,),
+        stretch=1.0,
         calibrate=False,
     )  # fmt: skip
     train_steering_maps(pipe, NEON, config).save_pretrained(tmp_path / "neon")

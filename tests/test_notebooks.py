@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-SHORT = "iterations=1, num_inference_steps=1, batch_size=4"
+SHORT = "iterations=1, num_inference_steps=1, batch_size=4, stretch=1.0"
 ONE_STEP = {
     "pipe.set_progress_bar_config(disable=True)": "pipe.set_progress_bar_config(disable=True); "
     "pipe.default_arguments['num_inference_steps'] = 1"
@@ -31,7 +31,7 @@ REPLACEMENTS = {
         **ONE_STEP,
     },
     "05_your_own_model.ipynb": {
-        '"iterations": 2, "batch_size": 8, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4',
+        '"iterations": 2, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4, "num_inference_steps": 1',
         "config = recipe_for(pipe, concept)": f"config = recipe_for(pipe, concept, {SHORT})",
         **ONE_STEP,
     },

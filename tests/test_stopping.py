@@ -16,7 +16,10 @@ from linea_diffusion.optimization import MapOptimizer
 from linea_diffusion.stopping import STOP, Stopped, StopRequest
 
 BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-TRAIN = ("--iterations", 4, "--steps", 1, "--batch-size", 4, "--modules", "text-attention", "--checkpoint-every", 1)
+TRAIN = (
+    "--iterations", 4, "--steps", 1, "--batch-size", 4, "--modules", "text-attention", "--checkpoint-every", 1,
+    "--set", "stretch=1.0", "--set", "calibrate=False", "--set", "use_levels=False",
+)  # fmt: skip
 
 
 def _raising(monkeypatch, owner, name: str, number: int, *, at: int = 0, after: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,19 @@ def test_every_setting_changes_the_maps(pipe, short_maps, change):
     assert ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_levels_are_on_the_way_unless_they_are_left_out(pipe):
+    levels = {0.5: "{prompt}, slightly neon"}
+    concept = Concept.from_template(FEW.source, "{prompt}, neon", levels=levels)
+    settings = {**vars(SHORT), "iterations": 2, "target_modules": "text-attention", "num_inference_steps": 1}
+    through, straight = (
+        _flat(train_steering_maps(pipe, concept, TrainingConfig(**{**settings, "use_levels": way})))
+        for way in (True, False)
+    )
+    without = _flat(train_steering_maps(pipe, FEW, TrainingConfig(**settings)))
+    assert not torch.equal(through, straight)
+    assert torch.equal(straight, without)
+
+
 def test_training_ends_with_a_calibrated_dial_and_the_maps_that_it_has_without_one(pipe, tmp_path):
     """A training that was stopped has none: nobody knows how its maps will turn."""
     settings = {**vars(SHORT), "target_modules": "text-attention", "num_inference_steps": 1, "calibrate": True}
@@ -209,6 +223,7 @@ def test_metadata_tells_how_it_was_made(short_maps):
         {"stretch": 0.0},
         {"pairing": "columns"},
         {"calibrate": "yes"},
+        {"use_levels": None},
         {"l1": -1.0},
         {"group_lasso": float("nan")},
     ],
@@ -232,10 +247,14 @@ def test_settings_that_only_save_memory_change_nothing(pipe):
 
 
 def test_sparsity_is_reached_exactly_and_idle_modules_are_not_hooked(pipe):
-    config = TrainingConfig(**{**vars(SHORT), "iterations": 6, "sparsity": 0.99})
-    maps = train_steering_maps(pipe, NEON, config)
-    count = sum(parameter.numel() for parameter in maps.parameters())
-    assert maps.support == round(count * 0.01) / count
+    """Exactly, before ranks are left out of which either half is all zeros: numbers that do nothing."""
+    settings = {**vars(SHORT), "iterations": 6, "sparsity": 0.99}
+    maps = train_steering_maps(pipe, NEON, TrainingConfig(**{**settings, "rank": 0}))
+    assert maps.stored == round(sum(parameter.numel() for parameter in maps.parameters()) * 0.01)
+    maps = train_steering_maps(pipe, NEON, TrainingConfig(**settings))
+    fresh = sum((2 + 2 * SHORT.rank) * affine.features for _, affine in maps.named_maps())
+    assert 0 < maps.stored <= round(fresh * 0.01)
+    assert all(affine.trimmed().rank == affine.rank for _, affine in maps.named_maps())
     acting = dict(maps.acting())
     assert 0 < len(acting) < len(maps.maps)
     before = count_hooks(pipe)
@@ -419,8 +438,9 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
 
     def poison(module, inputs, output):
         passes.append(1)
-        # two recorded passes of two steps each, then one pass per iteration: the second step of iteration 2
-        return output * float("nan") if len(passes) == 4 + 2 * 2 + 2 else None
+        # three recorded passes of two steps each, one of a single row to see how much there is, then one pass per
+        # iteration: the second step of iteration 2
+        return output * float("nan") if len(passes) == 6 + 2 * 2 + 2 else None
 
     config = TrainingConfig(**{**vars(SHORT), "iterations": 5, "batch_size": None, "target_modules": "attention"})
     handle = module.register_forward_hook(poison)
@@ -461,3 +481,13 @@ def test_modules_that_sources_and_targets_look_the_same_to_are_refused(pipe):
     }
     with pytest.raises(LineaError, match="a loss of exactly 0 in the first iteration"):
         train_steering_maps(pipe, FEW, TrainingConfig(**settings))
+
+
+def test_tokens_are_fewer_where_activations_would_fill_the_memory(pipe, monkeypatch):
+    few = train_steering_maps(pipe, NEON, replace(SHORT, tokens_per_sample=2, calibrate=False))
+    calls = {"unet": SHORT.num_inference_steps, "text_encoder": 1}
+    token = sum(4 * affine.features * calls[name.split(".")[0]] for name, affine in few.named_maps())
+    monkeypatch.setattr("linea_diffusion.iteration._LARGEST", int(2.5 * token * len(NEON.target)))
+    fitted = train_steering_maps(pipe, NEON, replace(SHORT, calibrate=False))
+    assert torch.equal(_flat(fitted), _flat(few))
+    assert fitted.metadata["training"]["tokens_per_sample"] < SHORT.tokens_per_sample
