@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,9 @@ from .schedule import follow_schedule
 from .targets import Target, flattened
 from .training_config import TrainingConfig
 from .trajectory import Place, Places, Trajectory
+
+_LARGEST = 2**30
+"""Bytes of recorded activations of one side, or level, of a concept."""
 
 
 @contextmanager
@@ -81,6 +84,22 @@ class Batches:
         size = self.config.micro_batch_size or self.config.batch_size
         call = self.trajectory.call
         check_prompts_read(self.trajectory.pipe, concept, lambda prompts: call(prompts, range(len(prompts))), size=size)
+
+    def fit_tokens(self, concept: Concept) -> TrainingConfig:
+        """The settings, with fewer tokens per sample where so many activations of a side would take `_LARGEST` bytes.
+
+        They hold for what is recorded from now on.
+        """
+        count = self.config.tokens_per_sample
+        if self.config.pooled == "tokens":
+            self._take(1)
+            one = self.record(concept.target, range(1))
+            numbers = sum(rows.shape[-1] for rows in one.values()) * len(concept.target)
+            self._take(max(1, min(count, _LARGEST // (4 * numbers))))
+        return self.config
+
+    def _take(self, tokens: int) -> None:
+        self.config = self.trajectory.config = replace(self.config, tokens_per_sample=tokens)
 
     def samples(self, prompts: Sequence[str]) -> Places:
         """Samples of the loss from all prompts: place -> (n, d), or (n * tokens, d) if tokens are sampled."""

@@ -28,7 +28,8 @@ def start_from_regression(maps: SteeringMaps, source: Places, target: Places, sh
     """
     for name, affine in maps.named_maps():
         places = [place for place in target if place[0] == name]
-        x, y = (torch.cat([side[place].flatten(0, -2) for place in places]).double() for side in (source, target))
+        x, y = (torch.cat([side[place].flatten(0, -2) for place in places]) for side in (source, target))
+        x, y = (side.to(affine.shift.device).double() for side in (x, y))
         _fit(affine, x, y - x, share)
 
 

@@ -12,8 +12,9 @@ from .concepts import Concept
 from .levels import Level
 from .losses import interpolate_laws, variance_of, wasserstein_1d
 from .training_config import TrainingConfig
-from .trajectory import Places
+from .trajectory import Place, Places
 
+Scales = dict[Place, float]
 Distances = tuple[torch.Tensor, Places]
 """The sum over places of a loss, (), and its gradient with respect to each place's activations."""
 
@@ -41,11 +42,11 @@ class LawTarget:
 
     Attributes:
         samples: place -> (m, d).
-        scales: place -> what its distance is divided by, ().
+        scales: place -> what its distance is divided by.
     """
 
     samples: Places
-    scales: Places
+    scales: Scales
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -55,7 +56,7 @@ class LawTarget:
         leaves = {place: values.detach().requires_grad_() for place, values in places.items()}
         with torch.enable_grad():
             each = [
-                wasserstein_1d(values.flatten(0, -2), self.samples[place]).mean() / self.scales[place]
+                wasserstein_1d(values.flatten(0, -2), self.samples[place].to(values.device)).mean() / self.scales[place]
                 for place, values in leaves.items()
             ]
             loss = torch.stack(each).sum()
@@ -70,13 +71,13 @@ class RowTarget:
         before: place -> (rows, ...), recorded of the prompts that ask for a little less.
         after: likewise, of those that ask for a little more.
         share: how far on the way from `before` to `after`, [0, 1].
-        scales: place -> what its distance is divided by, ().
+        scales: place -> what its distance is divided by.
     """
 
     before: Places
     after: Places
     share: float
-    scales: Places
+    scales: Scales
 
     def __len__(self) -> int:
         return len(self.after)
@@ -86,7 +87,8 @@ class RowTarget:
         chosen = list(rows)
         gradients, losses = {}, []
         for place, values in places.items():
-            target = torch.lerp(self.before[place][chosen], self.after[place][chosen], self.share)
+            before, after = (side[place][chosen].to(values.device) for side in (self.before, self.after))
+            target = torch.lerp(before, after, self.share)
             difference = (values.detach() - target) / self.scales[place]
             losses.append((difference * (values.detach() - target)).mean())
             gradients[place] = 2 / difference.numel() * difference
@@ -103,7 +105,8 @@ def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> 
     """
 
     def record(prompts: Sequence[str]) -> Places:
-        return recorder.record(prompts, range(len(prompts)))
+        """Kept in the machine's memory: rows go to the device when their turn comes."""
+        return {place: rows.cpu() for place, rows in recorder.record(prompts, range(len(prompts))).items()}
 
     target, scaled = record(concept.target), config.scale_by_variance
     halfway = any(strength != 1 for strength in config.strengths)
@@ -171,6 +174,5 @@ def row_targets(levels: Mapping[float, Places], positions: Sequence[float], *, s
     return targets
 
 
-def _scales(samples: Places, scaled: bool) -> Places:
-    one = {place: torch.ones((), device=values.device) for place, values in samples.items()}
-    return {place: variance_of(values.flatten(0, -2)) for place, values in samples.items()} if scaled else one
+def _scales(samples: Places, scaled: bool) -> Scales:
+    return {place: float(variance_of(rows.flatten(0, -2))) if scaled else 1.0 for place, rows in samples.items()}

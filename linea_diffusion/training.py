@@ -80,6 +80,7 @@ def train_steering_maps(
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
     with ExitStack() as stack:
         batches = stack.enter_context(batches_of(pipe, config))
+        config = batches.fit_tokens(concept)
         facts = facts_of(batches.trajectory.pipe, concept, config)
         folder = found = None
         if checkpoint is not None:

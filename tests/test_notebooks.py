@@ -31,7 +31,8 @@ REPLACEMENTS = {
         **ONE_STEP,
     },
     "05_your_own_model.ipynb": {
-        '"iterations": 2, "batch_size": 8, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4, "stretch": 1',
+        '"iterations": 2, "batch_size": 8, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4, '
+        '"calibrate": False',
         "config = recipe_for(pipe)": f"config = recipe_for(pipe, {SHORT})",
         **ONE_STEP,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -437,8 +438,9 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
 
     def poison(module, inputs, output):
         passes.append(1)
-        # two recorded passes of two steps each, then one pass per iteration: the second step of iteration 2
-        return output * float("nan") if len(passes) == 4 + 2 * 2 + 2 else None
+        # three recorded passes of two steps each, one of a single row to see how much there is, then one pass per
+        # iteration: the second step of iteration 2
+        return output * float("nan") if len(passes) == 6 + 2 * 2 + 2 else None
 
     config = TrainingConfig(**{**vars(SHORT), "iterations": 5, "batch_size": None, "target_modules": "attention"})
     handle = module.register_forward_hook(poison)
@@ -479,3 +481,13 @@ def test_modules_that_sources_and_targets_look_the_same_to_are_refused(pipe):
     }
     with pytest.raises(LineaError, match="a loss of exactly 0 in the first iteration"):
         train_steering_maps(pipe, FEW, TrainingConfig(**settings))
+
+
+def test_tokens_are_fewer_where_activations_would_fill_the_memory(pipe, monkeypatch):
+    few = train_steering_maps(pipe, NEON, replace(SHORT, tokens_per_sample=2, calibrate=False))
+    calls = {"unet": SHORT.num_inference_steps, "text_encoder": 1}
+    token = sum(4 * affine.features * calls[name.split(".")[0]] for name, affine in few.named_maps())
+    monkeypatch.setattr("linea_diffusion.iteration._LARGEST", int(2.5 * token * len(NEON.target)))
+    fitted = train_steering_maps(pipe, NEON, replace(SHORT, calibrate=False))
+    assert torch.equal(_flat(fitted), _flat(few))
+    assert fitted.metadata["training"]["tokens_per_sample"] < SHORT.tokens_per_sample
