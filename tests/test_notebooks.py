@@ -31,9 +31,8 @@ REPLACEMENTS = {
         **ONE_STEP,
     },
     "05_your_own_model.ipynb": {
-        '"iterations": 2, "batch_size": 8, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4, '
-        '"calibrate": False',
-        "config = recipe_for(pipe)": f"config = recipe_for(pipe, {SHORT})",
+        '"iterations": 2, "num_inference_steps": 2': '"iterations": 1, "batch_size": 4, "num_inference_steps": 1',
+        "config = recipe_for(pipe, concept)": f"config = recipe_for(pipe, concept, {SHORT})",
         **ONE_STEP,
     },
     "06_batches.ipynb": QUICK,
