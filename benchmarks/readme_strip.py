@@ -1,6 +1,6 @@
 """Render the strip of the README's first screen: one prompt at strengths 0, 1/3, 2/3, 1, three styles.
 
-python benchmarks/readme_strip.py --maps "runs/sparsity/{style}/pruned to 0.1/0"
+python benchmarks/readme_strip.py --maps "runs/maps/shapeland-unet/lineas/{style}-0"
 
 Without --maps the styles are trained with the default recipe.
 """

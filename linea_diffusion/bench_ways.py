@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .affine import LOW_RANK
 from .bench_config import BenchConfig
 from .calling import generators
 from .iteration import batches_of
@@ -169,6 +170,8 @@ def random_maps(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> SteeringM
     with batches_of(pipe.base, replace(config.training, num_inference_steps=1)) as batches:
         maps = batches.fresh_maps(batches.samples(config.prompts[:1]))
     rng = torch.Generator().manual_seed(config.seed)
-    for parameter in maps.parameters():
-        parameter.data.copy_(RANDOM_SIZE * torch.randn(parameter.shape, generator=rng))
+    for _, affine in maps.named_maps():
+        for part, numbers in affine.tensors().items():
+            if part != LOW_RANK[1]:  # V is drawn already, and its size is U's affair
+                numbers.data.copy_(RANDOM_SIZE * torch.randn(numbers.shape, generator=rng))
     return maps.requires_grad_(False)

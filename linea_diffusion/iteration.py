@@ -95,7 +95,7 @@ class Batches:
             self._take(1)
             one = self.record(concept.target, range(1))
             numbers = sum(rows.shape[-1] for rows in one.values()) * len(concept.target)
-            self._take(max(1, min(count, _LARGEST // (4 * numbers))))
+            self._take(max(1, min(count, _LARGEST // max(1, 4 * numbers))))
         return self.config
 
     def _take(self, tokens: int) -> None:

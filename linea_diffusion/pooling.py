@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -31,15 +30,30 @@ def _rows(module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
     return moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None]
 
 
-def sample_tokens(name: str, module: nn.Module, activation: torch.Tensor, *, count: int, seed: int) -> torch.Tensor:
+class TokenSample:
     """Some tokens or pixels as samples of their own: (n, tokens, d) -> (n, count, d), in float32.
 
     The places are drawn once for each number of tokens, without replacement, and are the same in every pass; with
-    fewer tokens than `count` all of them are taken.
+    fewer tokens than `count` all of them are taken. Where prompts of other lengths change the number of tokens, text
+    encoders keep the places counted from the first token, and denoisers, which put pictures behind texts, from the
+    last: the same places of a picture are compared.
+
+    Args:
+        count: tokens of each activation.
+        seed: of the places.
+        lengths: activation name -> the number of tokens when it was first seen, which is filled in.
     """
-    rows = _rows(module, activation)
-    drawn = torch.randperm(rows.shape[1], generator=torch.Generator().manual_seed(seed))[:count]
-    return rows[:, drawn.sort().values.to(rows.device)].float()
+
+    def __init__(self, count: int, seed: int, lengths: dict[str, int]) -> None:
+        self.count, self.seed, self.lengths = count, seed, lengths
+
+    def __call__(self, name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
+        """(n, tokens, d) or (n, d, h, w) -> (n, count, d)."""
+        rows = _rows(module, activation)
+        first = self.lengths.setdefault(name, rows.shape[1])
+        drawn = torch.randperm(first, generator=torch.Generator().manual_seed(self.seed))[: self.count].sort().values
+        later = 0 if is_text_encoder(name.split(".", maxsplit=1)[0]) else rows.shape[1] - first
+        return rows[:, (drawn + later).clamp(0, rows.shape[1] - 1).to(rows.device)].float()
 
 
 class MaskedMean:
@@ -114,12 +128,12 @@ def text_mask(tokens: torch.Tensor, end: int | None, padding: int | None) -> tor
 
 
 @contextmanager
-def pooling_of(pipe: Any, pooling: Pooling, *, count: int, seed: int) -> Iterator[Any]:
+def pooling_of(pipe: Any, pooling: Pooling, *, count: int, seed: int, lengths: dict[str, int]) -> Iterator[Any]:
     """The function that pools recorded activations, for as long as the context lasts."""
     if pooling == "masked-mean":
         with follow_masks(pipe) as masks:
             yield MaskedMean(masks)
     elif pooling == "tokens":
-        yield partial(sample_tokens, count=count, seed=seed)
+        yield TokenSample(count, seed, lengths)
     else:
         yield mean_pool

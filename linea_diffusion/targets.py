@@ -83,10 +83,17 @@ class RowTarget:
         return len(self.after)
 
     def distances(self, places: Places, rows: Sequence[int]) -> Distances:
-        """Mean squared differences of (n, d) or (n, tokens, d) at each place."""
+        """Mean squared differences of (n, d) or (n, tokens, d) at each place.
+
+        A module that runs once for each prompt of a batch has places of single rows, which are nobody's row of the
+        batch: they are left out, with gradients of zero.
+        """
         chosen = list(rows)
-        gradients, losses = {}, []
+        gradients, losses = {}, [torch.zeros((), device=next(iter(places.values())).device)]
         for place, values in places.items():
+            if len(values) != len(chosen) or len(self.after[place]) <= max(chosen):
+                gradients[place] = torch.zeros_like(values)
+                continue
             before, after = (side[place][chosen].to(values.device) for side in (self.before, self.after))
             target = torch.lerp(before, after, self.share)
             difference = (values.detach() - target) / self.scales[place]

@@ -55,6 +55,7 @@ class Trajectory:
         if config.guidance_scale is not None and accepts(pipe, "guidance_scale"):
             arguments["guidance_scale"] = config.guidance_scale
         self.arguments = arguments
+        self.lengths: dict[str, int] = {}  # of the activations, in tokens, when they were first seen
 
     def record(self, prompts: Sequence[str], seeds: Sequence[int]) -> Places:
         """Pooled activations of a batch: place -> (n, d), or (n, tokens, d) if tokens are sampled.
@@ -101,7 +102,9 @@ class Trajectory:
     def _recording(self) -> Iterator[Recording]:
         config = self.config
         with (
-            pooling_of(self.pipe, config.pooled, count=config.tokens_per_sample, seed=config.seed) as pool,
+            pooling_of(
+                self.pipe, config.pooled, count=config.tokens_per_sample, seed=config.seed, lengths=self.lengths
+            ) as pool,
             record_activations(self.modules, pool=pool) as recording,
         ):
             yield recording

@@ -259,7 +259,7 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
 def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch, model):
     from linea_diffusion import demo, recipe_for
 
-    quick = {"iterations": 2, "num_inference_steps": 1}
+    quick = {"iterations": 2, "num_inference_steps": 1, "stretch": 1.0, "use_levels": False}
     monkeypatch.setattr(demo, "recipe_for", lambda pipe, concept, **given: recipe_for(pipe, concept, **quick, **given))
     code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1, "--model", model)
     assert code == 0

@@ -157,7 +157,10 @@ def test_negative_prompts_are_encoded_as_they_are(key):
 
 
 def test_where_no_guidance_runs_both_and_cond_are_the_same(steered):
-    assert (_array(steered, strength=0.7, steering_guidance="cond") == _array(steered, strength=0.7)).all()
+    # one steers by hooks, the other in the layers themselves: the same to rounding
+    assert np.allclose(
+        _array(steered, strength=0.7, steering_guidance="cond"), _array(steered, strength=0.7), atol=1e-4
+    )
     guided = {g: _array(steered, strength=0.7, guidance_scale=3.0, steering_guidance=g) for g in ("both", "cond")}
     assert _differ(guided["both"], guided["cond"]) > 0.02
     assert (_array(steered, strength=0.7, guidance_scale=3.0) == guided["both"]).all()

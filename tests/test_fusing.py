@@ -15,7 +15,7 @@ from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from linea_diffusion import AffineMap, LineaError, SteeringMaps, TrainingConfig
+from linea_diffusion import AffineMap, LineaError, SteeringMaps
 from linea_diffusion.affine import affine_map
 from linea_diffusion.fusing import fold_into
 from linea_diffusion.move import Move
@@ -251,11 +251,10 @@ def test_maps_per_step_bin_are_refused(pipe):
         pipe.fuse_steering(1.0)
 
 
-def test_the_default_training_targets_need_no_run(pipe, monkeypatch):
+def test_maps_of_norms_need_no_run(pipe, monkeypatch):
     """Norms are layers by themselves; nothing is rendered to find out."""
     name = "unet.mid_block.resnets.0.norm1"
     pipe.load_steering(SteeringMaps.of({name: affine_map(torch.full((128,), 0.3), torch.zeros(128))}))
-    assert TrainingConfig().target_modules == "norms"
     expected = _array(pipe, strength=1.0)
     monkeypatch.setattr(type(pipe.base), "__call__", lambda self, **kwargs: pytest.fail("the pipeline was run"))
     pipe.fuse_steering(1.0)

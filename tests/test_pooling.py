@@ -24,7 +24,7 @@ from transformers import (
 
 from linea_diffusion import find_modules
 from linea_diffusion.activations import record_activations
-from linea_diffusion.pooling import MaskedMean, follow_masks, mean_pool, pooling_of, sample_tokens, text_mask
+from linea_diffusion.pooling import MaskedMean, TokenSample, follow_masks, mean_pool, pooling_of, text_mask
 
 PROMPTS = ["a red heart", "a", "a drawing of a green house"]
 WORDS = ["<pad>", "</s>", "<unk>", "a", "red", "heart"]
@@ -57,7 +57,7 @@ def test_mean_pool_keeps_samples_and_features(module, shape, others):
     assert pooled.shape == (4, 4)
     torch.testing.assert_close(pooled.detach().double(), torch.tensor(expected).double())
     # The rows that the other poolings see are the same ones, not yet averaged.
-    tokens = sample_tokens("unet.a", module, activation, count=10**6, seed=0)
+    tokens = TokenSample(10**6, 0, {})("unet.a", module, activation)
     torch.testing.assert_close(tokens.mean(dim=1), pooled)
 
 
@@ -77,7 +77,7 @@ def test_sampled_tokens_are_the_same_places_each_time_and_never_twice(shape):
     module = nn.Conv2d(4, 4, 1) if len(shape) == 4 else nn.Linear(4, 4)
 
     def places(seed: int, count: int = 7, noise: float = 0.0) -> list[int]:
-        rows = sample_tokens("unet.a", module, activation + noise, count=count, seed=seed) - noise
+        rows = TokenSample(count, seed, {})("unet.a", module, activation + noise) - noise
         assert rows.shape == (2, min(count, 30), 4)
         assert (rows == rows[:1, :, :1]).all()
         return rows[0, :, 0].tolist()
@@ -93,7 +93,7 @@ def test_sampled_tokens_are_the_same_places_each_time_and_never_twice(shape):
 
 
 def test_sampled_tokens_are_float32_and_one_token_is_enough():
-    rows = sample_tokens("unet.a", nn.Linear(4, 4), _random(3, 4).bfloat16(), count=5, seed=0)
+    rows = TokenSample(5, 0, {})("unet.a", nn.Linear(4, 4), _random(3, 4).bfloat16())
     assert (rows.dtype, rows.shape) == (torch.float32, (3, 1, 4))
 
 
@@ -176,7 +176,7 @@ def test_masked_mean_of_a_running_pipeline_leaves_padding_out(pipe):
     modules = find_modules(pipe.base, "text_encoder.*self_attn")
     name = list(modules)[-1]
     with (
-        pooling_of(pipe.base, "masked-mean", count=1, seed=0) as pool,
+        pooling_of(pipe.base, "masked-mean", count=1, seed=0, lengths={}) as pool,
         record_activations(modules, pool=pool) as pooled,
         record_activations(modules) as whole,
     ):
@@ -190,12 +190,12 @@ def test_masked_mean_of_a_running_pipeline_leaves_padding_out(pipe):
 def test_the_pooling_that_is_asked_for():
     activation, module = _random(2, 9, 3), nn.Linear(3, 3)
     nothing = SimpleNamespace(components={})
-    with pooling_of(nothing, "mean", count=4, seed=3) as pool:
+    with pooling_of(nothing, "mean", count=4, seed=3, lengths={}) as pool:
         assert torch.equal(pool("unet.a", module, activation), activation.mean(dim=1))
-    with pooling_of(nothing, "tokens", count=4, seed=3) as pool:
-        expected = sample_tokens("unet.a", module, activation, count=4, seed=3)
+    with pooling_of(nothing, "tokens", count=4, seed=3, lengths={}) as pool:
+        expected = TokenSample(4, 3, {})("unet.a", module, activation)
         assert torch.equal(pool("unet.a", module, activation), expected)
-    with pooling_of(nothing, "masked-mean", count=4, seed=3) as pool:
+    with pooling_of(nothing, "masked-mean", count=4, seed=3, lengths={}) as pool:
         assert isinstance(pool, MaskedMean)
 
 
@@ -290,3 +290,13 @@ def test_masks_are_no_longer_followed_when_the_body_raises(two_encoders):
         raise KeyError
     after = [_count_pre_hooks(two_encoders.components[name]) for name in ("text_encoder", "text_encoder_2")]
     assert after == before
+
+
+@pytest.mark.parametrize(("name", "shift"), [("text_encoder.a", 0), ("transformer.a", 2)])
+def test_prompts_of_other_lengths_are_compared_at_the_same_places(name, shift):
+    sample, layer = TokenSample(4, 0, {}), nn.Linear(4, 4)
+    first = torch.arange(9.0).reshape(1, 9, 1).expand(1, 9, 4)
+    longer = torch.arange(11.0).reshape(1, 11, 1).expand(1, 11, 4)
+    assert torch.equal(sample(name, layer, longer[:, :9]), sample(name, layer, first))
+    assert torch.equal(sample(name, layer, longer), sample(name, layer, first) + shift)
+    assert sample(name, layer, first[:, :3]).shape == (1, 4, 4)  # too short: some places are the last one

@@ -77,3 +77,11 @@ def test_only_a_straight_way_is_bent():
     assert positions_of(straight, config) == [1.0, 0.5**0.8]
     assert positions_of(own, config) == [1.0, 0.5]
     assert positions_of(own, TrainingConfig(strengths=(0.5,), pairing="law")) == [0.5**0.8]
+
+
+def test_what_runs_prompt_by_prompt_is_left_out():
+    whole, single = _places(0), {PLACES[0]: torch.ones(1, 1, 4)}
+    (target,) = row_targets({0.0: whole, 1.0: {**whole, PLACES[0]: torch.zeros(1, 1, 4)}}, [1.0], scaled=False)
+    loss, gradients = target.distances(single, [0, 3])
+    assert loss == 0
+    assert not gradients[PLACES[0]].any()
