@@ -105,7 +105,7 @@ class AffineMap(nn.Module):
 
     @torch.no_grad()
     def learn(self, *, scale: bool, shift: bool, draw: torch.Generator) -> None:
-        """Choose what is trained of a fresh map, and draw V, so that U gets gradients: rows of V have length 1.
+        """Choose what is trained of a fresh map, and draw V, so that U gets gradients: its columns are about 1 long.
 
         Args:
             scale: whether w is.

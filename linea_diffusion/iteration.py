@@ -124,7 +124,7 @@ class Batches:
         for name in self.trajectory.modules:
             if name in widths:
                 bins = self.config.step_bins if is_denoiser(name.split(".", maxsplit=1)[0]) else 1
-                maps[name] = AffineMap(widths[name], bins, self.config.rank)
+                maps[name] = AffineMap(widths[name], bins, min(self.config.rank, widths[name]))
                 maps[name].learn(scale=self.config.scale, shift=self.config.shift, draw=draw)
         return SteeringMaps.of(maps).to(self.trajectory.pipe.device)
 

@@ -46,7 +46,7 @@ class TrainingConfig:
         num_inference_steps: denoising steps of the schedule; every one of them enters the loss.
         guidance_scale: classifier-free guidance while training; 1 turns it off, None is the pipeline's default.
         target_modules: presets or patterns, see `find_modules`.
-        rank: columns of U and V in T(z) = w*z + U V^T z + b; 0 is the paper's map.
+        rank: columns of U and V in T(z) = w*z + U V^T z + b, at most d; 0 is the paper's map.
         scale: whether w is learned; otherwise it stays 1.
         shift: whether b is learned; otherwise it stays 0.
         pairing: ``"rows"``: the activations of source prompt i shall be those of target prompt i, token by token, which

@@ -491,3 +491,10 @@ def test_tokens_are_fewer_where_activations_would_fill_the_memory(pipe, monkeypa
     fitted = train_steering_maps(pipe, NEON, replace(SHORT, calibrate=False))
     assert torch.equal(_flat(fitted), _flat(few))
     assert fitted.metadata["training"]["tokens_per_sample"] < SHORT.tokens_per_sample
+
+
+def test_a_rank_above_the_features_is_all_of_them(pipe):
+    one = r"text_encoder\.encoder\.layers\.0\.self_attn"
+    maps = train_steering_maps(pipe, NEON, replace(SHORT, iterations=1, target_modules=one, rank=1000))
+    ((_, affine),) = maps.named_maps()
+    assert 8 < affine.rank <= affine.features
