@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import measure_dial
 
 from linea_diffusion import Concept, LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
-from linea_diffusion.recipes import RECIPES
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, PLAIN_WORDINGS, STYLED_WORDINGS, is_held_out
 from linea_diffusion.shapeland.objects import COLORS, OBJECTS
-from linea_diffusion.shapeland.truth import held_out_prompts, measure_dial
+from linea_diffusion.shapeland.truth import held_out_prompts
+from linea_diffusion.training.recipes import RECIPES
 
 RESULTS = Path(__file__).parent / "results"
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

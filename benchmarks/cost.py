@@ -42,12 +42,12 @@ CHOICES: dict[str, dict[str, Any]] = {
 def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
     """Runs in a process of its own."""
     from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig
-    from linea_diffusion.calling import generators
-    from linea_diffusion.iteration import batches_of
-    from linea_diffusion.optimization import MapOptimizer
+    from linea_diffusion.pipelines.calling import generators
     from linea_diffusion.shapeland.captions import plain_captions
-    from linea_diffusion.steering import steer
-    from linea_diffusion.targets import law_targets
+    from linea_diffusion.steering.steer import steer
+    from linea_diffusion.training.iteration import batches_of
+    from linea_diffusion.training.loss.targets import law_targets
+    from linea_diffusion.training.optimizer import MapOptimizer
 
     torch.set_num_threads(threads)
     change = dict(CHOICES[choice])

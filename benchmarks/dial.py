@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import DialRow, measure_dial
 from where import add_model, results_of
 
 from linea_diffusion import (
@@ -30,7 +31,6 @@ from linea_diffusion import (
     train_steering_maps,
 )
 from linea_diffusion.shapeland import load_truth_classifier
-from linea_diffusion.shapeland.truth import DialRow, measure_dial
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

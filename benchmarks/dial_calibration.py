@@ -14,11 +14,11 @@ import torch
 from where import add_model, results_of
 
 from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps, calibrate, load_concept
-from linea_diffusion.calibration import clip_measure
-from linea_diffusion.calling import render_prompts
-from linea_diffusion.concepts import StyleTexts
-from linea_diffusion.figures import bootstrap_interval, gap_deviation, spearman, triangle_deficit
+from linea_diffusion.concepts.concept import StyleTexts
+from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.scoring.statistics import bootstrap_interval, gap_deviation, spearman, triangle_deficit
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
+from linea_diffusion.training.calibration.calibrate import clip_measure
 
 STRENGTHS = tuple(round(0.125 * k, 3) for k in range(9))
 

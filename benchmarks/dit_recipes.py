@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import DialRow, measure_dial
 
 from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
-from linea_diffusion.recipes import RECIPES
 from linea_diffusion.shapeland import load_truth_classifier
-from linea_diffusion.shapeland.truth import DialRow, measure_dial
+from linea_diffusion.training.recipes import RECIPES
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LAWS = {**RECIPES["unet"]["law"], "pairing": "law", "calibrate": False}

@@ -27,11 +27,11 @@ from judge_table import write_table
 from where import add_model
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, load_concept
-from linea_diffusion.calling import render_prompts
+from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.scoring.tables import read_csv, write_csv
 from linea_diffusion.shapeland import DEFAULT_ARGUMENTS
 from linea_diffusion.shapeland.styles import STYLES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
-from linea_diffusion.tables import read_csv, write_csv
 
 FIGURES = ("truth_style", "truth_amount", "truth_object", "truth_color")
 FIELDS = ("prompt", "noise", "strength", "maps", *FIGURES)

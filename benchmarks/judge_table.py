@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from where import results_of
 
-from linea_diffusion.resampling import Dial, Samples, dial_samples, interval, paired_differences, point_samples
+from linea_diffusion.scoring.resampling import Dial, Samples, dial_samples, interval, paired_differences, point_samples
 from linea_diffusion.shapeland.styles import STYLES
 
 CHOSEN_ON = ("neon", "watercolor", "mosaic")

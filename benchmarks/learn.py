@@ -4,8 +4,8 @@
 
 fills ``runs/maps/{model}/{method}/{style}-{seed}/``; what is there is not made again. ``cost.json`` beside it holds
 the CPU seconds and how many rows went through the denoiser, without and with gradients. A method is one of
-`linea_diffusion.methods`, one of `OFFICIAL`, or one of them with settings, as ``lineas,iterations=30``. All get a
-calibrated dial, which is part of the cost where it is part of the training.
+`linea_diffusion.evaluation.methods`, one of `OFFICIAL`, or one of them with settings, as ``lineas,iterations=30``. All
+get a calibrated dial, which is part of the cost where it is part of the training.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import torch
 from where import add_model
 
 from linea_diffusion import LinEASDiffusionPipeline, load_concept, recipe_for, train_steering_maps
-from linea_diffusion.calibration import calibrate_progress
-from linea_diffusion.calling import denoisers_of
-from linea_diffusion.methods import METHODS, fit
-from linea_diffusion.recipes import paper_recipe
+from linea_diffusion.evaluation.methods import METHODS, fit
+from linea_diffusion.pipelines.calling import denoisers_of
+from linea_diffusion.training.calibration.calibrate import calibrate_progress
+from linea_diffusion.training.recipes import paper_recipe
 
 OFFICIAL: dict[str, dict[str, Any]] = {
     "official-quick": {"batch_size": 4, "lr": 0.01, "iterations": 60, "scale_by_variance": False},

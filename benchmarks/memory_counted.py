@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from linea_diffusion import SteeringMaps, find_modules
-from linea_diffusion.activations import edit_activations, feature_axis, record_activations
-from linea_diffusion.random_models import random_pipeline
+from linea_diffusion.cli.bench.random_models import random_pipeline
+from linea_diffusion.steering.activations import edit_activations, feature_axis, record_activations
 
 GIB = 2**30
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linea_diffusion.comparison import markdown, text_of
-from linea_diffusion.evaluation import FIGURES, Record, curves, read_records, summarise
-from linea_diffusion.figures import at_content, bootstrap_interval, spearman
+from linea_diffusion.evaluation.comparison import markdown, text_of
+from linea_diffusion.evaluation.evaluate import FIGURES, Record, curves, read_records, summarise
+from linea_diffusion.scoring.statistics import at_content, bootstrap_interval, spearman
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = (0.95, 0.9, 0.8)

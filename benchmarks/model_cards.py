@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from measured import measure_quality
 from PIL import Image, ImageDraw, ImageFont
 
 from linea_diffusion import ClipScorer, LinEASDiffusionPipeline
-from linea_diffusion.calling import render_prompts
+from linea_diffusion.pipelines.calling import render_prompts
 from linea_diffusion.shapeland import WEIGHTS, load_truth_classifier
 from linea_diffusion.shapeland.captions import training_scenes
 from linea_diffusion.shapeland.classifier import COLOR_NAMES, OBJECT_NAMES, STYLE_NAMES
@@ -23,7 +24,6 @@ from linea_diffusion.shapeland.objects import COLORS, OBJECTS
 from linea_diffusion.shapeland.pretrain import classifier, clip, dit, unet, vae
 from linea_diffusion.shapeland.pretrain.classifier import shows_color
 from linea_diffusion.shapeland.styles import STYLES
-from linea_diffusion.shapeland.truth import measure_quality
 from linea_diffusion.shapeland.world import Scene, render
 
 FRESH = 2000

@@ -17,8 +17,8 @@ import torch
 from where import add_model
 
 from linea_diffusion import LinEASDiffusionPipeline, load_concept, recipe_for, train_steering_maps
-from linea_diffusion.calling import render_prompts
-from linea_diffusion.equal_amount import at_position, largest_step, position_at
+from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.scoring.equal_amount import at_position, largest_step, position_at
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
 LEVELS = (0.85, 0.9, 0.95)

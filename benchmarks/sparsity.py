@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measured import measure_dial
 from where import add_model, results_of
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, load_concept, recipe_for, train_steering_maps
-from linea_diffusion.optimization import MapOptimizer
-from linea_diffusion.plots import Sparsities, support_effect_plot
+from linea_diffusion.grids.report.plots import Sparsities, support_effect_plot
 from linea_diffusion.shapeland import load_truth_classifier
-from linea_diffusion.shapeland.truth import measure_dial
+from linea_diffusion.training.optimizer import MapOptimizer
 
 STYLES = ("neon", "watercolor", "blueprint", "mosaic", "pencil sketch", "pixel art", "halftone")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

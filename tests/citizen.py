@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, find_modules
-from linea_diffusion.calling import measure_activations
-from linea_diffusion.fusing import Fusion
+from linea_diffusion.pipelines.calling import measure_activations
+from linea_diffusion.steering.weights.fusing import Fusion
 
 from .conftest import seeded
 from .zoo.checks import count_hooks

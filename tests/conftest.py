@@ -18,8 +18,8 @@ from linea_diffusion import (
     load_concept,
     train_steering_maps,
 )
-from linea_diffusion.activations import record_activations
-from linea_diffusion.modules import find_modules
+from linea_diffusion.steering.activations import record_activations
+from linea_diffusion.steering.addresses import find_modules
 
 from .serving import Server
 

@@ -10,8 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linea_diffusion.errors import LineaError
-from linea_diffusion.scalars import as_number, as_python, as_whole, check_seed
+from linea_diffusion.errors import LineaError, as_number, as_python, as_whole, check_seed
 
 META = torch.tensor(1.0, device="meta")
 FORMS = (float, np.float64, np.array, torch.tensor, lambda x: torch.tensor(x, dtype=torch.float64))

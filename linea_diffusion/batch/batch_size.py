@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from ..errors import LineaError
-from .jobs import Job
+from .jobs.jobs import Job
 
 BatchSizeArgument = int | Literal["auto"]
 

@@ -11,25 +11,24 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from ..errors import LineaError
-from ..pipeline import LinEASDiffusionPipeline
+from ..pipelines.pipeline import LinEASDiffusionPipeline
 from .batch_size import BatchSize, BatchSizeArgument
-from .describing import COLUMNS
-from .grouping import batches_of
-from .index import JobIndex
-from .jobs import JobMaker
-from .layout import FORMATS, Layout
-from .lines import read_lines
-from .locks import others_at_work, release_share, take_share
-from .merging import merge
+from .describing import COLUMNS, FIGURES
+from .folder.index import JobIndex
+from .folder.layout import FORMATS, Layout
+from .folder.lines import read_lines
+from .folder.locks import others_at_work, release_share, take_share
+from .folder.merging import merge
+from .folder.shares import own_share
+from .jobs.grouping import batches_of
+from .jobs.jobs import JobMaker
+from .jobs.reading import read_jobs
 from .planning import Counts, planned_jobs
 from .progress import Bar
-from .reading import read_jobs
 from .run import Event, Run, Settings
-from .scores import FIGURES
-from .shares import own_share
 
 if TYPE_CHECKING:
-    from ..scoring import ClipScorer
+    from ..scoring.clip_scorer import ClipScorer
 
 Jobs = str | Path | Iterable[Mapping[str, Any] | str]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import LineaError
-from .index import JobIndex, State
-from .jobs import Job, JobMaker
-from .reading import Line
-from .shares import Share
+from .folder.index import JobIndex, State
+from .folder.shares import Share
+from .jobs.jobs import Job, JobMaker
+from .jobs.reading import Line
 
 
 @dataclass

@@ -11,9 +11,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..errors import LineaError
-from .expanding import count_images
-from .reading import read_jobs
-from .shares import Share
+from .folder.shares import Share
+from .jobs.expanding import count_images
+from .jobs.reading import read_jobs
 
 
 class Bar:

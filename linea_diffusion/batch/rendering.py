@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..calling import accepts, generators
-from ..errors import LineaError
-from ..overflow import refusing
-from ..pipeline import LinEASDiffusionPipeline
-from ..wording import reason
+from ..errors import LineaError, reason
+from ..pipelines.calling import accepts, generators
+from ..pipelines.overflow import refusing
+from ..pipelines.pipeline import LinEASDiffusionPipeline
 from .batch_size import BatchSize, is_out_of_memory
 from .describing import FlaggedError
-from .jobs import Job
-from .pictures import is_picture, open_picture
-from .styles import Styles
+from .jobs.jobs import Job
+from .jobs.pictures import is_picture, open_picture
+from .jobs.styles import Styles
 
 Outcome = tuple[Job, Image.Image | LineaError]
 """A job and its image, or why there is none."""

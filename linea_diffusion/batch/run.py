@@ -9,28 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..errors import LineaError
-from ..images import open_images
-from ..pipeline import LinEASDiffusionPipeline
-from ..prompt_notices import noticing
-from ..wording import clipped
+from ..concepts.notices import noticing
+from ..errors import LineaError, clipped
+from ..pipelines.pipeline import LinEASDiffusionPipeline
+from ..scoring.images import open_images
 from .batch_size import BatchSize
-from .describing import COLUMNS, bad_line_row, failure_row, metadata_row, recipe_of
-from .grouping import batches_of
-from .index import JobIndex, State
-from .jobs import Job, JobMaker
-from .layout import Layout, image_name, rank_of
-from .lines import LineFile
-from .merging import is_current, merge
+from .describing import COLUMNS, FIGURES, bad_line_row, failure_row, figures_of, metadata_row, recipe_of
+from .folder.index import JobIndex, State
+from .folder.layout import Layout, image_name, rank_of
+from .folder.lines import LineFile
+from .folder.merging import is_current, merge
+from .folder.saving import Finished, Saved, Saver, clear_unfinished
+from .folder.shares import Share
+from .jobs.grouping import batches_of
+from .jobs.jobs import Job, JobMaker
+from .jobs.reading import Line
 from .planning import Counts, planned_jobs
-from .reading import Line
 from .rendering import Renderer
-from .saving import Finished, Saved, Saver, clear_unfinished
-from .scores import FIGURES, figures_of
-from .shares import Share
 
 if TYPE_CHECKING:
-    from ..scoring import ClipScorer
+    from ..scoring.clip_scorer import ClipScorer
 
 Event = dict[str, Any]
 _SCORED_AT_ONCE = 64

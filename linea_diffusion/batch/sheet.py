@@ -9,11 +9,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import LineaError
-from ..images import as_rgb, opened
-from ..wording import reason
-from .layout import Layout
-from .lines import read_lines
+from ..errors import LineaError, reason
+from ..scoring.images import as_rgb, opened
+from .folder.layout import Layout
+from .folder.lines import read_lines
 
 MOST = 200
 """Images on a sheet; a larger batch shows its first."""

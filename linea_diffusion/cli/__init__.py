@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import LineaError
-from ..stopping import STOP, Stopped
-from ..wording import clipped
+from ..errors import LineaError, clipped
+from ..training.stopping import STOP, Stopped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError
-from ..stopping import STOP, Stopped
+from ..training.stopping import STOP, Stopped
 from .options import (
     Calibrated,
     Clip,
@@ -28,7 +28,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..batch.engine import BatchPlan, BatchSummary
-    from ..scoring import ClipScorer
+    from ..scoring.clip_scorer import ClipScorer
 
 LOGS = ("bar", "json", "none")
 
@@ -103,17 +103,17 @@ def batch(
 
 def _named(folder: str) -> Path:
     """The output folder; as a path an empty name would be the folder that one is in."""
-    from ..batch.layout import Layout
+    from ..batch.folder.layout import Layout
 
     return Layout(folder).folder
 
 
 def _check(jobs: Path, out: Path, defaults: dict[str, Any], image_format: str, log: str, grid: Path | None) -> None:
     """What can be refused before anything is loaded."""
-    from ..batch.defaults import check_defaults
-    from ..batch.layout import FORMATS
-    from ..batch.reading import read_jobs
-    from ..images import check_image_name
+    from ..batch.folder.layout import FORMATS
+    from ..batch.jobs.defaults import check_defaults
+    from ..batch.jobs.reading import read_jobs
+    from ..scoring.images import check_image_name
 
     if log not in LOGS:
         raise LineaError(f"got --log {log!r}: expected one of {', '.join(LOGS)}")
@@ -132,9 +132,9 @@ def _check(jobs: Path, out: Path, defaults: dict[str, Any], image_format: str, l
 
 def _own_device(out: Path, device: str, dry_run: bool) -> str:
     """The GPU of this process when several share a machine; its share of the work is taken before models are loaded."""
-    from ..batch.layout import Layout
-    from ..batch.locks import take_share
-    from ..batch.shares import own_share
+    from ..batch.folder.layout import Layout
+    from ..batch.folder.locks import take_share
+    from ..batch.folder.shares import own_share
 
     share = own_share()
     if not dry_run:
@@ -143,14 +143,14 @@ def _own_device(out: Path, device: str, dry_run: bool) -> str:
 
 
 def _scorer(clip: str, clip_weights: str | None, device: str) -> ClipScorer:
-    from ..scoring import ClipScorer
+    from ..scoring.clip_scorer import ClipScorer
 
     return ClipScorer(clip, clip_weights, device=device)
 
 
 def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, grid: Path | None) -> None:
     from ..batch.engine import generate_batch
-    from ..batch.shares import own_share
+    from ..batch.folder.shares import own_share
     from ..batch.sheet import write_sheet
 
     listener = _print_json if log == "json" else None
@@ -169,7 +169,7 @@ def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, gri
 
 def _plan(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str) -> None:
     from ..batch.engine import plan_batch
-    from ..wording import clipped
+    from ..errors import clipped
 
     def tell(line: int, error: LineaError) -> None:
         typer.echo(f"line {line}: {clipped(str(error))}", err=True)
@@ -232,7 +232,7 @@ def _print_json(event: dict[str, Any]) -> None:
 
 
 def _defaults(strengths: str | None, settings: list[str], given: dict[str, Any]) -> dict[str, Any]:
-    from ..batch.expanding import parse_strengths
+    from ..batch.jobs.expanding import parse_strengths
 
     defaults = {name: value for name, value in given.items() if value is not None}
     if strengths is not None:

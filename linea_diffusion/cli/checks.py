@@ -8,8 +8,7 @@ from typing import Any
 
 import typer
 
-from ..errors import LineaError
-from ..scalars import check_seed
+from ..errors import LineaError, check_seed
 
 DTYPES = ("float32", "float16", "bfloat16")
 _LARGEST = 3.4e38

@@ -9,7 +9,8 @@ from typing import get_type_hints
 import typer
 
 from ..errors import LineaError
-from . import batching, benching, evaluating, facts, grids, learning, pictures, scores
+from . import batching, evaluating, facts, grids, learning, pictures, scores
+from .bench import command as benching
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -27,11 +27,11 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..concepts import Concept
-    from ..evaluation import Record
-    from ..maps import SteeringMaps
-    from ..pipeline import LinEASDiffusionPipeline
-    from ..training_config import TrainingConfig
+    from ..concepts.concept import Concept
+    from ..evaluation.evaluate import Record
+    from ..maps.steering_maps import SteeringMaps
+    from ..pipelines.pipeline import LinEASDiffusionPipeline
+    from ..training.config import TrainingConfig
 
 SHOWN = 3
 """Prompts of each style whose pictures are in the report."""
@@ -60,12 +60,12 @@ def evaluate(
     dtype: Dtype = "float32",
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
-    from ..comparison import markdown
-    from ..concepts import load_concept
-    from ..evaluation import Pictures, check_dial, evaluate, keep_first, write_records
-    from ..methods import check_method
-    from ..recipes import recipe_for
-    from ..storage import make_folder
+    from ..concepts.concept import load_concept
+    from ..errors import make_folder
+    from ..evaluation.comparison import markdown
+    from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first, write_records
+    from ..evaluation.methods import check_method
+    from ..training.recipes import recipe_for
 
     concepts, positions = [load_concept(name) for name in style], checks.strengths(strengths)
     _refuse_removal(concepts, methods, prompts)
@@ -106,7 +106,8 @@ def evaluate(
 
 
 def _write_report(path: Path, records: list[Record], **shown: Any) -> None:
-    from ..report import evaluation_page, write_report
+    from ..evaluation.page import evaluation_page
+    from ..grids.report.page import write_report
 
     write_report(evaluation_page(records, command=command_line(), **shown), path)
     typer.echo(f"look at {path}\n")
@@ -114,7 +115,7 @@ def _write_report(path: Path, records: list[Record], **shown: Any) -> None:
 
 def _refuse_removal(concepts: list[Concept], methods: str, prompts: Path | None) -> None:
     """Taking something out is seen on prompts that ask for it, and cannot be compared with asking in words."""
-    from ..methods import PROMPTING
+    from ..evaluation.methods import PROMPTING
 
     removals = [concept.name for concept in concepts if concept.kind == "object removal"]
     if removals and (prompts is None or PROMPTING in methods.split(",")):
@@ -127,9 +128,9 @@ def _refuse_removal(concepts: list[Concept], methods: str, prompts: Path | None)
 def _maps(
     method: str, pipe: LinEASDiffusionPipeline, concept: Concept, config: TrainingConfig, work: Path
 ) -> SteeringMaps | None:
-    from ..iteration import facts_of
-    from ..maps import SteeringMaps
-    from ..methods import METHODS, fit
+    from ..evaluation.methods import METHODS, fit
+    from ..maps.steering_maps import SteeringMaps
+    from ..training.iteration import facts_of
 
     if method not in METHODS and Path(method).is_dir():
         return SteeringMaps.from_pretrained(method)
@@ -158,11 +159,11 @@ def _as_asked(maps: SteeringMaps, facts: dict[str, Any], folder: Path) -> Steeri
 
 def _prompts(concept: Concept, file: Path | None, model: str, count: int) -> list[str]:
     """Prompts that the concept was not learned from."""
-    from ..concepts import list_concepts, load_concept
+    from ..concepts.concept import list_concepts, load_concept
     from ..shapeland import MODELS
 
     if file is not None:
-        from ..prompt_files import prompt_lines
+        from ..concepts.prompt_files import prompt_lines
 
         prompts = [prompt for prompt in prompt_lines(file) if prompt not in concept.source]
     elif model in MODELS:

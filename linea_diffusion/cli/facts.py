@@ -9,15 +9,15 @@ import typer
 from .options import open_pipeline
 
 if TYPE_CHECKING:
-    from ..concepts import Concept
+    from ..concepts.concept import Concept
 
 
 def concepts(
     name: Annotated[str | None, typer.Argument(help="A concept, or a file of one, to show whole.")] = None,
 ) -> None:
     """List the concepts that come with the package, or show one with all its prompts."""
-    from ..concepts import WORLDS, list_concepts, load_concept
-    from ..prompt_values import KINDS
+    from ..concepts.concept import WORLDS, list_concepts, load_concept
+    from ..concepts.prompt_values import KINDS
 
     if name is not None:
         _print_concept(load_concept(name))
@@ -38,9 +38,9 @@ def modules(
     modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
 ) -> None:
     """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have."""
-    from ..calling import measure_activations
-    from ..modules import find_modules
-    from ..recipes import recipe_for
+    from ..pipelines.calling import measure_activations
+    from ..steering.addresses import find_modules
+    from ..training.recipes import recipe_for
 
     pipe = open_pipeline(model, "cpu", "float32")
     recipe = recipe_for(pipe)
@@ -58,8 +58,8 @@ def modules(
 
 def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steering maps.")]) -> None:
     """Show what a set of steering maps holds and how it was learned."""
-    from ..maps import SteeringMaps
-    from ..model_card import formula
+    from ..maps.card import formula
+    from ..maps.steering_maps import SteeringMaps
 
     maps = SteeringMaps.from_pretrained(steering)
     for key in ("concept", "method", "base_model", "base_class", "training", "stopped_after", "calibration"):

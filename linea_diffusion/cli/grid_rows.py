@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LineaError
-from ..scalars import check_seed
+from ..errors import LineaError, check_seed
 from . import checks
 
 if TYPE_CHECKING:
     from ..grids.plans import Plan
-    from ..maps import SteeringMaps
+    from ..maps.steering_maps import SteeringMaps
 
 KINDS = ("prompts", "seeds", "styles", "sparsity", "methods")
 
@@ -100,7 +99,7 @@ class Rows:
 
 def named_maps(steering: list[str], *, short: bool) -> dict[str, SteeringMaps]:
     """Maps by name: NAME=FOLDER, or the last part of a folder or Hub id where that is `short` and tells them apart."""
-    from ..maps import SteeringMaps
+    from ..maps.steering_maps import SteeringMaps
 
     pairs = [_pair(source) for source in steering]
     labels = [name or Path(source).name or source for name, source in pairs]

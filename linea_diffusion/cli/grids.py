@@ -29,11 +29,11 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..concepts import StyleTexts
+    from ..concepts.concept import StyleTexts
     from ..grids import StyleGrid
     from ..grids.plans import Plan
-    from ..maps import SteeringMaps
-    from ..scoring import ClipScorer
+    from ..maps.steering_maps import SteeringMaps
+    from ..scoring.clip_scorer import ClipScorer
 
 Report = Annotated[
     bool, typer.Option("--report", help="Also report.html: sliders, curves, settings in one offline file.")
@@ -92,8 +92,8 @@ def grid(
     dtype: Dtype = "float32",
 ) -> None:
     """Render a grid of pictures, each row from one noise, with CLIP scores."""
+    from ..errors import make_folder
     from ..grids import StyleGrid
-    from ..storage import make_folder
 
     positions = checks.strengths(strengths)
     asked = Rows(rows, against, row_strengths, seeds, in_words)
@@ -118,15 +118,15 @@ def grid(
 
 
 def _texts(concept: str | None) -> StyleTexts | None:
-    from ..concepts import load_concept
+    from ..concepts.concept import load_concept
 
     return load_concept(concept).texts if concept else None
 
 
 def _drawing(cell_size: int, score: str | None, place: str, colorbar: bool, *, scored: bool) -> dict[str, Any]:
+    from ..errors import nearest_name
     from ..grids.sheet import SCORE_PLACES, check_size
-    from ..modules import nearest_name
-    from ..scores import SCORES
+    from ..scoring.scores import SCORES
 
     check_size(cell_size)
     if score is not None and score not in SCORES:
@@ -155,8 +155,8 @@ def _check_names(
     strengths: list[float],
 ) -> None:
     """What would only fail after the rendering."""
+    from ..errors import make_folder
     from ..grids.animation import ENDINGS
-    from ..storage import make_folder
 
     if format not in FORMATS:
         raise LineaError(f"got --format {format}: expected one of {', '.join(FORMATS)}")
@@ -203,7 +203,8 @@ def _write(
 
 
 def _write_report(rendered: StyleGrid, known: dict[str, SteeringMaps], path: Path) -> None:
-    from ..report import grid_page, write_report
+    from ..grids.report.grid_page import grid_page
+    from ..grids.report.page import write_report
 
     used = dict.fromkeys(name for cell in rendered.cells for name in cell.strengths)
     write_report(grid_page(rendered, maps={name: known[name] for name in used}, command=command_line()), path)
@@ -224,7 +225,7 @@ def print_scores(grid: StyleGrid) -> None:
 
 
 def _print_curves(grid: StyleGrid) -> None:
-    from ..scores import CURVES
+    from ..scoring.scores import CURVES
 
     figures = grid.curve_figures()
     for name, figure in CURVES.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import LineaError
-from ..stopping import STOP, Stopped
+from ..training.stopping import STOP, Stopped
 from . import checks
 from .grids import print_scores
 from .options import (
@@ -30,10 +30,10 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..concepts import Concept
-    from ..maps import SteeringMaps
-    from ..measures import Measure
-    from ..pipeline import LinEASDiffusionPipeline
+    from ..concepts.concept import Concept
+    from ..maps.steering_maps import SteeringMaps
+    from ..pipelines.pipeline import LinEASDiffusionPipeline
+    from ..training.calibration.measures import Measure
 
 
 def demo(
@@ -45,7 +45,7 @@ def demo(
     model: Annotated[str, typer.Option(help="An embedded model.")] = "shapeland-unet",
 ) -> None:
     """Learn one style on the embedded model and render a scored grid. Nothing is downloaded."""
-    from ..demo import run_demo
+    from .demo import run_demo
 
     print_scores(run_demo(style, out, seed=seed, model=model, stop=STOP))
     typer.echo(f"\nturn the dial in {out / 'report.html'}, look at {out / 'grid.png'}")
@@ -101,9 +101,9 @@ def train(
     dtype: Dtype = "float32",
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
-    from ..checkpoints import claimed
-    from ..processes import is_main_process, join_processes
-    from ..storage import make_folder
+    from ..errors import make_folder
+    from ..training.checkpoints import claimed
+    from ..training.processes import is_main_process, join_processes
 
     learned = open_concept(concept, source, target, template, level or ())
     given = training_settings(
@@ -137,9 +137,9 @@ def _trained(
 ) -> SteeringMaps:
     """Maps that are learned and, whatever is learned of them, saved."""
     from ..errors import TrainingDivergedError
-    from ..processes import is_main_process
-    from ..recipes import recipe_for
-    from ..training import train_steering_maps
+    from ..training.processes import is_main_process
+    from ..training.recipes import recipe_for
+    from ..training.train import train_steering_maps
 
     config = recipe_for(pipe, concept, **given)
     try:
@@ -164,7 +164,7 @@ _MEASURES = ("clip", "progress")
 
 
 def _concept_of(maps: SteeringMaps, concept: str | None) -> Concept:
-    from ..concepts import load_concept
+    from ..concepts.concept import load_concept
 
     try:
         return load_concept(concept or maps.metadata.get("concept", ""))
@@ -198,8 +198,8 @@ def calibrate(
     dtype: Dtype = "float32",
 ) -> None:
     """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on."""
-    from ..calibration import calibrate, clip_measure
-    from ..maps import SteeringMaps
+    from ..maps.steering_maps import SteeringMaps
+    from ..training.calibration.calibrate import calibrate, clip_measure
 
     if by not in _MEASURES:
         raise LineaError(f"got --by {by!r}: expected one of {', '.join(_MEASURES)}")

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ..errors import LineaError
-from ..wording import short
+from ..errors import LineaError, short
 from . import checks
 
 if TYPE_CHECKING:
-    from ..concepts import Concept
-    from ..pipeline import LinEASDiffusionPipeline
-    from ..scoring import ClipScorer
+    from ..concepts.concept import Concept
+    from ..pipelines.pipeline import LinEASDiffusionPipeline
+    from ..scoring.clip_scorer import ClipScorer
 
 Model = Annotated[
     str,
@@ -60,11 +59,11 @@ Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering 
 
 def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipeline:
     """The pipeline of --model, on --device in --dtype."""
-    from ..pipeline import LinEASDiffusionPipeline
+    from ..pipelines.pipeline import LinEASDiffusionPipeline
 
     chosen = _dtype(dtype)
     if device == "cuda":
-        from ..processes import own_device
+        from ..training.processes import own_device
 
         device = own_device()
     return LinEASDiffusionPipeline.from_pretrained(model, dtype=chosen).to(device)
@@ -80,7 +79,7 @@ def _dtype(name: str) -> Any:
 
 def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]) -> ClipScorer:
     """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
-    from ..scoring import ClipScorer
+    from ..scoring.clip_scorer import ClipScorer
 
     known = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
     chosen = {}
@@ -94,7 +93,7 @@ def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]
 
 def open_steered(model: str, steering: list[str], device: str, dtype: str) -> LinEASDiffusionPipeline:
     """The pipeline of --model with every --steering loaded under its own name."""
-    from ..maps import SteeringMaps
+    from ..maps.steering_maps import SteeringMaps
 
     loaded = {source: SteeringMaps.from_pretrained(source) for source in steering}
     pipe = open_pipeline(model, device, dtype)
@@ -107,8 +106,8 @@ def open_concept(
     name: str, source: Path | None, target: Path | None, template: str | None = None, levels: Sequence[str] = ()
 ) -> Concept:
     """A known concept, one from the files of --source and --target, or one from --source and --template."""
-    from ..concepts import Concept, concept_from_files, load_concept
-    from ..prompt_files import prompt_lines
+    from ..concepts.concept import Concept, concept_from_files, load_concept
+    from ..concepts.prompt_files import prompt_lines
 
     if levels and template is None:
         raise LineaError(f"got --level {short(levels[0])} without --template: expected both, with --source")
@@ -154,7 +153,7 @@ def call_arguments(steps: int | None, guidance: float | None) -> dict[str, Any]:
 
 def training_settings(settings: list[str], **given: Any) -> dict[str, Any]:
     """The checked settings of training: those given by options of their own, and those of --set KEY=VALUE."""
-    from ..training_config import TrainingConfig
+    from ..training.config import TrainingConfig
 
     chosen = {key: value for key, value in given.items() if value is not None}
     for setting in settings:

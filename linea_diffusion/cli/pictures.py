@@ -43,9 +43,9 @@ def generate(
     """Render one prompt, steered."""
     import torch
 
-    from ..images import check_image_name
-    from ..overflow import usable_pictures
-    from ..storage import make_folder
+    from ..errors import make_folder
+    from ..pipelines.overflow import usable_pictures
+    from ..scoring.images import check_image_name
 
     strengths = checks.strengths(strength or ("1" if steering else "0"))
     check_image_name(out)

@@ -37,10 +37,10 @@ def score(
     style_probability (softmax of --text against --neutral), directional_similarity and similarity_to_unsteered (with
     --reference). Conventions are in the table's header.
     """
-    from ..concepts import StyleTexts
-    from ..picture_scores import check_table_name, find_entries, mean_figures, score_entries, write_table
-    from ..scores import SCORES
-    from ..storage import make_folder
+    from ..concepts.concept import StyleTexts
+    from ..errors import make_folder
+    from ..scoring.picture_scores import check_table_name, find_entries, mean_figures, score_entries, write_table
+    from ..scoring.scores import SCORES
 
     entries = find_entries(images, prompt_key=prompt_key, reference=reference)
     if out:

@@ -1,9 +1,9 @@
 """Grids: pictures in rows and columns, each row from one noise, labelled, scored, drawn and saved.
 
-    kinds (what rows and columns are) -> plans -> rendering (in batches of whole rows) -> cells
-          -> grid_scores -> sheet (one picture), animation, image_folder, records (what it was made from)
+    kinds (what rows and columns are) -> plans -> rendering (in batches of whole rows)
+          -> grid_scores -> sheet (one picture), animation, files; report/ (one HTML file, figures); explore (dials)
 
-`style_grid.StyleGrid` ties it together.
+`style_grid.StyleGrid` ties it together. Imports pipelines, scoring, maps, concepts.
 """
 
 from .style_grid import StyleGrid

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
-from ..errors import LineaError
-from ..storage import make_folder
-from ..wording import reason
+from ..errors import LineaError, make_folder, reason
+from .files import grid_record
 from .lettering import draw_line, line_height, shorten, wrap
-from .records import grid_record
 from .sheet import INK, PAPER, box_of, check_size, fit, font_sizes
 
 if TYPE_CHECKING:

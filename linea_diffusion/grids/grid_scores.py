@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .. import tables
-from ..concepts import Concept, StyleTexts
-from ..errors import LineaError
-from ..figures import gap_deviation, spearman, triangle_deficit
-from ..modules import nearest_name
-from ..scores import CURVES, SCORES, picture_scores
-from ..storage import make_folder
-from .cells import Cell
+from ..concepts.concept import Concept, StyleTexts
+from ..errors import LineaError, make_folder, nearest_name
+from ..scoring import tables
+from ..scoring.scores import CURVES, SCORES, picture_scores
+from ..scoring.statistics import gap_deviation, spearman, triangle_deficit
+from .plans import Cell
 
 if TYPE_CHECKING:
-    from ..scoring import ClipScorer
+    from ..scoring.clip_scorer import ClipScorer
 
 Texts = Concept | StyleTexts
 

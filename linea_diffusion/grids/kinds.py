@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..adapters import check_adapter_name
-from ..errors import LineaError
-from ..maps import SteeringMaps
-from ..scalars import as_python, as_whole, check_seed
-from ..strengths import check_positions
-from ..wording import short
+from ..errors import LineaError, as_python, as_whole, check_seed, short
+from ..maps.steering_maps import SteeringMaps
+from ..pipelines.adapters import check_adapter_name
+from ..steering.strengths import check_positions
 from .plans import Plan, Row, make_plan
 
 Source = SteeringMaps | str | Path

@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..concepts import StyleTexts
-from ..dial import word_for
+from ..concepts.concept import StyleTexts
 from ..errors import LineaError
-from .cells import Cell
+from ..steering.dial import word_for
 from .kinds import Source, plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
-from .plans import Plan
+from .plans import Cell, Plan
 from .rendering import grid_facts, render_cells
 
 if TYPE_CHECKING:
     import torch
 
-    from ..pipeline import LinEASDiffusionPipeline
+    from ..pipelines.pipeline import LinEASDiffusionPipeline
 
 
 class RenderedGrid:

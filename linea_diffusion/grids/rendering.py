@@ -13,18 +13,14 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from .. import __version__
-from ..calling import generators
-from ..errors import LineaError
-from ..maps import SteeringMaps
-from ..overflow import usable_pictures
-from ..packing import pack
-from ..prompt_notices import noticing
-from ..rows import repeat_arguments
-from ..scalars import as_whole
-from ..storage import make_folder
-from ..wording import short
-from .cells import Cell
-from .plans import Plan
+from ..concepts.notices import noticing
+from ..errors import LineaError, as_whole, make_folder, short
+from ..maps.packing import pack
+from ..maps.steering_maps import SteeringMaps
+from ..pipelines.calling import generators
+from ..pipelines.overflow import usable_pictures
+from ..pipelines.prompts import repeat_arguments
+from .plans import Cell, Plan
 
 _OWN = {
     "generator": "seeds=",

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
-from ..images import as_rgb
-from ..scores import SCORES
-from .cells import Cell
+from ..scoring.images import as_rgb
+from ..scoring.scores import SCORES
 from .grid_scores import check_score
 from .lettering import Color, draw_line, line_height, shorten, text_width, wrap
+from .plans import Cell
 
 if TYPE_CHECKING:
     from .rendered import RenderedGrid

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from .animation import save_animation
+from .files import grid_record, save_images, save_picture
 from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_csv
-from .image_folder import save_images
-from .records import grid_record, save_picture
 from .rendered import RenderedGrid
 from .sheet import ScorePlace, draw_sheet
 
 if TYPE_CHECKING:
     import torch
 
-    from ..scoring import ClipScorer
+    from ..scoring.clip_scorer import ClipScorer
 
 
 class StyleGrid(RenderedGrid):
@@ -28,7 +27,7 @@ class StyleGrid(RenderedGrid):
     """
 
     def score(self, scorer: ClipScorer, concept: Texts | Mapping[str, Texts] | None = None) -> StyleGrid:
-        """Fill in the scores of every cell (`linea_diffusion.scores.SCORES`) and return the grid.
+        """Fill in the scores of every cell (`linea_diffusion.scoring.scores.SCORES`) and return the grid.
 
         What depends on the picture at strength 0 needs one of the same prompt and seed in the grid; otherwise it is
         left out.
@@ -50,7 +49,7 @@ class StyleGrid(RenderedGrid):
         return mean_scores(self.rows)
 
     def curve_figures(self, score: str = "clip_style") -> list[dict[str, float]]:
-        """Per row `linea_diffusion.scores.CURVES` of a score over strength: how well the dial turns.
+        """Per row `linea_diffusion.scoring.scores.CURVES` of a score over strength: how well the dial turns.
 
         Raises:
             LineaError: an unknown score, a grid that was not scored, or fewer than 2 different strengths.
@@ -74,8 +73,8 @@ class StyleGrid(RenderedGrid):
 
         Args:
             cell_size: the longer side of a picture, 16 to 2048 pixels.
-            score: whose value is shown for each picture, a name of `linea_diffusion.scores.SCORES`; the first that the
-                grid has when left out.
+            score: whose value is shown for each picture, a name of `linea_diffusion.scoring.scores.SCORES`; the first
+                that the grid has when left out.
             score_place: ``"under"`` each picture, ``"on"`` it in a corner, or None.
             colorbar: whether a frame in the colour of the score is around each picture, and the scale below the grid.
 

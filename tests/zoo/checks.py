@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from linea_diffusion import Concept, LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, find_modules
-from linea_diffusion.activations import record_activations
-from linea_diffusion.calling import accepts
-from linea_diffusion.iteration import batches_of
-from linea_diffusion.modules import is_denoiser, is_text_encoder
-from linea_diffusion.steering import steer
-from linea_diffusion.targets import targets_of
+from linea_diffusion.pipelines.calling import accepts
+from linea_diffusion.steering.activations import record_activations
+from linea_diffusion.steering.addresses import is_denoiser, is_text_encoder
+from linea_diffusion.steering.steer import steer
+from linea_diffusion.training.iteration import batches_of
+from linea_diffusion.training.loss.targets import targets_of
 
 from .case import Case
 
@@ -58,7 +58,7 @@ class Subject:
 
 
 def _axis(module: torch.nn.Module, z: torch.Tensor) -> int:
-    from linea_diffusion.activations import feature_axis
+    from linea_diffusion.steering.activations import feature_axis
 
     return feature_axis(module, z)
 

@@ -1,0 +1,38 @@
+"""Public names -> where they are; read at run time too (`lazy_loader`)."""
+
+from .batch.engine import generate_batch as generate_batch
+from .concepts.concept import Concept as Concept
+from .concepts.concept import list_concepts as list_concepts
+from .concepts.concept import load_concept as load_concept
+from .concepts.levels import Level as Level
+from .errors import LineaError as LineaError
+from .errors import TrainingDivergedError as TrainingDivergedError
+from .evaluation.baselines import gaussian_act as gaussian_act
+from .evaluation.baselines import linear_act as linear_act
+from .evaluation.baselines import mean_shift as mean_shift
+from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.page import evaluation_page as evaluation_page
+from .grids.explore import explore as explore
+from .grids.report.grid_page import grid_page as grid_page
+from .grids.report.page import write_report as write_report
+from .grids.report.plots import Curve as Curve
+from .grids.report.plots import curves_plot as curves_plot
+from .grids.report.plots import support_plot as support_plot
+from .grids.style_grid import StyleGrid as StyleGrid
+from .maps.steering_maps import SteeringMaps as SteeringMaps
+from .pipelines.pipeline import LinEASDiffusionPipeline as LinEASDiffusionPipeline
+from .scoring.clip_scorer import ClipScorer as ClipScorer
+from .steering.activations import edit_activations as edit_activations
+from .steering.activations import record_activations as record_activations
+from .steering.addresses import find_modules as find_modules
+from .steering.affine.affine_map import AffineMap as AffineMap
+from .training.calibration.calibrate import calibrate as calibrate
+from .training.config import TrainingConfig as TrainingConfig
+from .training.loss.distances import steering_loss as steering_loss
+from .training.loss.distances import wasserstein_1d as wasserstein_1d
+from .training.recipes import paper_recipe as paper_recipe
+from .training.recipes import recipe_for as recipe_for
+from .training.train import train_steering_maps as train_steering_maps
+
+__version__: str
+__all__: list[str]

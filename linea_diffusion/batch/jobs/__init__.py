@@ -1,0 +1,1 @@
+"""Jobs of a batch: read, expanded, checked, resolved, named by digest, grouped. Imports pipelines, scoring, maps."""

@@ -1,0 +1,234 @@
+"""From the fields of a line to jobs: checked, completed by defaults, and named by the digest of all that matters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import LineaError, as_python, nearest_name, short
+from .defaults import check_defaults
+from .expanding import check_strengths, escape, expand
+from .fields import (
+    CHECKS,
+    DIALS,
+    FIELDS,
+    RULED,
+    check_nesting,
+    check_window,
+    dial_of,
+    names_of,
+    number_of,
+    plain,
+    strength_of,
+    text_of,
+)
+from .fingerprint import digest, model_digest
+from .pictures import is_picture, picture_digest, pictures_by_row
+from .styles import Styles
+
+if TYPE_CHECKING:
+    from ...pipelines.pipeline import LinEASDiffusionPipeline
+
+_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image to be made.
+
+    Attributes:
+        digest: 32 hexadecimal digits of all that the image depends on; its name.
+        line: of the input, from 1.
+        part: which image of the line, from 0.
+        prompt: without alternatives.
+        negative_prompt: or None.
+        seed: of the noise.
+        strength: adapter name -> strength as asked for, in the order of acting.
+        positions: adapter name -> where its maps stand; another number where the dial is calibrated.
+        calibrated: whether strengths are read on calibrations: True or False for all adapters that have one; None
+            where some are without, and for jobs whose maps never were calibrated.
+        on_curve: adapter name -> whether its strength was read on a calibration.
+        dials: `DIALS` but ``calibrated``.
+        arguments: of the base pipeline.
+        rows: those of them of which each job of a call may have its own.
+        recipe: what the digest is made from.
+    """
+
+    digest: str
+    line: int
+    part: int
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    strength: Mapping[str, float]
+    positions: Mapping[str, float]
+    calibrated: bool | None
+    on_curve: Mapping[str, bool]
+    dials: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    rows: tuple[str, ...]
+    recipe: Mapping[str, Any]
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a line that asks for this image and no other."""
+        names = {"strength": "denoising_strength"}
+        given = {names.get(name, name): value for name, value in self.arguments.items()}
+        negative = {} if self.negative_prompt is None else {"negative_prompt": escape(self.negative_prompt)}
+        steering = (
+            {"steering": list(self.strength), "strength": dict(self.strength)} if self.strength else {"steering": []}
+        )
+        dials = {**self.dials, "calibrated": self.calibrated} if self.strength else {}
+        dials = {name: value for name, value in dials.items() if value != DIALS[name]}
+        return {"prompt": escape(self.prompt), **negative, "seed": self.seed, **steering, **dials, **given}
+
+
+class JobMaker:
+    """Makes jobs from fields, for one pipeline.
+
+    Args:
+        pipe: that will run them.
+        defaults: fields for what a line leaves out.
+        ending: of the image files, a part of what an image is.
+
+    Raises:
+        LineaError: defaults that no job could have.
+    """
+
+    def __init__(self, pipe: LinEASDiffusionPipeline, defaults: Mapping[str, Any], ending: str) -> None:
+        call = inspect.signature(type(pipe.base).__call__).parameters
+        self._call = {name: one.default for name, one in call.items() if name not in ("self", "args", "kwargs")}
+        self._own, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
+        self.styles = Styles(pipe)
+        self.model = model_digest(pipe.base)
+        self._ending, self._pictures = ending, pictures_by_row(pipe.base)
+        self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *RULED))]
+        given = {name: value for name, value in as_python(defaults).items() if value is not None}
+        self._check_names(given)
+        self._defaults = check_defaults(given)
+        self._check_steering(self._defaults)
+
+    def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
+        """The jobs of one line, one for each image, or what is wrong with the line or an image of it."""
+        try:
+            check_nesting(fields)
+            self._check_names(fields)
+            whole = {"seed": 0, **self._defaults, **plain(fields)}
+            if "steering" in fields and "strength" not in fields and isinstance(whole.get("strength"), Mapping):
+                del whole["strength"]  # the default names other steering than this line
+            for part, one in enumerate(expand(whole)):
+                try:
+                    yield self._job(line, part, one)
+                except LineaError as error:
+                    yield error
+        except LineaError as error:
+            yield error
+
+    def _check_steering(self, fields: Mapping[str, Any]) -> None:
+        strengths = check_strengths(fields.get("strength", 0))
+        named = [str(name) for one in strengths if isinstance(one, Mapping) for name in one]
+        for name in [*(names_of(fields.get("steering")) or ()), *named]:
+            self.styles.find(name)
+
+    def _check_names(self, fields: Mapping[str, Any]) -> None:
+        for name in fields:
+            if not isinstance(name, str):
+                raise LineaError(f"got {short(name)} as the name of a field: expected text")
+            if name in RULED or name.endswith("embeds") or name.startswith("callback"):
+                hint = "use a list of seeds, or images" if name == "num_images_per_prompt" else "leave it out"
+                raise LineaError(f"got {name!r}, which a batch sets by itself or cannot hold: {hint}")
+            if name == "denoising_strength" and "strength" not in self._call:
+                raise LineaError(
+                    f"got denoising_strength, which {self._class} has no use for: leave it out, or load an "
+                    "image-to-image pipeline"
+                )
+            if name not in self._known:
+                raise LineaError(
+                    f"got unknown field {short(name)}: expected a field of jobs or an argument of the pipeline; "
+                    f"nearest: {nearest_name(name[:100], [*self._known])}"
+                )
+
+    def _job(self, line: int, part: int, fields: Mapping[str, Any]) -> Job:
+        prompt, negative = text_of(fields.get("prompt"), "prompt"), fields.get("negative_prompt")
+        negative = None if negative is None else text_of(negative, "negative_prompt", empty=True)
+        dials = {name: dial_of(name, fields.get(name, default)) for name, default in DIALS.items()}
+        calibrated = dials.pop("calibrated")
+        check_window(dials)
+        strength = self._strength(fields, in_order=dials["composition"] == "chain")
+        positions = {name: self.styles.position(name, value, calibrated) for name, value in strength.items()}
+        on_curve = {name: self.styles.dial(name, calibrated).curve is not None for name in strength}
+        arguments = self._arguments(fields, negative)
+        recipe = {
+            "prompt": prompt,
+            "negative_prompt": negative,
+            "seed": fields["seed"],
+            "steering": [[self.styles.digest(name), value] for name, value in strength.items()],
+            "dials": {**dials, "calibrated": any(on_curve.values())} if strength else {},
+            "arguments": {name: self._settled(name, value) for name, value in arguments.items()},
+            "model": self.model,
+            "format": self._ending,
+        }
+        return Job(
+            digest(recipe)[:_DIGITS], line, part, prompt, negative, fields["seed"], strength, positions,
+            self._said(on_curve), on_curve, dials, arguments,
+            tuple(name for name, value in arguments.items() if self._is_row(name, value)), recipe,
+        )  # fmt: skip
+
+    def _said(self, on_curve: Mapping[str, bool]) -> bool | None:
+        """The ``calibrated`` that says how these adapters' strengths were read, whatever the default is."""
+        if on_curve and all(on_curve.values()):
+            return True
+        set_aside = any(self.styles[name].dial().curve is not None for name, used in on_curve.items() if not used)
+        return False if set_aside else None
+
+    def _strength(self, fields: Mapping[str, Any], *, in_order: bool) -> dict[str, float]:
+        """Adapter name -> strength; sorted by name where the order does not matter."""
+        given, steering = fields.get("strength"), names_of(fields.get("steering"))
+        if isinstance(given, Mapping):
+            wanted = {
+                self.styles.find(str(name)): strength_of(value, f"strength of {name!r}")
+                for name, value in given.items()
+            }
+            listed = None if steering is None else [self.styles.find(name) for name in steering]
+            if listed is not None and set(listed) != set(wanted):
+                raise LineaError(f"got strength for {list(wanted)} and steering {listed}: expected the same names")
+            found = {name: wanted[name] for name in listed or wanted}
+        else:
+            number = None if given is None else strength_of(given, "strength")
+            names = list(self.styles.default) if steering is None else [self.styles.find(name) for name in steering]
+            if number is None and steering is None:
+                found = dict(self.styles.default)
+            else:
+                found = dict.fromkeys(names, 1.0 if number is None else number)
+            if number and not names:
+                raise LineaError(f"got strength {number:g} and no steering: expected steering with it, or strength 0")
+        return found if in_order else dict(sorted(found.items()))
+
+    def _arguments(self, fields: Mapping[str, Any], negative: str | None) -> dict[str, Any]:
+        """The arguments of the base pipeline, without those that say what it does anyway."""
+        given = {name: value for name, value in fields.items() if name in self._call or name in CHECKS}
+        for name in ("prompt", "strength"):
+            given.pop(name, None)
+        if "denoising_strength" in fields:
+            given["strength"] = number_of(fields["denoising_strength"], "denoising_strength")
+        for name, check in CHECKS.items():
+            if name in given:
+                given[name] = check(given[name], name)
+        for name in given:
+            if name not in self._call:
+                raise LineaError(f"got {short(name)}, which this pipeline has no use for: leave it out")
+        if negative is None:
+            given.pop("negative_prompt", None)
+        usual = {**self._call, **self._own}
+        return {
+            name: value for name, value in {**self._own, **given}.items() if name in self._own or value != usual[name]
+        }
+
+    def _is_row(self, name: str, value: Any) -> bool:
+        if is_picture(name, value):
+            return name in self._pictures
+        return isinstance(value, str) and name.startswith(("prompt", "negative_prompt"))
+
+    def _settled(self, name: str, value: Any) -> Any:
+        return picture_digest(value) if is_picture(name, value) else value

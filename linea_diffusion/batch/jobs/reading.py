@@ -1,0 +1,158 @@
+"""Reading jobs one at a time from JSON lines, CSV, plain text, or any iterable; a bad line does not end it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from ...concepts.files import is_damaged, open_text, text_encoding
+from ...errors import LineaError, as_python, reason, short
+from .fields import check_nesting
+
+Fields = dict[str, Any]
+Line = tuple[int, Fields | LineaError]
+"""The number of a line, from 1, and the fields of its job or what is wrong with it."""
+_DAMAGED = "got bytes that are no UTF-8: expected UTF-8 text"
+
+
+def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
+    """The jobs of a file or an iterable, one at a time.
+
+    Args:
+        source: a ``.jsonl`` file (an object each line), a ``.csv`` file (the first line names the fields, an empty cell
+            is left out), a ``.txt`` file (a prompt each line), or an iterable of dicts or prompts. Blank lines do not
+            count.
+
+    Raises:
+        LineaError: a file that cannot be read, or of no known format. What is wrong with one line is yielded in its
+            place.
+    """
+    if not isinstance(source, str | Path):
+        return _given(source)
+    path = Path(source)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise LineaError(f"got jobs {str(path)!r}: expected a file ending in one of {', '.join(READERS)}")
+    return _guarded(reader, path, text_encoding(path, what="jobs file"))
+
+
+def _guarded(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encoding: str) -> Iterator[Line]:
+    try:
+        with open_text(path, encoding, what="jobs file") as file:
+            yield from reader(file, path)
+    except OSError as error:
+        raise LineaError(f"got jobs {str(path)!r}: expected a readable file ({reason(error)})") from None
+
+
+def _given(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
+    for number, job in enumerate(jobs, start=1):
+        if isinstance(job, str):
+            yield number, {"prompt": job}
+        elif isinstance(job, Mapping):
+            yield number, _python_s(job)
+        else:
+            yield number, LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
+
+
+def _python_s(job: Mapping[str, Any]) -> Fields | LineaError:
+    """A job with Python's own numbers instead of numpy's and torch's."""
+    try:
+        check_nesting(job)
+        return dict(as_python(job))
+    except LineaError as error:
+        return error
+
+
+def _text_lines(text: TextIO) -> Iterator[tuple[int, str | LineaError]]:
+    for number, line in enumerate(text, start=1):
+        if is_damaged(line):
+            yield number, LineaError(_DAMAGED)
+        elif line.strip():
+            yield number, line.strip()
+
+
+def _plain(file: TextIO, path: Path) -> Iterator[Line]:
+    for number, text in _text_lines(file):
+        yield number, text if isinstance(text, LineaError) else {"prompt": text}
+
+
+def _json_lines(file: TextIO, path: Path) -> Iterator[Line]:
+    for number, text in _text_lines(file):
+        yield number, text if isinstance(text, LineaError) else _object(text)
+
+
+def _object(text: str) -> Fields | LineaError:
+    try:
+        fields = json.loads(text, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
+        return LineaError(f"got {short(text)}: expected one JSON object a line ({reason(error)})")
+    if not isinstance(fields, dict):
+        return LineaError(f'got {short(text)}: expected a JSON object such as {{"prompt": "a red heart"}}')
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> Fields:
+    """An object of JSON, where a name that stands there twice would quietly mean its last value."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{short(twice)} stands there twice")
+    return fields
+
+
+def _csv(file: TextIO, path: Path) -> Iterator[Line]:
+    rows = csv.reader(file, strict=True, skipinitialspace=True)
+    header: list[str] | None = None
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, LineaError(f"got a row that is no CSV ({reason(error)}): mend its quotes")
+            continue
+        if header is None and row:
+            header = _header(row, path)
+        elif row and header is not None:
+            yield number, _cells(header, row)
+
+
+def _header(row: list[str], path: Path) -> list[str]:
+    names = [name.strip() for name in row]
+    if "prompt" not in names or len(set(names)) != len(names):
+        raise LineaError(
+            f"got columns {', '.join(names)} in {str(path)!r}: expected a header with different names, one of them "
+            "'prompt'"
+        )
+    return names
+
+
+def _cells(header: list[str], row: list[str]) -> Fields | LineaError:
+    if len(row) != len(header):
+        return LineaError(
+            f"got {len(row)} columns: expected {len(header)}, {', '.join(header)}; put text that has commas in double "
+            "quotes"
+        )
+    if any(map(is_damaged, row)):
+        return LineaError(_DAMAGED)
+    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    return {name: _value(name, cell) for name, cell in cells.items() if cell}
+
+
+def _value(name: str, cell: str) -> Any:
+    """A cell as JSON would say it, where it does; prompts are always text."""
+    if name.startswith(("prompt", "negative_prompt")):
+        return cell
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+
+
+READERS: dict[str, Callable[[TextIO, Path], Iterator[Line]]] = {".jsonl": _json_lines, ".csv": _csv, ".txt": _plain}
+"""Ending of a file of jobs -> its reader."""

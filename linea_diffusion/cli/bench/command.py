@@ -1,0 +1,143 @@
+"""The command that measures what steering costs: bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...errors import LineaError
+from ..options import Device, Dtype, Guidance, Seed, Steering, Steps, open_pipeline
+
+if TYPE_CHECKING:
+    from ...pipelines.pipeline import LinEASDiffusionPipeline
+    from .bench import Bench, Row
+
+
+def bench(
+    model: Annotated[
+        str,
+        typer.Option(
+            help="shapeland-unet (embedded), a diffusers folder, a Hub id; or random-sdxl, random-sd3.5-medium, "
+            "random-flux.1: real size, random weights, nothing to download."
+        ),
+    ] = "shapeland-unet",
+    steering: Steering = [],  # noqa: B006
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(help="Modules of random maps (without --steering) and of training; may be repeated."),
+    ] = None,
+    what: Annotated[str, typer.Option(help="Parts with commas.")] = "generation,row,training,memory",
+    batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 8,
+    rounds: Annotated[int, typer.Option(help="How often each way is timed, in turns with the others.")] = 15,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; the model's own default when left out.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; the model's own default when left out.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for bench.json and bench.md.")] = Path("bench"),
+    seed: Seed = 0,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+) -> None:
+    """Measure what steering costs here: time of pictures, rows of strengths and training, and peak memory."""
+    import json
+    from dataclasses import asdict
+
+    from tqdm.auto import tqdm
+
+    from ...errors import make_folder
+    from .bench import BenchConfig, bench
+
+    config = BenchConfig(
+        what=tuple(what.split(",")), batch_size=batch_size, rounds=rounds, steps=steps, guidance=guidance,
+        height=height, width=width, seed=seed, **({"modules": tuple(modules)} if modules else {}),
+    )  # fmt: skip
+    pipe = _opened(model, steering, device, dtype)
+    make_folder(out)
+    result = bench(pipe, config, track=lambda numbers: tqdm(numbers, desc="rounds", leave=False))
+    text = markdown(result, model, dtype)
+    facts = {"model": model, "dtype": dtype, **asdict(result)}
+    (out / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (out / "bench.md").write_text(text, encoding="utf-8")
+    typer.echo(text)
+    typer.echo(f"every time measured is in {out / 'bench.json'}")
+
+
+def _opened(model: str, steering: list[str], device: str, dtype: str) -> LinEASDiffusionPipeline:
+    """The pipeline with its maps; random weights are made where they are used."""
+    from ...maps.steering_maps import SteeringMaps
+
+    loaded = {source: SteeringMaps.from_pretrained(source) for source in steering}
+    pipe = _random(model, device, dtype) if _is_random(model) else open_pipeline(model, device, dtype)
+    for source, maps in loaded.items():
+        pipe.load_steering(maps, adapter_name=source)
+    return pipe
+
+
+def _random(model: str, device: str, dtype: str) -> LinEASDiffusionPipeline:
+    import torch
+
+    from ...pipelines.pipeline import LinEASDiffusionPipeline
+    from .random_models import random_pipeline
+
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype not in dtypes:
+        raise LineaError(f"got dtype {dtype!r}: expected one of {', '.join(dtypes)}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise LineaError(f"got device {device!r}: expected one this machine has, such as cpu ({error!s:.80})") from None
+    try:
+        return LinEASDiffusionPipeline(random_pipeline(model, device=device, dtype=dtypes[dtype]))
+    except torch.OutOfMemoryError:
+        raise LineaError(
+            f"got {model}, which does not fit on {device!r}: expected a smaller one, or bfloat16"
+        ) from None
+
+
+def markdown(result: Bench, model: str, dtype: str) -> str:
+    """The figures as a table, with what one must know to read them."""
+    lines = [
+        *_caption(result, model, dtype),
+        "",
+        "| job | way | seconds | time, against the job's first way | peak memory, MiB |",
+        "| --- | --- | --- | --- | --- |",
+        *(_line(row) for row in result.rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _caption(result: Bench, model: str, dtype: str) -> list[str]:
+    config, machine = result.config, result.machine
+    weights = ", random weights: speed and memory are a real model's, pictures are not" if _is_random(model) else ""
+    facts = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "date")
+    calls = "; ".join(f"{part}: {_listed(arguments)}" for part, arguments in result.calls.items())
+    return [
+        f"# What steering costs: {model}",
+        "",
+        f"{machine['date']}, {facts}. {dtype}{weights}.",
+        "",
+        f"Batches of {config.batch_size}. {calls}. Maps: {result.maps}; training steers {', '.join(config.modules)}. "
+        f"Seed {config.seed}. Each way ran once before, then {config.rounds} rounds of all ways in turns: the median "
+        "time, and the median (25% to 75%) of its ratio to the job's first way in the same round. Peak memory is what "
+        "one run takes beyond what was taken before, the weights not counted (on a CPU resident memory of the process, "
+        "on CUDA what tensors take).",
+    ]
+
+
+def _listed(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in arguments.items()) or "the pipeline's defaults"
+
+
+def _is_random(model: str) -> bool:
+    return model.startswith("random-")
+
+
+def _line(row: Row) -> str:
+    memory = "-" if row.peak_mib is None else f"{row.peak_mib:.0f}"
+    seconds, ratio = "-", row.note or "-"
+    if row.ratio is not None:
+        seconds = f"{sorted(row.seconds)[len(row.seconds) // 2]:.3f}"
+        ratio = f"{row.ratio:.2f} ({row.low:.2f} to {row.high:.2f})" if row.ratio != 1 or row.low != row.high else "1"
+    return f"| {row.part} | {row.name} | {seconds} | {ratio} | {memory} |"

@@ -1,0 +1,168 @@
+"""What is told of prompts while pipelines run, once for a whole call, grid or batch; other programs' signs in them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import short
+
+# Each form is found in a time that grows with the text and no faster.
+_SIGNS = {
+    "alternatives": (re.compile(r"\{[^{}]*\}"), "write alternatives as {a,b} in jobs of linea batch"),
+    "wildcards": (
+        re.compile(r"__(?=[^\W_])[\w./*-]{0,80}?[^\W_]__"),
+        "give each word of a list a prompt of its own, or {a,b} in jobs of linea batch",
+    ),
+    "weights": (
+        re.compile(r"\([^()]*:\s*(\d?\.\d+|\d)\s*\)"),
+        "weigh a style by its strength, and words through prompt_embeds=",
+    ),
+    "networks": (
+        re.compile(r"<(lora|lyco|hypernet):[^<>]+>", re.IGNORECASE),
+        "load a LoRA with load_lora_weights in Python",
+    ),
+}
+"""What a sign is for -> its form, and what to use here."""
+_MEANT = {"alternatives": re.compile(r"\|"), "weights": re.compile(r"[^\W\d_]\s*:[^:]*$|[^\W\d_].*\.\d")}
+"""What a sign must also have, because people write braces, and numbers such as (John 3:16), for themselves."""
+
+
+def foreign_signs(prompts: Iterable[str]) -> dict[str, str]:
+    """What such signs are for -> the first of them, as the prompts have it."""
+    found: dict[str, str] = {}
+    for prompt in prompts:
+        for kind in _SIGNS.keys() - found.keys():
+            signs = (match.group() for match in _SIGNS[kind][0].finditer(prompt))
+            sign = next((one for one in signs if kind not in _MEANT or _MEANT[kind].search(one)), None)
+            if sign is not None:
+                found[kind] = sign
+    return {kind: found[kind] for kind in _SIGNS if kind in found}
+
+
+def hint_at_syntax(prompts: Iterable[str], *, stacklevel: int = 3) -> bool:
+    """Warn, once for all prompts, of signs that do nothing here; returns whether there are any."""
+    found = foreign_signs(prompts)
+    if found:
+        ways = "; ".join(_SIGNS[kind][1] for kind in found)
+        warnings.warn(
+            f"got {', '.join(map(short, found.values()))} in prompts, signs of other programs that are read as plain "
+            f"words here: expected words only; {ways}",
+            stacklevel=stacklevel,
+        )
+    return bool(found)
+
+
+_CUT = re.compile(r"input was truncated because.*?(\d+) tokens", re.DOTALL)
+_LONG = "Token indices sequence length is longer"
+_MOST = 10_000
+"""Cut prompts that are told apart; a batch may have any number."""
+
+
+class _Notices(logging.Filter):
+    """What is known so far. As a filter it keeps back what is logged of cut prompts by this thread's own calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hinted = False
+        self.loggers: set[logging.Logger] = set()
+        self._limits: list[int] = []
+        self._cut: set[int] = set()
+        self._first, self._limit = "", 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        if _CURRENT.get() is not self:
+            return True
+        text = record.getMessage()
+        found = _CUT.search(text)
+        if found:
+            self._limits.append(int(found.group(1)))
+        return not found and _LONG not in text
+
+    def count(self, pipe: Any, prompts: Sequence[str]) -> None:
+        """Note which of these prompts were cut, if records came since the last count."""
+        limits, self._limits = self._limits, []
+        if limits and prompts and len(self._cut) < _MOST:
+            cut = _longer(pipe, prompts, min(limits)) or [max(prompts, key=len)]
+            self._first, self._limit = self._first or cut[0], min(limits)
+            self._cut |= {hash(prompt) for prompt in cut}
+
+    def tell(self) -> None:
+        """Warn of the prompts that were cut, if any were."""
+        if self._cut:
+            many = f"{_MOST} or more" if len(self._cut) >= _MOST else len(self._cut)
+            warnings.warn(
+                f"got {many} prompt{'s' * (many != 1)} longer than the {self._limit} tokens that a text encoder reads, "
+                f"such as {short(self._first)}: expected shorter ones; the words behind had no effect there",
+                stacklevel=4,
+            )
+
+
+_CURRENT: ContextVar[_Notices | None] = ContextVar("linea_diffusion_notices", default=None)
+
+
+@contextmanager
+def noticing(pipe: Any, prompts: Sequence[str] = (), *, hint: bool = True) -> Iterator[None]:
+    """Within the context prompts are told of in one warning each, whatever the number of calls and of contexts within.
+
+    Signs of other programs' prompts are told at the beginning (see `prompt_syntax`), and how many prompts a text
+    encoder cut at the end, in place of what diffusers and transformers log each time. Loggers get a filter while the
+    context lasts, and are otherwise left as their user has them.
+
+    Args:
+        pipe: a diffusers pipeline.
+        prompts: that it is called with here.
+        hint: whether to tell of signs.
+    """
+    outer = _CURRENT.get()
+    own = outer or _Notices()
+    with ExitStack() as stack:
+        if outer is None:
+            stack.callback(own.tell)
+            stack.callback(_CURRENT.reset, _CURRENT.set(own))
+        for logger in _loggers(pipe) - own.loggers:
+            logger.addFilter(own)
+            own.loggers.add(logger)
+            stack.callback(own.loggers.discard, logger)
+            stack.callback(logger.removeFilter, own)
+        if hint and not own.hinted:
+            own.hinted = hint_at_syntax(prompts, stacklevel=5)
+        yield
+        own.count(pipe, prompts)
+
+
+def texts_in(prompt: Any, arguments: Mapping[str, Any]) -> list[str]:
+    """The texts that a pipeline is called with: prompts and negative prompts, also second ones."""
+    values = [prompt, *(value for name, value in arguments.items() if name.startswith(("prompt", "negative_prompt")))]
+    found = [one for value in values for one in ([value] if isinstance(value, str) else _listed(value))]
+    return list(dict.fromkeys(one for one in found if isinstance(one, str)))
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _loggers(pipe: Any) -> set[logging.Logger]:
+    """Where what is cut is logged: the modules of the pipeline's classes, those of its stages, and of tokenizers."""
+    pipes = [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]
+    modules = {one.__module__ for each in pipes for one in type(each).__mro__ if one is not object}
+    return {logging.getLogger(name) for name in modules | {PreTrainedTokenizerBase.__module__}}
+
+
+def _longer(pipe: Any, prompts: Sequence[str], limit: int) -> list[str]:
+    """The prompts of more than `limit` tokens, by the first tokenizer that has some."""
+    for tokenizer in pipe.components.values():
+        if isinstance(tokenizer, PreTrainedTokenizerBase):
+            cut = [one for one in prompts if len(tokenizer(one, verbose=False)["input_ids"]) > limit]
+            if cut:
+                return cut
+    return []

@@ -1,0 +1,90 @@
+"""Ways to steer, by name: LinEAS, the paper's settings of it, its baselines, and asking in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ..concepts.concept import Concept
+from ..errors import LineaError, nearest_name
+from ..maps.steering_maps import SteeringMaps
+from ..training.config import TrainingConfig
+from ..training.recipes import PAPER, recipe_for
+from ..training.train import train_steering_maps
+from .baselines import gaussian_act, linear_act, mean_shift
+
+PROMPTING = "prompting"
+
+Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
+
+
+_CALLS = (
+    "num_inference_steps",
+    "guidance_scale",
+    "call_arguments",
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "backprop_through_steps",
+    "seed",
+)
+"""Settings that say how the pipeline is called, and in which memory; the same for all methods."""
+
+
+def _by_laws(method: Callable[..., SteeringMaps], **changes: Any) -> Method:
+    """A method of coordinate-wise maps and laws, with the recipe for such maps, and calls as the settings say."""
+
+    def fitted(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
+        calls = {name: getattr(config, name) for name in _CALLS}
+        return method(pipe, concept, recipe_for(pipe, pairing="law", **calls, **changes))
+
+    return fitted
+
+
+METHODS: dict[str, Method] = {
+    "lineas": train_steering_maps,
+    "lineas-dense": lambda pipe, concept, config: train_steering_maps(pipe, concept, replace(config, sparsity=0.0)),
+    "lineas-laws": _by_laws(train_steering_maps),
+    "lineas-paper": _by_laws(train_steering_maps, **PAPER),
+    "mean-shift": _by_laws(mean_shift),
+    "gaussian-act": _by_laws(gaussian_act),
+    "lin-act": _by_laws(linear_act),
+    "lin-act-at-once": _by_laws(partial(linear_act, sequential=False)),
+}
+"""Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; with
+coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
+forms of `baselines`. "prompting" needs no maps."""
+
+
+def check_method(method: str) -> None:
+    """Whether there is a method of this name.
+
+    Raises:
+        LineaError: there is none.
+    """
+    known = [*METHODS, PROMPTING]
+    if method not in known:
+        raise LineaError(
+            f"got method {method!r}: expected one of {', '.join(known)}; nearest: {nearest_name(method, known)}"
+        )
+
+
+def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:
+    """Maps of a concept by a method; None for prompting.
+
+    Args:
+        method: a name of `METHODS`, or "prompting".
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        concept: source and target prompts.
+        config: of LinEAS by the default recipe; `recipe_for` pipeline and concept when left out. Methods of
+            coordinate-wise maps have a recipe of their own, and take from it how the pipeline is called: steps,
+            guidance, further arguments, memory and seed.
+
+    Raises:
+        LineaError: no such method.
+    """
+    check_method(method)
+    if method == PROMPTING:
+        return None
+    return METHODS[method](pipe, concept, config or recipe_for(pipe, concept))

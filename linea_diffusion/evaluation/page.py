@@ -1,0 +1,137 @@
+"""The report of an evaluation: methods by strengths, with intervals over prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..grids.report.facts import facts_of_maps, flat_facts, support_section
+from ..grids.report.page import Dial, Facts, Figure, Page, Picture, Section, Strip, Table
+from ..grids.report.pictures import STORED, data_uri, is_small
+from ..grids.report.plots import Curve, curves_plot
+from .comparison import at_equal_amount, text_of
+from .evaluate import Pictures, Record, curves, summarise
+
+if TYPE_CHECKING:
+    from ..maps.steering_maps import SteeringMaps
+
+MEANINGS = {
+    "truth_style": ("P(style), truth classifier", "Probability of the style by the classifier of the embedded world."),
+    "truth_amount": ("amount, truth classifier", "Amount of the style, from 0 to 1."),
+    "truth_object": ("object right, truth classifier", "Share of pictures that show the prompt's object."),
+    "truth_color": ("colour right, truth classifier", "Share of pictures that have the prompt's colour."),
+    "clip_style": (
+        "P(style), CLIP",
+        "Zero-shot probability of the style's text against the neutral one (arXiv 2410.23054).",
+    ),
+    "clip_text": ("style's text, raw cosine", "Picture and the style's text, in CLIP."),
+    "clip_prompt": ("prompt, raw cosine", "Picture and its own prompt, in CLIP."),
+    "content": ("unsteered picture, raw cosine", "Picture and the picture of the same noise at strength 0, in CLIP."),
+}
+"""Figure of a record -> its convention, and what it tells."""
+
+
+def evaluation_page(
+    records: Sequence[Record],
+    *,
+    pictures: Pictures | None = None,
+    maps: Mapping[str, SteeringMaps] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> Page:
+    """What the report of an evaluation says.
+
+    Args:
+        records: of `evaluate`, of one or several styles.
+        pictures: a few of them, as `evaluate` keeps them.
+        maps: name -> maps, to show where in the model they act.
+        facts: settings: model, scorer, seed...
+        command: a command line that makes it again.
+    """
+    styles, methods = (list(dict.fromkeys(getattr(record, key) for record in records)) for key in ("style", "method"))
+    strengths = sorted({record.strength for record in records})
+    strips = _strips(pictures or {}, records, strengths)
+    prompts = len({record.prompt for record in records})
+    return Page(
+        title=f"Ways to steer: {', '.join(styles)}",
+        lead=f"{len(methods)} methods at {len(strengths)} strengths on {prompts} held-out prompts; one noise for all.",
+        columns=[f"{strength:g}" for strength in strengths],
+        strips=strips,
+        dials=[Dial(strip.label, strip.note, [number]) for number, strip in enumerate(strips)],
+        small=all(is_small(image) for image in (pictures or {}).values()),
+        pictures_note=f"The first of the prompts. Under each picture: {MEANINGS[_main(records)][0]}. {STORED}",
+        sections=[*(_section(records, style, methods) for style in styles), *support_section(maps or {})],
+        facts=[
+            Facts("Evaluation", [*flat_facts(facts or {}), ("methods", ", ".join(methods)), ("prompts", str(prompts))]),
+            *facts_of_maps(maps or {}),
+        ],
+        command=command,
+    )
+
+
+def _main(records: Sequence[Record]) -> str:
+    return "clip_style" if any(np.isnan(record.truth_style) for record in records) else "truth_style"
+
+
+def _strips(pictures: Pictures, records: Sequence[Record], strengths: Sequence[float]) -> list[Strip]:
+    """One row for each style, prompt and method that has pictures."""
+    known = {(r.style, r.method, r.prompt, r.strength): r for r in records}
+    rows = dict.fromkeys((style, prompt, method) for style, method, prompt, _ in pictures)
+    # Methods of one prompt stand together.
+    order = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompt for _, prompt, _ in rows))}
+    strips = []
+    for style, prompt, method in sorted(rows, key=lambda row: order[row[1]]):
+        cells = [_picture(pictures, known, (style, method, prompt, strength)) for strength in strengths]
+        strips.append(Strip(f"{prompt}: {method}", style, cells))
+    return sorted(strips, key=lambda strip: list(dict.fromkeys(s.note for s in strips)).index(strip.note))
+
+
+def _picture(
+    pictures: Pictures, known: Mapping[tuple[str, str, str, float], Record], key: tuple[str, str, str, float]
+) -> Picture | None:
+    if key not in pictures:
+        return None
+    (uri, width, height), record, (style, method, prompt, strength) = data_uri(pictures[key]), known[key], key
+    beside = {"P(style)": _main([record]), "CLIP, prompt": "clip_prompt", "like strength 0": "content"}
+    scores = {label: f"{getattr(record, name):.2f}" for label, name in beside.items()}
+    caption = f"{getattr(record, _main([record])):.2f}"
+    alt = f"{prompt}, {style} by {method}, strength {strength:g}"
+    return Picture(uri, alt, f"{strength:g}", strength, scores, caption, width, height)
+
+
+def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> Section:
+    """Curves and tables of one style."""
+    known = [name for name in MEANINGS if not any(np.isnan(getattr(r, name)) for r in records if r.style == style)]
+    figures = [_figure(records, style, methods, name) for name in known]
+    text = "Mean over prompts with the 95% bootstrap interval."
+    compared = [Table(f"{style}: {t.title} ({t.note})", t.head, t.rows) for t in at_equal_amount(records, style)]
+    return Section(style, text, figures, [*compared, _means(records, style, known)])
+
+
+def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name: str) -> Figure:
+    measured = {method: curves(records, style, method, name) for method in methods}
+    most = max(len(strengths) for strengths, _ in measured.values())
+    lines = []
+    for method, (strengths, values) in measured.items():
+        # Words are on or off: there is nothing between 0 and 1 to draw a line through.
+        first = 1 if 2 == len(strengths) < most else 0
+        if len(values):
+            lines.append(Curve(method, strengths[first:], values[:, first:]))
+    label, meaning = MEANINGS[name]
+    share = name.startswith("truth") or name == "clip_style"
+    plot = curves_plot(
+        lines, figure=label, title=f"{style}: {label} against strength", size=(4.6, 3.2),
+        bounds=(-0.03, 1.03) if share else None,
+    )  # fmt: skip
+    return Figure(plot, label, meaning)
+
+
+def _means(records: Sequence[Record], style: str, known: Sequence[str]) -> Table:
+    rows = []
+    for entry in summarise([record for record in records if record.style == style]):
+        cells = [text_of(entry[name]) for name in known]
+        rows.append([entry["method"], f"{entry['strength']:g}", *cells])
+    heads = [MEANINGS[name][0] for name in known]
+    return Table(f"{style}: mean [95% interval over prompts]", ["method", "strength", *heads], rows, keys=2)

@@ -1,0 +1,90 @@
+"""The facts that steering maps carry: JSON's own types, and the types that this project knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from ..errors import LineaError, short
+
+_TEXTS = ("base_model", "base_class", "concept", "text", "neutral", "prompts_sha256")
+_TABLES = ("training", "library_versions")
+_DEEPEST = 32
+
+
+def check_metadata(metadata: Any, place: str) -> dict[str, Any]:
+    """Metadata as JSON gives it back: tuples become lists, everything else stays.
+
+    Args:
+        metadata: what to check.
+        place: where it stands, for the error.
+
+    Raises:
+        LineaError: something that JSON cannot hold, such as NaN or a tensor, or a known fact of another type.
+    """
+    if not isinstance(metadata, Mapping):
+        raise LineaError(f"got metadata {short(metadata)} in {place}: expected a dict of facts")
+    facts = {key: _plain(value, str(key), place, 0) for key, value in metadata.items() if _is_key(key, place)}
+    for key in _TEXTS:
+        _expect(isinstance(facts.get(key, ""), str), facts, key, place, "text")
+    for key in _TABLES:
+        _expect(isinstance(facts.get(key, {}), dict), facts, key, place, "a dict")
+    _expect(_are_numbers(facts.get("losses", [])), facts, "losses", place, "a list of numbers")
+    if "calibration" in facts:
+        _check_calibration(facts, place)
+    return facts
+
+
+def _plain(value: Any, name: str, place: str, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise LineaError(f"got metadata nested deeper than {_DEEPEST} levels in {place}: expected plain facts")
+    if value is None or isinstance(value, str):
+        return value
+    if (isinstance(value, int) and value.bit_length() <= 64) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(entry, f"{name}[{i}]", place, depth + 1) for i, entry in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {
+            key: _plain(entry, f"{name}.{key}", place, depth + 1) for key, entry in value.items() if _is_key(key, place)
+        }
+    raise LineaError(
+        f"got {short(value)} for {name!r} in {place}: expected what JSON can hold (text, finite numbers, true, false, "
+        "null, lists, dicts; whole numbers of 64 bits at most); convert it or leave it out"
+    )
+
+
+def _is_key(key: Any, place: str) -> bool:
+    if not isinstance(key, str):
+        raise LineaError(f"got the key {short(key)} in {place}: expected text as key; write it as {str(key)!r}")
+    return True
+
+
+def _expect(fits: bool, facts: Mapping[str, Any], key: str, place: str, expected: str) -> None:
+    if not fits:
+        raise LineaError(f"got {short(facts.get(key))} for {key!r} in {place}: expected {expected}; correct it")
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _check_calibration(facts: Mapping[str, Any], place: str) -> None:
+    """A calibration is a curve: at ``strengths[i]`` the style is seen to the share ``values[i]``."""
+    curve = facts["calibration"]
+    keys = {"strengths", "values", "measure"}
+    fits = isinstance(curve, dict) and curve.keys() == keys and isinstance(curve["measure"], str)
+    _expect(fits, facts, "calibration", place, f"a dict of {', '.join(sorted(keys))} (a text)")
+    strengths, values = curve["strengths"], curve["values"]
+    fits = _is_curve(strengths) and _is_curve(values) and len(strengths) == len(values)
+    fits = fits and all(left < right for left, right in pairwise(strengths))
+    expected = "strengths that rise and as many values that never fall, both from 0 to 1, two or more; calibrate again"
+    _expect(fits, facts, "calibration", place, expected)
+
+
+def _is_curve(values: Any) -> bool:
+    if not _are_numbers(values) or len(values) < 2 or values[0] != 0 or values[-1] != 1:
+        return False
+    return all(left <= right for left, right in pairwise(values))

@@ -1,0 +1,342 @@
+"""The set of affine maps that steers a model: applied, combined, saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import LineaError, as_number, nearest_name, short
+from ..steering.activations import join_address, split_address
+from ..steering.addresses import module_at, steerable_modules
+from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap
+from ..steering.dial import Dial, choose_dial
+from ..steering.steer import steer
+from ..steering.strengths import Strength, check_strength
+from .storage import push_maps, read_maps, write_maps
+
+
+class SteeringMaps:
+    """The maps of one concept: canonical activation name -> `AffineMap`, with what was recorded at training.
+
+    Maps form a vector space of moves: ``a + b``, ``a - b``, ``0.5 * a``, ``-a`` (at strength 1 what a is at -1).
+    ``a.then(b)`` acts one after the other, ``a.inverse()`` undoes.
+
+    Args:
+        features: per activation the dimension d, (bins, d) for a map per step bin, or (bins, d, rank) for maps with a
+            low-rank part.
+        metadata: JSON-able facts: base model, concept, training configuration, losses, calibration.
+
+    Attributes:
+        maps: the affine maps; names with ``.`` written as ``/`` (a `torch.nn.ModuleDict`).
+        metadata: the facts.
+        on_saved: called once when the maps are on disk or on the Hub, if anything waits for that.
+    """
+
+    __array_ufunc__ = None  # numpy's numbers leave ``number * maps`` to the maps
+
+    def __init__(
+        self, features: Mapping[str, int | tuple[int, ...]], metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        shapes = {name: shape if isinstance(shape, tuple) else (1, shape) for name, shape in features.items()}
+        self.maps = nn.ModuleDict({_key(name): AffineMap(d, bins, *rank) for name, (bins, d, *rank) in shapes.items()})
+        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.on_saved: Callable[[], None] | None = None
+
+    @classmethod
+    def of(cls, maps: Mapping[str, AffineMap], metadata: Mapping[str, Any] | None = None) -> SteeringMaps:
+        """A set of the given maps."""
+        whole = cls({}, metadata)
+        whole.maps = nn.ModuleDict({_key(name): affine for name, affine in maps.items()})
+        return whole
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every tensor of every map."""
+        return self.maps.parameters()
+
+    def to(self, device: torch.device | str) -> SteeringMaps:
+        """Move the maps; they stay float32. Returns itself."""
+        self.maps.to(device)
+        return self
+
+    def requires_grad_(self, wanted: bool = True) -> SteeringMaps:
+        """Let the maps be trained, or not. Returns itself."""
+        self.maps.requires_grad_(wanted)
+        return self
+
+    def named_maps(self) -> Iterator[tuple[str, AffineMap]]:
+        """(canonical activation name, map) in stored order."""
+        for key, affine in self.maps.items():
+            assert isinstance(affine, AffineMap)
+            yield key.replace("/", "."), affine
+
+    def acting(self) -> Iterator[tuple[str, AffineMap]]:
+        """The maps that must be hooked: those in training, and those that are not exactly the identity."""
+        for name, affine in self.named_maps():
+            if affine.is_trained or not affine.is_identity:
+                yield name, affine
+
+    def modules_in(self, pipe: Any) -> dict[str, nn.Module]:
+        """The modules of `pipe` that these maps steer, by activation name.
+
+        Components that the pipeline does without (they are None) are left out: maps of them rest.
+
+        Raises:
+            LineaError: a module is missing: the maps were made for another model.
+        """
+        components = pipe.components
+        names = [name for name, _ in self.named_maps() if components.get(_component(name), name) is not None]
+        places = ((name, module_at(components, split_address(name)[0])) for name in names)
+        found = {name: module for name, module in places if module is not None}
+        if len(found) == len(names):
+            return found
+        present = dict(steerable_modules(pipe))
+        for name in names:
+            if split_address(name)[0] not in present:
+                raise LineaError(
+                    f"got maps of {self.metadata.get('base_class', 'another model')} whose module {name!r} is not in "
+                    f"this {type(pipe).__name__} (nearest: {nearest_name(name, present)}): expected maps "
+                    "that were trained on this base model; load those, train new ones, or choose some by maps.subset"
+                )
+        return {name: present[split_address(name)[0]] for name in names}
+
+    def subset(self, *choices: str) -> SteeringMaps:
+        """Some of these maps: those of components, or of activations whose whole name matches a regular expression.
+
+        Args:
+            *choices: such as ``"unet"``, ``"text_encoder"``, ``r"unet\\.mid_block.*"``.
+
+        Raises:
+            LineaError: a choice that finds none; the error names the nearest.
+        """
+        named = dict(self.named_maps())
+        components = list(dict.fromkeys(map(_component, named)))
+        chosen: set[str] = set()
+        for choice in choices:
+            found = {name for name in named if _component(name) == choice or _matches(choice, name)}
+            if not found:
+                raise LineaError(
+                    f"got {choice!r}, which finds none of {len(named)} maps: expected a component "
+                    f"({', '.join(components)}) or a regular expression for a whole activation name"
+                    + (f"; nearest: {nearest_name(choice, [*components, *named])}" if named else "")
+                )
+            chosen |= found
+        kept = {name: affine.times(1.0) for name, affine in named.items() if name in chosen}
+        return self._combined(kept, f"{', '.join(choices)} of {{}}")
+
+    def apply(
+        self,
+        pipe: Any,
+        strength: Strength | Sequence[float] = 1.0,
+        *,
+        num_images_per_prompt: int = 1,
+        calibrated: bool | None = None,
+    ) -> AbstractContextManager[Any]:
+        """Within the context every call of `pipe` is steered; what a callback of such a call calls is not.
+
+        Args:
+            pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+            strength: a finite number (0: the base model, 1: the concept as learned; also below 0 or above 1), or
+                a sequence with one number per prompt of the batch.
+            num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
+            calibrated: how the strength is read, see `dial`: on the curve of `calibrate` where the maps have one
+                (None), as a share of the way in activations (False), or on the curve or not at all (True).
+
+        Raises:
+            LineaError: a strength that is not finite, maps of another model, ``calibrated=True`` without a calibration,
+                or a batch that the strengths do not fit.
+        """
+        values = self.dial(calibrated).positions(check_strength(strength))
+        return steer(getattr(pipe, "base", pipe), [(self, values)], num_images_per_prompt=num_images_per_prompt)
+
+    def dial(self, calibrated: bool | None = None) -> Dial:
+        """How strengths are read: the one door between what a user turns and what the maps do.
+
+        Args:
+            calibrated: None reads them on the curve that `calibrate` stored where there is one, False as the share of
+                the way in activations, True on the curve.
+
+        Raises:
+            LineaError: True, and the maps were never calibrated.
+        """
+        return choose_dial(self.metadata.get("calibration"), calibrated)
+
+    def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
+        """The strengths that give equal steps of style for equal steps of `strengths`, see `Dial.positions`.
+
+        Raises:
+            LineaError: the maps were never calibrated.
+        """
+        return self.dial(True).positions(strengths)
+
+    def inverse(self) -> SteeringMaps:
+        """Maps that undo these at strength 1 (arXiv 2503.10679 uses them to induce what a map removes).
+
+        Raises:
+            LineaError: a scale too near to zero to be undone.
+        """
+        return self._combined({name: affine.inverse() for name, affine in self.named_maps()}, "inverse of {}")
+
+    def then(self, other: SteeringMaps) -> SteeringMaps:
+        """These maps first, the others after them, as one set: at strength 1 what chaining both does."""
+        return self._joined(other, AffineMap.then, "{}, then {}")
+
+    def __add__(self, other: SteeringMaps) -> SteeringMaps:
+        return self._joined(other, AffineMap.plus, "{} + {}")
+
+    def __sub__(self, other: SteeringMaps) -> SteeringMaps:
+        return self._joined(-other, AffineMap.plus, "{} + {}")
+
+    def __mul__(self, factor: float) -> SteeringMaps:
+        number = as_number(factor)
+        if number is None:
+            raise LineaError(f"got maps times {short(factor)}: expected a finite number")
+        return self._combined({name: affine.times(number) for name, affine in self.named_maps()}, f"{number:g} * {{}}")
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> SteeringMaps:
+        return self * -1.0
+
+    def _joined(self, other: SteeringMaps, join: Any, wording: str) -> SteeringMaps:
+        mine, theirs = dict(self.named_maps()), dict(other.named_maps())
+        joined = {}
+        for name in [*mine, *(name for name in theirs if name not in mine)]:
+            known = mine.get(name) or theirs[name]
+            identity = known.times(0)
+            joined[name] = join(mine.get(name, identity), theirs.get(name, identity))
+        return self._combined(joined, wording, other)
+
+    def _combined(self, maps: Mapping[str, AffineMap], wording: str, *others: SteeringMaps) -> SteeringMaps:
+        facts = [whole.metadata for whole in (self, *others)]
+        kept: dict[str, Any] = {key: facts[0][key] for key in ("base_model", "base_class") if key in facts[0]}
+        kept["concept"] = wording.format(*(f"({f['concept']})" if f.get("concept") else "(maps)" for f in facts))
+        return SteeringMaps.of(maps, kept)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""
+        write_maps(Path(folder), self.numbers(), self.metadata)
+        self._saved()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, token: str | None = None
+    ) -> SteeringMaps:
+        """Read maps that `save_pretrained` wrote: a local folder or file, or a Hugging Face Hub id.
+
+        Args:
+            source: where they are.
+            revision: branch, tag or commit on the Hub.
+            token: for private repositories; the logged-in user's when left out.
+
+        Raises:
+            LineaError: nothing there, or a file that is not a valid set of maps.
+        """
+        return cls.from_numbers(*read_maps(str(source), revision=revision, token=token))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        commit_message: str = "Upload steering maps",
+        revision: str | None = None,
+    ) -> str:
+        """Upload the maps, their facts and a model card to the Hugging Face Hub; returns the commit's address.
+
+        Raises:
+            LineaError: not logged in, not allowed, no network; the message says what to do.
+        """
+        address = push_maps(
+            repo_id, self.numbers(), self.metadata,
+            private=private, token=token, commit_message=commit_message, revision=revision,
+        )  # fmt: skip
+        self._saved()
+        return address
+
+    def _saved(self) -> None:
+        if self.on_saved is not None:
+            self.on_saved()
+            self.on_saved = None
+
+    def trimmed(self) -> SteeringMaps:
+        """The same maps without ranks that do nothing, see `AffineMap.trimmed`; copies, not to be trained."""
+        whole = SteeringMaps.of({name: affine.trimmed() for name, affine in self.named_maps()}, self.metadata)
+        whole.on_saved = self.on_saved
+        return whole
+
+    def numbers(self) -> dict[str, torch.Tensor]:
+        """``<name>.<part>`` of every map and each of its `PARTS`, as they are stored: without ranks that do nothing."""
+        return {
+            f"{name}.{part}": tensor.detach()
+            for name, affine in self.trimmed().named_maps()
+            for part, tensor in affine.tensors().items()
+        }
+
+    @classmethod
+    def from_numbers(cls, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> SteeringMaps:
+        """The inverse of `numbers`: maps that act the same, each with its own rank and bins."""
+        names = dict.fromkeys(key.rpartition(".")[0] for key in numbers)
+        keys = {name: {part: f"{name}.{part}" for part in PARTS if f"{name}.{part}" in numbers} for name in names}
+        maps = {name: AffineMap.of({part: numbers[key] for part, key in parts.items()}) for name, parts in keys.items()}
+        return cls.of(maps, metadata)
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a map's U V^T; 0 if all maps are coordinate-wise."""
+        return max((affine.rank for _, affine in self.named_maps()), default=0)
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, zeros among them."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def stored(self) -> int:
+        """How many numbers are not exactly zero: what a file of them holds."""
+        return sum(affine.stored for _, affine in self.named_maps())
+
+    @property
+    def support(self) -> float:
+        """Share of the numbers that are not exactly zero, [0, 1]."""
+        return self.stored / max(self.size, 1)
+
+    def summary(self) -> str:
+        """A table of the maps: per module the features, the rank and the largest absolute numbers, and the support.
+
+        There are columns for the rank, U and V only where some map has a low-rank part.
+        """
+        named = dict(self.named_maps())
+        parts = {part: symbol for part, symbol in PARTS.items() if any(part in a.tensors() for a in named.values())}
+        mixes = len(parts) > len(PARTS) - len(LOW_RANK)
+        titles = " ".join([*(["   r"] if mixes else []), *(f"{f'max|{symbol}|':>9}" for symbol in parts.values())])
+        rows = [f"{'module':<72} {'d':>5} {titles} {'support':>8}"]
+        for name, affine in named.items():
+            numbers = affine.tensors()
+            largest = [f"{numbers[part].abs().max().item():>9.4f}" if part in numbers else f"{'':>9}" for part in parts]
+            cells = " ".join([*([f"{affine.rank:>4}"] if mixes else []), *largest])
+            rows.append(f"{name:<72} {affine.features:>5} {cells} {affine.support:>8.1%}")
+        acting = sum(not affine.is_identity for affine in named.values())
+        last = f"{len(named)} modules ({acting} act), {self.size} parameters, support {self.support:.2%}"
+        return "\n".join([*rows, last])
+
+
+def _component(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error as error:
+        raise LineaError(f"got {pattern!r}: expected a component or a regular expression ({error})") from None
+
+
+def _key(name: str) -> str:
+    return join_address(*split_address(name)).replace(".", "/")

@@ -1,0 +1,7 @@
+"""Pipelines: any diffusers text-to-image pipeline with a strength.
+
+    pipeline (the wrapper) -> adapters, adapter_methods (sets of maps by name) -> prompts, encoding (rows)
+    loading, steered_class (what it wraps), calling (frozen, with gradients, seeds), overflow (numbers not finite)
+
+Imports maps, shapeland (names of the embedded models), steering, concepts.
+"""

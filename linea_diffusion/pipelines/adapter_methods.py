@@ -1,0 +1,136 @@
+"""Loading, choosing and fusing maps: the methods of a steered pipeline, in the manner of diffusers' LoRA methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import LineaError
+from ..maps.steering_maps import SteeringMaps
+from ..steering.acted import tell_resting
+from ..steering.sites import Composition
+from ..steering.steer import resting
+from ..steering.weights.fusing import Fusion, fuse
+from .adapters import Adapters, StrengthArgument, check_adapter_name
+from .calling import accepts
+
+
+class SteeringMethods:
+    """What `LinEASDiffusionPipeline` does with maps between calls.
+
+    Attributes:
+        base: the wrapped pipeline.
+        steering: adapter name -> `SteeringMaps`, in the order of loading.
+        default_arguments: what a call passes to the base pipeline unless told otherwise.
+    """
+
+    base: Any
+    steering: Adapters
+    default_arguments: dict[str, Any]
+
+    def load_steering(self, source: SteeringMaps | str | Path, adapter_name: str = "default") -> None:
+        """Add maps under a name, replacing those of the same name.
+
+        Args:
+            source: maps, a folder that ``save_pretrained`` wrote, or a Hub id.
+            adapter_name: what ``strength={...}`` calls them.
+
+        Raises:
+            LineaError: unreadable maps, maps of another model, or a name that is no text.
+
+        Maps of a component that the pipeline does without rest; a warning names them.
+        """
+        check_adapter_name(adapter_name)
+        maps = source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
+        maps.modules_in(self.base)
+        tell_resting(resting(self.base, [(maps, torch.tensor(1.0))]))
+        self.steering[adapter_name] = maps.to(self.base.device)
+
+    def set_steering(
+        self, adapter_names: str | Sequence[str], strengths: float | Sequence[StrengthArgument] = 1.0
+    ) -> None:
+        """Let these adapters act in calls that give no ``strength``; the others rest. As diffusers' ``set_adapters``.
+
+        Args:
+            adapter_names: one or several loaded adapters.
+            strengths: one number for all of them, or one entry each, a number or a list with one per prompt.
+
+        Raises:
+            LineaError: an adapter that is not loaded, or not one strength for each.
+
+        Each call reads them on the dial that its ``calibrated`` says, as it reads a ``strength``.
+        """
+        self.steering.choose(adapter_names, strengths)
+
+    def get_list_steering(self) -> list[str]:
+        """Names of the loaded adapters, in the order of loading."""
+        return list(self.steering)
+
+    def get_active_steering(self) -> dict[str, float | list[float]]:
+        """Adapter name -> strength, of those that act in a call without ``strength``."""
+        return self.steering.active()
+
+    def disable_steering(self) -> None:
+        """Calls without ``strength`` are the base model's until `enable_steering`; the adapters stay loaded."""
+        self.steering.enabled = False
+
+    def enable_steering(self) -> None:
+        """Undo `disable_steering`."""
+        self.steering.enabled = True
+
+    def unload_steering(self, adapter_name: str | None = None) -> None:
+        """Remove one adapter, or all of them."""
+        self.steering.remove(adapter_name)
+
+    def fuse_steering(
+        self,
+        strength: float | Mapping[str, float] | None = None,
+        *,
+        composition: Composition = "sum",
+        calibrated: bool | None = None,
+        **kwargs: Any,
+    ) -> Fusion:
+        """Fold the loaded maps into the weights: calls cost what the base model's cost, until `unfuse_steering`.
+
+        Unless all maps are on single layers (such as the norms), the pipeline is run once to see which layers make the
+        activations. What no layer makes alone stays a hook; other pipelines that share the model are steered too.
+        A LoRA has to be loaded before and unloaded after, because it puts other modules into the model.
+
+        Args:
+            strength: as for a call, one number for each adapter.
+            composition: as for a call.
+            calibrated: as for a call.
+            **kwargs: of that run, for pipelines that need more than a prompt; one step unless told otherwise.
+
+        Returns:
+            Which activations were ``folded`` into layers, and which stay ``hooked``.
+
+        Raises:
+            LineaError: fused already, nothing to fuse, a strength per picture, maps per part of the schedule, or
+                ``calibrated=True`` with maps that never were.
+        """
+        strengths = self.steering.strengths(strength)
+        if not any(bool(torch.any(value != 0)) for value in strengths.values()):
+            raise LineaError("got nothing to fuse: expected loaded maps and a strength other than 0, not fused already")
+        strengths = self.steering.positions(strengths, calibrated)
+        given = {"prompt": "a picture", **self.default_arguments}
+        if accepts(self.base, "num_inference_steps"):
+            given["num_inference_steps"] = 1
+        given.update(kwargs)
+        adapters = [(self.steering[name], value) for name, value in strengths.items()]
+        self.steering.fusion = fuse(self.base, adapters, lambda: self.base(**given), composition=composition)
+        return self.steering.fusion
+
+    def unfuse_steering(self) -> None:
+        """Give the layers their own weights back, bit for bit.
+
+        Raises:
+            LineaError: nothing is fused.
+        """
+        if self.steering.fusion is None:
+            raise LineaError("got nothing to unfuse: call fuse_steering first")
+        self.steering.fusion.undo()
+        self.steering.fusion = None

@@ -1,0 +1,207 @@
+"""The maps that a pipeline has loaded, and how strong each of them is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..concepts.files import read_text
+from ..errors import LineaError, nearest_name, short
+from ..maps.steering_maps import SteeringMaps
+from ..steering.dial import check_calibrated
+from ..steering.strengths import check_strength
+from ..steering.weights.fusing import Fusion
+
+StrengthArgument = float | torch.Tensor | Sequence[float]
+
+
+class Adapters(dict[str, SteeringMaps]):
+    """Adapter name -> maps, in the order of loading, with what `set_steering` chose.
+
+    Attributes:
+        enabled: False between ``disable_steering`` and ``enable_steering``.
+        chosen: adapter name -> strength of the calls that give none; None before the first choice, when all loaded
+            adapters act at 1.
+        fusion: what `fuse_steering` did to the weights, if it did.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enabled = True
+        self.chosen: dict[str, torch.Tensor] | None = None
+        self.fusion: Fusion | None = None
+
+    def choose(self, names: str | Sequence[str], strengths: StrengthArgument | Sequence[StrengthArgument]) -> None:
+        """Let these adapters act, at these strengths, in calls that give no strength; the others rest.
+
+        Raises:
+            LineaError: an adapter that is not loaded, or lists of different lengths.
+        """
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, Sequence):
+            raise LineaError(f"got adapters {short(names)}: expected a name, or a list of names")
+        self.known(names)
+        given = _each(strengths, len(names))
+        if len(given) != len(names) or len(set(names)) != len(names):
+            raise LineaError(
+                f"got adapters {short(names)} and {len(given)} strengths: expected one strength for each of them"
+            )
+        self.chosen = {name: check_strength(value) for name, value in zip(names, given, strict=True)}
+
+    def remove(self, name: str | None = None) -> None:
+        """Forget one set of maps, or all of them and the choice."""
+        if name is not None:
+            self.known([name])
+            del self[name]
+            if self.chosen is not None:
+                self.chosen.pop(name, None)
+            return
+        if self.fusion is not None:
+            self.fusion.undo()
+            self.fusion = None
+        self.clear()
+        self.chosen, self.enabled = None, True
+
+    def strengths(self, given: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
+        """The strength of every loaded adapter for a call, () or (n,) each.
+
+        Raises:
+            LineaError: a strength for maps that are not loaded or not enabled, or that is not finite.
+        """
+        if given is None:
+            if not self.enabled or self.fusion is not None:
+                return {}
+            chosen = dict.fromkeys(self, torch.tensor(1.0)) if self.chosen is None else self.chosen
+            return {name: chosen.get(name, torch.tensor(0.0)) for name in self}
+        if self.fusion is not None:
+            raise LineaError(f"got strength {short(given)} while steering is fused: call unfuse_steering first")
+        if isinstance(given, Mapping):
+            self.known(given)
+            values = {name: check_strength(given.get(name, 0.0)) for name in self}
+        else:
+            value = check_strength(given)
+            values = dict.fromkeys(self, value) or {"": value}
+        acts = any(bool(torch.any(value != 0)) for value in values.values())
+        if acts and not self:
+            raise LineaError(f"got strength {short(given)} and no maps: call load_steering first")
+        if acts and not self.enabled:
+            raise LineaError(f"got strength {short(given)} while steering is disabled: call enable_steering first")
+        return values
+
+    def positions(self, strengths: Mapping[str, torch.Tensor], calibrated: bool | None) -> dict[str, torch.Tensor]:
+        """The strengths at which maps act, from those that a call was given; each set of maps has its own dial.
+
+        Args:
+            strengths: from `strengths`.
+            calibrated: as for a call.
+
+        Raises:
+            LineaError: ``calibrated=True`` with maps that never were.
+        """
+        check_calibrated(calibrated)
+        return {
+            name: self[name].dial(calibrated).positions(value) if name in self else value
+            for name, value in strengths.items()
+        }
+
+    def active(self) -> dict[str, float | list[float]]:
+        """Adapter name -> strength, of those that act in a call without strength."""
+        values = {name: strength.tolist() for name, strength in self.strengths(None).items()}
+        return {name: value for name, value in values.items() if value not in (0.0, [0.0])}
+
+    def refuse_fusion(self, what: str) -> None:
+        """Raise if steering is fused.
+
+        Raises:
+            LineaError: it is.
+        """
+        if self.fusion is not None:
+            raise LineaError(f"got {what} while steering is fused into the weights: call unfuse_steering first")
+
+    def refuse_stale_fusion(self, pipe: Any) -> None:
+        """Raise if steering is fused into layers that a pipeline no longer runs.
+
+        Raises:
+            LineaError: it is.
+        """
+        if self.fusion is not None:
+            self.fusion.refuse_stale(pipe)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapters below a pipeline's folder, in their order."""
+        if not self:
+            return
+        for number, maps in enumerate(self.values()):
+            maps.save_pretrained(folder / _FOLDER / str(number))
+        chosen = None if self.chosen is None else {name: one.tolist() for name, one in self.chosen.items()}
+        facts = {"names": list(self), "chosen": chosen, "enabled": self.enabled}
+        (folder / _FOLDER / "adapters.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Take over what `save` wrote below a pipeline's folder; nothing if it wrote nothing.
+
+        Raises:
+            LineaError: something else is there.
+        """
+        file = folder / _FOLDER / "adapters.json"
+        if file.is_file():
+            facts = _saved(file)
+            for number, name in enumerate(facts["names"]):
+                check_adapter_name(name)
+                self[name] = SteeringMaps.from_pretrained(folder / _FOLDER / str(number))
+            if facts["chosen"] is not None:
+                self.choose(list(facts["chosen"]), list(facts["chosen"].values()))
+            self.enabled = facts["enabled"]
+
+    def known(self, names: Sequence[str] | Mapping[str, object] | Iterator[str]) -> None:
+        """Check that adapters are loaded.
+
+        Raises:
+            LineaError: one is not; the error names the nearest.
+        """
+        for name in names:
+            check_adapter_name(name)
+            if name not in self:
+                near = nearest_name(name, self) if self else "none are loaded"
+                raise LineaError(f"got adapter {name!r}: expected one of {list(self)}; nearest: {near}")
+
+
+def check_adapter_name(name: object) -> None:
+    """Whether an adapter can be called so.
+
+    Raises:
+        LineaError: no text, or one without a letter.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise LineaError(f"got adapter name {short(name)}: expected a text that is not empty, such as 'neon'")
+
+
+def _each(strengths: Any, count: int) -> Sequence[StrengthArgument]:
+    """One strength for each of `count` adapters: the same for all, or one entry each."""
+    if isinstance(strengths, Sequence) and not isinstance(strengths, str | bytes):
+        return strengths
+    values = check_strength(strengths)
+    return list(values) if values.ndim else [values] * count
+
+
+_FOLDER = "steering"
+
+
+def _saved(file: Path) -> dict[str, Any]:
+    text = read_text(file, what="list of adapters")
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        facts = None
+    if isinstance(facts, list):  # of version 0.1, without what was chosen
+        facts = {"names": facts, "chosen": None, "enabled": True}
+    kinds = {"names": list, "chosen": dict | None, "enabled": bool}
+    if not isinstance(facts, dict) or not all(isinstance(facts.get(key, ()), kind) for key, kind in kinds.items()):
+        raise LineaError(
+            f"got list of adapters {str(file)!r}: expected their names and strengths in JSON; save the pipeline anew"
+        )
+    return facts

@@ -1,0 +1,188 @@
+"""Calling any diffusers pipeline as its user does, with or without gradients."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from torch import nn
+
+from ..errors import LineaError, short
+from ..steering.activations import feature_axis, record_activations
+from ..steering.addresses import is_denoiser, is_text_encoder
+from ..steering.hooks import replaced
+from ..steering.schedule import stepping_schedulers
+from ..steering.scopes import calls_open
+from .overflow import usable_pictures
+
+_CONTEXTS = inspect.getfile(torch.utils._contextlib)
+"""Where ``torch.no_grad()`` makes the functions that it puts around others."""
+
+
+def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
+    """What ``pipe(**arguments)`` computes, outside the no_grad that diffusers puts around ``__call__``.
+
+    The same goes for the stages of a pipeline of pipelines, for other methods that are decorated so, and for text
+    encoders that are run under no_grad.
+
+    Raises:
+        LineaError: a pipeline class whose ``__call__`` is not decorated that way.
+    """
+    if not hasattr(type(pipe).__call__, "__wrapped__"):
+        raise LineaError(
+            f"got a {type(pipe).__name__} whose __call__ has no undecorated form: expected a diffusers pipeline"
+        )
+    with ExitStack() as stack:
+        for part in _with_stages(pipe):
+            stack.enter_context(replaced(part, "__class__", _undecorated(type(part))))
+        for name, model in pipe.components.items():
+            if isinstance(model, nn.Module) and is_text_encoder(name) and torch.is_grad_enabled():
+                stack.enter_context(replaced(model, "forward", torch.enable_grad()(model.forward)))
+            elif isinstance(model, nn.Module) and not hasattr(model, "gradient_checkpointing"):
+                # some forwards read it all the same
+                stack.enter_context(replaced(model, "gradient_checkpointing", False))
+        return pipe(**arguments)
+
+
+def _with_stages(pipe: Any) -> list[Any]:
+    """A pipeline, and those that it is made of."""
+    return [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]
+
+
+def _undecorated(own: type) -> type:
+    """A pipeline's class whose methods leave gradients on."""
+    found = {name: inspect.getattr_static(own, name) for name in dir(own)}
+    methods = {
+        name: inspect.unwrap(method)
+        for name, method in found.items()
+        if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
+    }
+    return type(own.__name__, (own,), {**methods, "__module__": own.__module__})
+
+
+@contextmanager
+def state_kept(pipe: Any) -> Iterator[None]:
+    """Within the context a pipeline may be called, also from a callback of its own: the call that goes on finds the
+    pipeline and its schedulers as they were.
+
+    Both remember the present call (guidance, step, last predictions). Methods are left alone: what others put there
+    comes and goes on its own.
+    """
+    if not calls_open():
+        yield
+        return
+    before = [(part, _state(part)) for part in (*_with_stages(pipe), *stepping_schedulers(pipe))]
+    try:
+        yield
+    finally:
+        for part, state in before:
+            for name, value in state.items():
+                object.__setattr__(part, name, value)
+
+
+def _state(part: Any) -> dict[str, Any]:
+    numbers = {name: value for name, value in vars(part).items() if not callable(value)}
+    return {name: list(value) if isinstance(value, list) else value for name, value in numbers.items()}
+
+
+def accepts(pipe: Any, argument: str) -> bool:
+    """Whether the ``__call__`` of a pipeline, or of the one that it wraps, has an argument of this name."""
+    return argument in inspect.signature(type(getattr(pipe, "base", pipe)).__call__).parameters
+
+
+def for_base(base: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a wrapper's call as its base pipeline takes them: ``denoising_strength`` is its ``strength``.
+
+    Raises:
+        LineaError: a base pipeline that starts from noise alone and has none.
+    """
+    given = dict(arguments)
+    own = given.pop("denoising_strength", None)
+    if own is None:
+        return given
+    if not accepts(base, "strength"):
+        raise LineaError(
+            f"got denoising_strength={short(own)}, and {type(base).__name__} has no strength of its own, because it "
+            "starts from noise alone: expected an image-to-image or inpainting pipeline, or denoising_strength left out"
+        )
+    return {"strength": own, **given}
+
+
+def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
+    """One generator per picture, so that a picture's noise depends on its own seed alone."""
+    return [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+
+def render_prompts(
+    pipe: Any, prompts: Sequence[str], seeds: Sequence[int], *, batch_size: int = 32, **arguments: Any
+) -> list[Image.Image]:
+    """Render prompts in batches, each picture from its own seed.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        prompts: n prompts.
+        seeds: n seeds.
+        batch_size: pictures at once.
+        **arguments: of the pipeline's calls.
+
+    Raises:
+        LineaError: a picture that shows nothing.
+    """
+    images: list[Image.Image] = []
+    for start in range(0, len(prompts), batch_size):
+        rows = slice(start, start + batch_size)
+        images += usable_pictures(pipe, prompts[rows], generator=generators(seeds[rows]), **arguments)
+    return images
+
+
+def measure_activations(pipe: Any, modules: Mapping[str, nn.Module]) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Shape and number of features of activations, seen in one step of one call; what does not run is left out.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        modules: activation name -> module, as from `find_modules`.
+    """
+    given = {"num_inference_steps": 1} if accepts(getattr(pipe, "base", pipe), "num_inference_steps") else {}
+    with record_activations(modules) as recorded:
+        pipe("a picture", output_type="latent", **given)
+    seen = {name: calls[0] for name, calls in recorded.items() if calls}
+    return {name: (tuple(z.shape), z.shape[feature_axis(modules[name], z)]) for name, z in seen.items()}
+
+
+def denoisers_of(pipe: Any) -> list[nn.Module]:
+    """The models of a pipeline that predict noise or velocity."""
+    return [model for name, model in pipe.components.items() if isinstance(model, nn.Module) and is_denoiser(name)]
+
+
+@contextmanager
+def frozen(pipe: Any) -> Iterator[None]:
+    """Within the context no weight of the pipeline wants a gradient, its models are in evaluation mode and its
+    progress bar is off; afterwards all is as before."""
+    modules = [
+        module
+        for component in pipe.components.values()
+        if isinstance(component, nn.Module)
+        for module in component.modules()
+    ]
+    parameters = [parameter for module in modules for parameter in module.parameters(recurse=False)]
+    wanted = [parameter.requires_grad for parameter in parameters]
+    modes = [module.training for module in modules]
+    bar = dict(getattr(pipe, "_progress_bar_config", {}))
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        for module in modules:
+            module.training = False
+        pipe.set_progress_bar_config(disable=True)
+        yield
+    finally:
+        for parameter, flag in zip(parameters, wanted, strict=True):
+            parameter.requires_grad_(flag)
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+        pipe.set_progress_bar_config(**bar)

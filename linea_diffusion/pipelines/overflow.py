@@ -1,0 +1,170 @@
+"""Pictures that show nothing: numbers that are not finite, noticed when a call ends and traced to the activation where
+they began, and pictures that a safety checker has blackened."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from ..errors import LineaError, short
+from ..steering.hooks import listen
+from ..steering.schedule import follow_schedule, stepping_schedulers
+from ..steering.scopes import own_calls
+from ..steering.sites import Site, Trail
+
+_REFUSED: ContextVar[bool] = ContextVar("linea_diffusion_unusable_is_refused", default=False)
+
+
+class Outlook:
+    """Whether all numbers were finite so far: the denoisers' predictions, and what autoencoders decoded.
+
+    They are read once, so that nothing waits for them before.
+    """
+
+    def __init__(self) -> None:
+        self._bad: dict[str, torch.Tensor] = {}
+
+    def look(self, given: Mapping[str, Any], _: Any = None) -> None:
+        """Take the prediction into account that a scheduler was given."""
+        self._note("", given.get("model_output"))
+
+    def decoded(self, name: str, _: Mapping[str, Any], result: Any) -> None:
+        """Take into account what the autoencoder of this name made."""
+        for pixels in tree_leaves(result):
+            self._note(name, pixels)
+
+    def _note(self, whose: str, numbers: Any) -> None:
+        if isinstance(numbers, torch.Tensor) and numbers.is_floating_point():
+            bad = ~numbers.isfinite().all()
+            self._bad[whose] = self._bad[whose] | bad if whose in self._bad else bad
+
+    @property
+    def lost(self) -> bool:
+        """Whether some prediction was not finite."""
+        return "" in self._bad and bool(self._bad[""])
+
+    @property
+    def why(self) -> str:
+        """What was not finite, for an error; empty if all was."""
+        whose = next((name for name, bad in self._bad.items() if bad), None)
+        if whose is None:
+            return ""
+        made = f"which {whose} made of finite ones" if whose else "already in the denoiser's predictions"
+        return (
+            f"got a picture with numbers that are not finite, {made}; it would be black: expected a model that runs "
+            "in this dtype; try bfloat16 or float32, or less strength"
+        )
+
+
+@contextmanager
+def look_out(pipe: Any) -> Iterator[Outlook]:
+    """Within the context the predictions that a pipeline gives its schedulers, and what it decodes, are looked at."""
+    outlook = Outlook()
+    with ExitStack() as stack:
+        scope = stack.enter_context(own_calls())
+        for scheduler in stepping_schedulers(pipe):
+            stack.enter_context(listen(scheduler, "step", outlook.look, scope=scope))
+        for name, part in pipe.components.items():
+            if isinstance(part, nn.Module) and callable(getattr(part, "decode", None)):
+                stack.enter_context(listen(part, "decode", partial(outlook.decoded, name), scope=scope))
+        yield outlook
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Within the context nobody is warned of pictures that show nothing, because whoever opened it refuses them."""
+    token = _REFUSED.set(True)
+    try:
+        yield
+    finally:
+        _REFUSED.reset(token)
+
+
+def usable_pictures(pipe: Any, prompts: str | Sequence[str], **arguments: Any) -> list[Image.Image]:
+    """The pictures of one call, every one of which shows something.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        prompts: of the call.
+        **arguments: of the call.
+
+    Raises:
+        LineaError: numbers that are not finite, or a picture that a safety checker has blackened.
+    """
+    words = prompts if isinstance(prompts, str) else list(prompts)
+    with refusing(), look_out(getattr(pipe, "base", pipe)) as outlook:
+        result = pipe(words, **arguments)
+    if outlook.why:
+        raise LineaError(outlook.why)
+    _refuse_hidden(result, [words] if isinstance(words, str) else words)
+    return list(result.images)
+
+
+def _refuse_hidden(result: Any, prompts: list[str]) -> None:
+    flags = next((list(getattr(result, name)) for name in _FLAGS if getattr(result, name, None)), [])
+    hidden = [row for row, flag in enumerate(flags) if flag]
+    if hidden:
+        prompt = prompts[hidden[0] * len(prompts) // len(flags)]
+        raise LineaError(
+            f"got {len(hidden)} of {len(flags)} pictures black from the model's safety checker, the first for "
+            f"{short(prompt)}: expected pictures to show; use other words or another seed, or a model whose "
+            "safety_checker is None"
+        )
+
+
+_FLAGS = ("nsfw_content_detected", "nsfw_detected")
+"""What diffusers' results call the verdicts of a safety checker, one for each picture."""
+
+
+def tell_unusable(outlook: Outlook) -> None:
+    """Warn of a picture that broke without steering, which is the base model's own, unless it is refused anyway."""
+    if outlook.why and not _REFUSED.get():
+        warnings.warn(f"{outlook.why} (the base model's own: nothing was steered)", stacklevel=4)
+
+
+def refuse_overflow(pipe: Any, sites: Sequence[Site], run: Callable[[], Any], generators: Callable[[], None]) -> None:
+    """Run a call whose picture broke once more, and name the activation where it broke.
+
+    Args:
+        pipe: a diffusers pipeline.
+        sites: what was steered in it, still in place.
+        run: the call.
+        generators: sets the generators back to where they were before the call.
+
+    Raises:
+        LineaError: always.
+    """
+    generators()
+    with follow_schedule(pipe) as progress:
+        trail = Trail(progress)
+        for site in sites:
+            site.trail = trail
+        run()
+    raise LineaError(
+        "got a picture with numbers that are not finite, and none at a steered activation: expected a base model that "
+        "runs in this dtype; try bfloat16 or float32"
+    )
+
+
+def generator_states(given: Any) -> Callable[[], None]:
+    """A function that sets the given generators, or torch's own if there are none, back to where they are now."""
+    kept = [one for one in (given if isinstance(given, list | tuple) else [given]) if one is not None]
+    states = [one.get_state() for one in kept]
+    own = None if kept else torch.get_rng_state()
+
+    def restore() -> None:
+        for one, state in zip(kept, states, strict=True):
+            one.set_state(state)
+        if own is not None:
+            torch.set_rng_state(own)
+
+    return restore

@@ -1,0 +1,169 @@
+"""Scores of pictures made anywhere: files, folders, and lists of files with their prompts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ..concepts.concept import StyleTexts
+from ..concepts.files import MEBIBYTE, read_text
+from ..errors import LineaError
+from .images import find_images, open_images
+from .scores import SCORES, picture_scores
+from .tables import write_csv
+
+if TYPE_CHECKING:
+    from .clip_scorer import ClipScorer
+
+_LONGEST_LIST = 1024 * MEBIBYTE
+_LIST, _TABLES = ".jsonl", (".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture to score.
+
+    Attributes:
+        image: its file.
+        prompt: what it shall show, if known.
+        reference: file of the unsteered picture, if there is one.
+    """
+
+    image: Path
+    prompt: str | None = None
+    reference: Path | None = None
+
+
+def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference: Path | None = None) -> list[Entry]:
+    """Pictures with their prompts and references.
+
+    Args:
+        paths: pictures, folders of them, or ``.jsonl`` files with a ``file_name`` (relative to the file's folder) and a
+            prompt in each line. The ``metadata.jsonl`` of a folder gives its pictures their prompts.
+        prompt_key: of the prompt in a line.
+        reference: a picture for all, or a folder with one for each under the same name.
+
+    Raises:
+        LineaError: a path that does not exist, a line that is not understood, a picture without its reference.
+    """
+    found: list[tuple[Path, str | None]] = []
+    for path in paths:
+        if path.suffix.lower() == _LIST:
+            found += _listed(path, prompt_key)
+        else:
+            beside = path / "metadata.jsonl"
+            prompts = dict(_listed(beside, prompt_key)) if beside.is_file() else {}
+            images = list(dict.fromkeys([*prompts, *find_images([path])]))
+            found += [(image, prompts.get(image)) for image in images]
+    return [Entry(image, prompt, _reference(image, reference)) for image, prompt in found]
+
+
+def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
+    lines = read_text(path, what="list", limit=_LONGEST_LIST).split("\n")
+    entries = [_entry(path, number, line, prompt_key) for number, line in enumerate(lines, 1) if line.strip()]
+    if not entries:
+        raise LineaError(f"got {str(path)!r} without a line: expected an object with file_name in each")
+    return entries
+
+
+def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, str | None]:
+    try:
+        known = json.loads(line)
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict) or not isinstance(known.get("file_name"), str):
+        raise LineaError(f"got line {number} of {str(path)!r}: expected an object with a file_name")
+    prompt = known.get(prompt_key)
+    if prompt is not None and not isinstance(prompt, str):
+        raise LineaError(f"got {prompt_key!r} in line {number} of {str(path)!r}: expected a text")
+    if prompt is None and prompt_key != "prompt":
+        raise LineaError(f"got no {prompt_key!r} in line {number} of {str(path)!r}: expected one of {', '.join(known)}")
+    image = path.parent / known["file_name"]
+    if image.is_dir():
+        raise LineaError(f"got file_name {known['file_name']!r} in line {number} of {str(path)!r}: expected a picture")
+    return find_images([image])[0], prompt
+
+
+def _reference(image: Path, reference: Path | None) -> Path | None:
+    if reference is None:
+        return None
+    file = reference / image.name if reference.is_dir() else reference
+    if not file.is_file():
+        raise LineaError(f"got no reference {str(file)!r} for {str(image)!r}: expected one under the same name")
+    return file
+
+
+def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleTexts | None) -> list[dict[str, float]]:
+    """Per entry those of the `SCORES` that are known: with `texts`, a prompt, a reference. Batch by batch.
+
+    Raises:
+        LineaError: entries of which nothing can be known, or a file that is not a picture.
+    """
+    if texts is None and not any(entry.prompt or entry.reference for entry in entries):
+        raise LineaError("got pictures without prompts, and no text: expected a text to compare with, or a reference")
+    style, neutral = (None, None) if texts is None else scorer.embed_texts([texts.text, texts.neutral])
+    scores: list[dict[str, float]] = []
+
+    def embed(files: Sequence[Path]) -> torch.Tensor:
+        return scorer.embed_images(open_images(files, background=scorer.background))
+
+    for start in tqdm(range(0, len(entries), scorer.batch_size), desc="score", unit="batch"):
+        batch = entries[start : start + scorer.batch_size]
+        values = picture_scores(
+            embed([entry.image for entry in batch]),
+            scale=scorer.scale, style=style, neutral=neutral,
+            prompts=_embedded([entry.prompt or None for entry in batch], scorer.embed_texts),
+            references=_embedded([entry.reference for entry in batch], embed),
+        )  # fmt: skip
+        found = [{name: float(column[row]) for name, column in values.items()} for row in range(len(batch))]
+        scores += [{name: value for name, value in one.items() if not math.isnan(value)} for one in found]
+    return scores
+
+
+def _embedded(items: Sequence[Any], embed: Any) -> torch.Tensor | None:
+    """Embeddings of those that are there, NaN for the others; None if none is."""
+    present = [item for item in items if item is not None]
+    if not present:
+        return None
+    vectors = iter(embed(present))
+    rows = [None if item is None else next(vectors) for item in items]
+    nowhere = torch.full_like(next(row for row in rows if row is not None), torch.nan)
+    return torch.stack([nowhere if row is None else row for row in rows])
+
+
+def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the pictures that have it."""
+    columns = {name: [one[name] for one in scores if name in one] for name in SCORES}
+    return {name: sum(values) / len(values) for name, values in columns.items() if values}
+
+
+def check_table_name(path: Path) -> None:
+    """Whether a table can have this name.
+
+    Raises:
+        LineaError: an ending of no known format.
+    """
+    if path.suffix.lower() not in _TABLES:
+        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(_TABLES)}")
+
+
+def write_table(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]], path: Path | None) -> None:
+    """One line per picture, CSV or JSON lines by the ending, or CSV to standard output; headers say conventions."""
+    names = [name for name in SCORES if any(name in one for one in scores)]
+    header = ["image", "prompt", *(SCORES[name].header for name in names)]
+    rows = [
+        [str(entry.image), entry.prompt, *(round(one[name], 5) if name in one else None for name in names)]
+        for entry, one in zip(entries, scores, strict=True)
+    ]
+    if path is None or path.suffix.lower() != _LIST:
+        write_csv([header, *rows], path)
+        return
+    lines = (json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,154 @@
+"""`linea batch` as its user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from ..batches import files, rows
+
+
+@pytest.fixture(scope="module")
+def neon(short_maps, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("maps") / "neon"
+    short_maps.save_pretrained(folder)
+    return folder
+
+
+def test_a_file_becomes_a_folder_of_images(linea, neon, tmp_path):
+    jobs = tmp_path / "jobs.jsonl"
+    jobs.write_text('{"prompt": "a {red,blue} heart"}\n{"prompt": "a fish", "strength": 0.5, "steering": "neon"}\n')
+    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    argv = ["batch", jobs, "--out", out, "--steering", neon, "--strengths", "0:1:2", "--steps", "1", "--log", "none"]
+    code, told, _ = linea(*argv, "--dry-run")
+    assert code == 0
+    assert told.startswith("5 images in 1 batches; 0 there already")
+    assert linea(*argv, "--dry-run", "--batch-size", "2")[1].startswith("5 images in 3 batches")
+    assert linea(*argv, "--dry-run", "--window", "1")[1].startswith("5 images in 5 batches")
+    assert linea(*argv, "--dry-run", "--images", "3")[1].startswith("15 images")
+    code, told, shown = linea(*argv, "--dry-run", "--calibrated")  # these maps never were
+    assert (code, told[:8]) == (1, "0 images")
+    assert "without a calibration" in shown
+    assert not out.exists()
+    code, told, _ = linea(*argv, "--grid", sheet, "--score", "--format", "webp")
+    assert code == 0
+    assert told.startswith("5 images made in")
+    assert f"{out / 'metadata.jsonl'}: 5 images" in told
+    made = rows(out)
+    assert [row["strength"] for row in made] == [[0], [1], [0], [1], [0.5]]
+    assert all(row["file_name"].endswith(".webp") and row["steering"] == [str(neon)] for row in made)
+    assert all(0 < row["clip_prompt"] < 1 and 0 <= row["style_probability"] <= 1 for row in made)
+    with Image.open(sheet) as image:
+        assert image.width > 3 * 128
+        assert len(set(image.convert("L").resize((64, 64)).tobytes())) > 20
+    code, told, _ = linea(*argv, "--format", "webp", "--seed", "1")
+    assert told.startswith("5 images made in")
+    code, told, _ = linea(*argv, "--format", "webp")
+    assert "0 images made" in told
+    assert "5 there already" in told
+
+
+def test_the_progress_bar_counts_images_and_failures(linea, tmp_path):
+    jobs = tmp_path / "jobs.txt"
+    jobs.write_text("a heart\na {bad\na fish\na heart\n")
+    code, told, shown = linea("batch", jobs, "--out", tmp_path / "out", "--steps", "1")
+    assert code == 1
+    assert "4/4" in shown
+    assert "images: 100%" in shown
+    assert "image/s" in shown
+    assert "failures=1" in shown
+    assert "1 asked for more than once, 0 failed, 1 bad lines" in told
+    assert rows(tmp_path / "out", "failures.jsonl")[0]["line"] == 2
+
+
+def test_the_log_for_machines(linea, tmp_path):
+    jobs = tmp_path / "jobs.csv"
+    jobs.write_text("prompt,seed,clip_skip\na heart,1,\na fish,2,77\na star,,x\n")
+    code, _, log = linea("batch", jobs, "--out", tmp_path / "out", "--steps", "1", "--log", "json")
+    assert code == 1
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    kinds = [line["event"] for line in lines]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+    assert sorted(kinds[1:-1]) == ["failure", "failure", "image"]
+    assert all("time" in line for line in lines)
+    failure = next(line for line in lines if line["event"] == "failure")
+    assert failure["line"] in (3, 4)
+    assert failure["reason"].startswith("the pipeline raised")
+    assert lines[-1]["done"] == 1
+
+
+def test_retrying_only_when_asked(linea, tmp_path):
+    jobs = tmp_path / "jobs.jsonl"
+    jobs.write_text('{"prompt": "a fish", "clip_skip": 77}\n{"prompt": "a heart"}\n')
+    argv = ["batch", jobs, "--out", tmp_path / "out", "--steps", "1", "--log", "json"]
+    for more, tried in ((), True), ((), False), (("--retry-failed",), True):
+        code, told, log = linea(*argv, *more)
+        assert code == 1
+        assert ('"event": "failure"' in log) is tried
+        assert "1 failed, 0 bad lines" in told
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["none.jsonl"], "expected a readable jobs file"),
+        (["jobs.txt", "--out", "x" * 300], "File name too long"),
+        (["jobs.txt", "--guidance", "nan"], "got --guidance nan"),
+        (["jobs.txt", "--set", "seed=-5", "--images", "2"], "seed -5"),
+        (["jobs.txt", "--set", "denoising_strength=0.5"], "StableDiffusionPipeline has no use for"),
+        (["jobs.txt", "--strict"], "line 2: got 'a {bad'"),
+        (["jobs.txt", "--format", "gif"], "png, jpg, webp"),
+        (["jobs.txt", "--log", "xml"], "bar, json, none"),
+        (["jobs.txt", "--batch-size", "many"], "or auto"),
+        (["jobs.txt", "--strengths", "0:1"], "FIRST:LAST:COUNT"),
+        (["jobs.txt", "--set", "guidance"], "FIELD=VALUE"),
+        (["jobs.txt", "--set", "wdth=3"], "nearest: width"),
+        (["jobs.txt", "--steering", "no/maps"], "no/maps"),
+        (["jobs.txt", "--grid", "out/images/x.png"], "outside"),
+        (["jobs.txt", "--grid", "sheet.txt"], "ending in one of"),
+    ],
+)
+def test_mistakes_are_one_line(linea, tmp_path, monkeypatch, argv, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.txt").write_text("a heart\na {bad\n")
+    code, _, shown = linea("batch", "--out", "out", "--steps", "1", *argv)
+    assert code == 2
+    assert message in shown.splitlines()[-1]
+    assert shown.splitlines()[-1].startswith("linea: ")
+
+
+def test_fields_given_by_set(linea, tmp_path):
+    jobs = tmp_path / "jobs.txt"
+    jobs.write_text("a heart\n")
+    for number, more in enumerate([[], ["--set", "guidance=3.0"], ["--size", "32"], ["--negative-prompt", "red",
+                                   "--set", "guidance=3.0"]]):  # fmt: skip
+        out = tmp_path / str(number)
+        assert linea("batch", jobs, "--out", out, "--steps", "1", "--log", "none", *more)[0] == 0
+    assert len({rows(tmp_path / str(number))[0]["file_name"] for number in range(4)}) == 4
+    assert rows(tmp_path / "2")[0]["width"] == 32
+    assert rows(tmp_path / "3")[0]["negative_prompt"] == "red"
+
+
+def test_torchrun_shares_the_jobs_and_failures_end_nobody_early(tmp_path):
+    jobs = tmp_path / "jobs.jsonl"
+    lines = [{"prompt": "a heart", "seed": seed, **({"clip_skip": 77} if seed == 3 else {})} for seed in range(24)]
+    jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "linea_diffusion.cli", "batch", jobs, "--out", tmp_path / "out", "--steps", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([*command, "--batch-size", "2", "--log-format", "json"], capture_output=True, text=True,
+                          timeout=300, env=environment, check=False)  # fmt: skip
+    assert done.returncode == 1, done.stderr[-3000:]
+    assert "failures.jsonl: 1 failures" in done.stdout
+    assert len(rows(tmp_path / "out")) == len(files(tmp_path / "out")) == 23
+    assert [row["line"] for row in rows(tmp_path / "out", "failures.jsonl")] == [4]
+    ranks = {
+        json.loads(line)["rank"] for line in done.stderr.splitlines() if line.startswith("{") and '"start"' in line
+    }
+    assert ranks == {0, 1}

@@ -1,0 +1,222 @@
+"""Commands that learn and compare: settings, kill and resume, interrupt, calibrate, evaluate."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from linea_diffusion import SteeringMaps
+
+from ..conftest import NEON
+
+QUICK = (
+    "--steps", "1", "--batch-size", "4", "--modules", "text-attention",
+    "--set", "stretch=1.0", "--set", "calibrate=False", "--set", "use_levels=False",
+)  # fmt: skip
+
+
+def test_every_setting_is_reached(linea, tmp_path):
+    settings = (
+        "--set",
+        "optimizer=sgd",
+        "--set",
+        "pooling=tokens",
+        "--set",
+        "tokens_per_sample=7",
+        "--set",
+        "strengths=(1.0, 0.5)",
+        "--set",
+        "l1=1e-5",
+        "--set",
+        "rank=0",
+        "--set",
+        "pairing=law",
+    )
+    options = ("--iterations", 2, "--sparsity", 0.5, "--micro-batch-size", 2, *QUICK)
+    code, out, _ = linea("train", "neon", "--out", tmp_path / "maps", *options, *settings)
+    assert code == 0
+    assert "support of 50.0%" in out
+    trained = json.loads((tmp_path / "maps" / "config.json").read_text())["training"]
+    assert (trained["rank"], trained["pairing"]) == (0, "law")
+    expected = {"optimizer": "sgd", "tokens_per_sample": 7, "strengths": [1.0, 0.5], "l1": 1e-5, "micro_batch_size": 2}
+    assert {key: trained[key] for key in expected} == expected
+    assert not (tmp_path / "maps" / "checkpoint").exists()
+    out = linea("info", tmp_path / "maps")[1]
+    assert "support 50.00%" in out
+    assert "text_encoder.encoder.layers.2.self_attn" in out
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("learning_rate=1", "KEY one of iterations, lr"),
+        ("lr", "KEY=VALUE"),
+        ("lr=-1", "lr=-1"),
+        ("lr=fast", "lr='fast'"),
+        ("strengths=1.0", "strengths=1.0"),
+        ("gradient_checkpointing=yes", "True or False"),
+    ],
+)
+def test_impossible_settings_are_one_line(linea, tmp_path, setting, message):
+    code, _, err = linea("train", "neon", "--out", tmp_path / "maps", "--set", setting)
+    assert code == 2
+    assert message in err.splitlines()[-1]
+
+
+def _trained(server, folder, **order) -> int:
+    """The exit code of a training of its own process; each of its states needs two calls of fsync, the maps three."""
+    options = ["--iterations", "12", "--checkpoint-every", "1", *QUICK]
+    return server.run(argv=["train", "neon", "--out", str(folder), *options], log=f"{folder}.txt", **order)
+
+
+def _numbers(folder) -> dict[str, torch.Tensor]:
+    return SteeringMaps.from_pretrained(folder).numbers()
+
+
+def test_killed_while_states_and_maps_are_written_it_ends_with_the_same_maps(server, tmp_path):
+    assert _trained(server, tmp_path / "whole") == 0
+    killed = tmp_path / "killed"
+    for at, left in ((4, 1), (13, 7), (12, 12)):
+        assert _trained(server, killed, die_at=at) == -signal.SIGKILL
+        assert not (killed / "config.json").exists()
+        assert max(path.name for path in (killed / "checkpoint").glob("after-*")) == f"after-{left:08d}"
+    assert _trained(server, killed) == 0
+    assert not (killed / "checkpoint").exists()
+    ours, theirs = _numbers(killed), _numbers(tmp_path / "whole")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_what_is_learned_also_in_the_background_of_a_script(server, tmp_path, number, code):
+    """`sh -c 'linea train ... &'` starts it with SIGINT ignored."""
+    folder = tmp_path / "maps"
+    assert _trained(server, folder, ignored=[number], signal_at=[6, number]) == code
+    assert "linea: training stopped after 3 of 12" in (tmp_path / "maps.txt").read_text().splitlines()[-1]
+    maps = SteeringMaps.from_pretrained(folder)
+    assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 3
+    assert [path.name for path in (folder / "checkpoint").iterdir()] == ["after-00000003"], "the same command goes on"
+
+
+def test_a_second_training_in_a_folder_is_refused_before_models_load(linea, tmp_path, monkeypatch):
+    monkeypatch.setattr("linea_diffusion.cli.learning.open_pipeline", None)
+    (tmp_path / "checkpoint").mkdir()
+    with (tmp_path / "checkpoint" / ".training-lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        code, out, err = linea("train", "neon", "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert "another training is at work" in err
+
+
+def test_training_that_diverges_is_one_line_and_keeps_maps(linea, tmp_path):
+    code, _, err = linea("train", "neon", "--out", tmp_path, "--iterations", 4, "--lr", 1e30, *QUICK)
+    assert code == 2
+    assert "in iteration 1" in err.splitlines()[-1]
+    assert all(bool(value.isfinite().all()) for value in _numbers(tmp_path).values())
+
+
+def test_calibrate_then_use(linea, tmp_path, random_maps):
+    from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, train_steering_maps
+
+    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
+    config = TrainingConfig(
+        iterations=14,
+        batch_size=8,
+        num_inference_steps=3,
+        target_modules="attention",
+        lr=0.05,
+        sparsity=0,
+        strengths=(1.0,),
+        stretch=1.0,
+        calibrate=False,
+    )  # fmt: skip
+    train_steering_maps(pipe, NEON, config).save_pretrained(tmp_path / "neon")
+    code, out, err = linea("calibrate", tmp_path / "neon", "--points", 3, "--steps", 4)
+    assert code == 0, err
+    assert out.splitlines()[-1].split() == ["1.000", "1.000"]
+    curve = json.loads((tmp_path / "neon" / "config.json").read_text())["calibration"]
+    assert curve["strengths"] == [0.0, 0.5, 1.0]
+    assert "calibration: {" in linea("info", tmp_path / "neon")[1]
+    options = ("--steering", tmp_path / "neon", "--strength", 0.5, "--steps", 2)
+    pictures = []
+    for flag in (("--no-calibrated",), (), ("--calibrated",)):
+        assert linea("generate", "a red heart", *options, *flag, "--out", tmp_path / "x.png")[0] == 0
+        pictures.append((tmp_path / "x.png").read_bytes())
+    assert (pictures[0] == pictures[1]) == (curve["values"][1] == 0.5)
+    assert pictures[1] == pictures[2]
+    grids = []
+    for flag in (("--no-calibrated",), ()):
+        grid = ("--strengths", "0,0.5,1", "--steps", 2, *flag, "--out", tmp_path / "grid")
+        assert linea("grid", "a red heart", "--steering", tmp_path / "neon", *grid)[0] == 0
+        grids.append(Image.open(tmp_path / "grid" / "grid.png").tobytes())
+    assert (grids[0] == grids[1]) == (curve["values"][1] == 0.5)
+    code, _, err = linea("calibrate", tmp_path / "neon", "--by", "progress", "--points", 3, "--steps", 2)
+    assert code == 0, err
+    by = json.loads((tmp_path / "neon" / "config.json").read_text())["calibration"]
+    assert by["measure"] == "progress of latents"
+    code, _, err = linea("calibrate", tmp_path / "neon", "--by", "eye")
+    assert (code, "expected one of clip, progress" in err) == (2, True)
+    SteeringMaps.of(dict(random_maps.named_maps())).save_pretrained(tmp_path / "unnamed")
+    code, _, err = linea("calibrate", tmp_path / "unnamed")
+    assert code == 2
+    assert "give it with --concept" in err
+    code, _, err = linea("calibrate", tmp_path / "nowhere")
+    assert code == 2
+    assert err.startswith("linea: ")
+
+
+@pytest.mark.parametrize("options", [("--methods", "lineas"), ("--prompts", "asking.txt")])
+def test_evaluate_takes_out_only_what_is_asked_for(linea, options):
+    """Without --prompts nothing asks for it; "prompting" is among the methods unless they are named."""
+    code, _, err = linea("evaluate", "--style", "remove-cats", *options)
+    assert code == 2
+    assert "takes something out" in err
+
+
+def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_maps):
+    random_maps.save_pretrained(tmp_path / "mine")
+    options = ("--count", 3, "--strengths", "0,1", "--steps", 2, "--out", tmp_path / "out")
+    methods = f"mean-shift,prompting,{tmp_path / 'mine'}"
+    code, out, err = linea("evaluate", "--style", "neon", "--style", "mosaic", "--methods", methods, *options)
+    assert code == 0, err
+    assert "| mosaic | mine |" in out
+    rows = list(csv.DictReader((tmp_path / "out" / "evaluation.csv").open()))
+    assert len(rows) == 2 * 3 * 2 * 3
+    assert {row["method"] for row in rows} == {"mean-shift", "prompting", "mine"}
+    assert (tmp_path / "out" / "evaluation.md").read_text() in out
+    made = (tmp_path / "out" / "maps" / "neon" / "mean-shift" / "steering.safetensors").stat().st_mtime_ns
+    assert linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options)[0] == 0
+    assert (tmp_path / "out" / "maps" / "neon" / "mean-shift" / "steering.safetensors").stat().st_mtime_ns == made
+    code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shiff", *options)
+    assert code == 2
+    assert "nearest: mean-shift" in err.splitlines()[-1]
+    for changed, message in ((("--seed", 1), "remove the folder"), (("--strengths", "0,0.5"), "1 among them")):
+        code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options, *changed)
+        assert code == 2
+        assert message in err.splitlines()[-1]
+    methods = f"{tmp_path / 'mine'},{tmp_path / 'other' / 'mine'}"
+    code, _, err = linea("evaluate", "--style", "neon", "--methods", methods, *options)
+    assert code == 2
+    assert "same name" in err.splitlines()[-1]
+    (tmp_path / "p.txt").write_text("a red star\na purple boat\n")
+    code, out, _ = linea(
+        "evaluate", "--style", "neon", "--methods", "prompting", *options, "--prompts", tmp_path / "p.txt"
+    )
+    rows = list(csv.DictReader((tmp_path / "out" / "evaluation.csv").open()))
+    assert {row["prompt"] for row in rows} == {"a purple boat"}, "a red star is learned from"
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "linea_diffusion.cli", "concepts", "neom"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "nearest: neon" in done.stderr

@@ -1,0 +1,161 @@
+"""Evaluation: what is rendered, what is scored, what is written; methods by name."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
+from linea_diffusion.evaluation.evaluate import (
+    FIGURES,
+    Record,
+    curves,
+    read_records,
+    summarise,
+    write_records,
+)
+from linea_diffusion.evaluation.methods import METHODS, fit
+from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
+
+from ..conftest import NEON, seeded
+
+PROMPTS = ["a red heart", "a blue fish", "one green star"]
+STRENGTHS = (0.0, 0.5, 1.0)
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return ClipScorer()
+
+
+@pytest.fixture(scope="module")
+def records(loaded_pipe, random_maps, scorer):
+    methods = {"random": random_maps, "half": 0.5 * random_maps, "prompting": None}
+    texts = load_concept("neon").texts
+    return evaluate(
+        loaded_pipe, methods, texts, PROMPTS, strengths=STRENGTHS, scorer=scorer, judge=truth_judge("neon"), seed=7,
+        batch_size=2, num_inference_steps=4,
+    )  # fmt: skip
+
+
+def _one(records, method, strength, prompt) -> Record:
+    return next(r for r in records if (r.method, r.strength, r.prompt) == (method, strength, prompt))
+
+
+def test_every_method_strength_and_prompt_has_a_record(records):
+    keys = [(r.method, r.strength, r.prompt) for r in records]
+    assert len(set(keys)) == len(keys) == 2 * 3 * 3 + 2 * 3
+    assert not any(math.isnan(getattr(r, figure)) for r in records for figure in FIGURES)
+
+
+def test_strength_zero_is_the_base_model_for_all(records):
+    for prompt in PROMPTS:
+        zero = [_one(records, method, 0.0, prompt) for method in ("random", "half", "prompting")]
+        assert zero[0].content == pytest.approx(1, abs=1e-5)
+        assert {z.clip_style for z in zero} == {zero[0].clip_style}
+    # half of the maps at 1 are the maps at a half
+    half, whole = _one(records, "half", 1.0, PROMPTS[0]), _one(records, "random", 0.5, PROMPTS[0])
+    assert half.clip_text == pytest.approx(whole.clip_text, abs=1e-3)
+
+
+def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
+    with random_maps.apply(pipe, 0.5):
+        picture = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
+    plain = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
+    texts, record = load_concept("neon").texts, _one(records, "random", 0.5, PROMPTS[1])
+    assert record.clip_prompt == pytest.approx(scorer.text_similarity(picture, PROMPTS[1]).item(), abs=2e-3)
+    assert record.clip_text == pytest.approx(scorer.text_similarity(picture, texts.text).item(), abs=2e-3)
+    assert record.content == pytest.approx(scorer.image_similarity(picture, plain).item(), abs=2e-3)
+    style = scorer.style_probability(picture, texts.text, texts.neutral).item()
+    assert record.clip_style == pytest.approx(style, abs=5e-3)
+
+
+def test_asking_in_words_is_the_upper_line(records):
+    assert np.mean([_one(records, "prompting", 1.0, prompt).truth_style for prompt in PROMPTS]) > 0.8
+    assert np.mean([_one(records, "prompting", 0.0, prompt).truth_style for prompt in PROMPTS]) < 0.2
+
+
+def test_summary_curves_and_files(records, tmp_path):
+    entry = next(e for e in summarise(records) if (e["method"], e["strength"]) == ("random", 1.0))
+    values = [r.content for r in records if (r.method, r.strength) == ("random", 1.0)]
+    mean, low, high = entry["content"]
+    assert mean == pytest.approx(np.mean(values))
+    assert min(values) <= low <= mean <= high <= max(values)
+    strengths, curve = curves(records, "neon", "random", "content")
+    assert strengths == list(STRENGTHS)
+    assert curve.shape == (3, 3)
+    assert curve[:, 0] == pytest.approx(1, abs=1e-5)
+    write_records(records, tmp_path / "records.csv")
+    again = read_records(tmp_path / "records.csv")
+    assert [(r.style, r.method, r.strength, r.prompt) for r in again] == [
+        (r.style, r.method, r.strength, r.prompt) for r in records
+    ]
+    assert again[5].content == pytest.approx(records[5].content, abs=1e-5)
+
+
+def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):
+    pipe.load_steering(random_maps, "mine")
+    texts = load_concept("neon").texts
+    evaluate(pipe, {"none": None}, texts, PROMPTS[:1], strengths=(0.0, 1.0), scorer=scorer, num_inference_steps=1)
+    assert pipe.get_list_steering() == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"prompts": []}, {"methods": {}}, {"strengths": (0.5, 1.0)}, {"strengths": (0, 1, 0.5)}]
+)
+def test_impossible_evaluations_are_refused(pipe, scorer, bad):
+    given = {"methods": {"none": None}, "prompts": PROMPTS, "strengths": (0.0, 1.0), **bad}
+    with pytest.raises(LineaError, match=r"strengths that ascend from 0|expected some of each"):
+        evaluate(pipe, given["methods"], load_concept("neon").texts, given["prompts"], strengths=given["strengths"],
+                 scorer=scorer)  # fmt: skip
+
+
+def test_held_out_prompts_are_learned_from_by_no_concept():
+    prompts = held_out_prompts(64)
+    assert len(set(prompts)) == 64
+    assert not set(prompts) & set(load_concept("neon").source)
+
+
+def test_methods_by_name(pipe, monkeypatch):
+    quick = {"iterations": 1, "target_modules": "text-attention", "calibrate": False}
+    monkeypatch.setattr(
+        "linea_diffusion.evaluation.methods.recipe_for",
+        lambda pipe, concept=None, **given: recipe_for(pipe, concept, **quick, **given),
+    )
+    config = TrainingConfig(**quick, num_inference_steps=1, sparsity=0.5, seed=4)
+    maps = {name: fit(name, pipe, NEON, config) for name in METHODS}
+    assert fit("prompting", pipe, NEON, config) is None
+    assert maps["lineas"].support == pytest.approx(0.5, abs=0.01)
+    assert maps["lineas-dense"].support > 0.9
+    assert maps["lineas-laws"].support == pytest.approx(0.1, abs=0.01)
+    assert maps["lineas-paper"].metadata["training"]["strengths"] == (1.0,)
+    assert maps["lineas-paper"].support > 0.9
+    assert {name for name, made in maps.items() if made.rank} == {"lineas", "lineas-dense"}
+    for made in maps.values():
+        training = made.metadata["training"]
+        assert training["pairing"] == ("rows" if made.rank else "law")
+        assert (training["num_inference_steps"], training["seed"]) == (1, 4), "as the pipeline is called for all"
+    assert len({sum(p.sum().item() for p in m.parameters()) for m in maps.values()}) == len(METHODS)
+    with pytest.raises(LineaError, match="nearest: mean-shift"):
+        fit("mean-shiff", pipe, NEON, config)
+
+
+def test_each_method_is_read_on_its_own_dial(pipe, random_maps, scorer):
+    curve = {"strengths": [0.0, 0.8, 1.0], "values": [0.0, 0.3, 1.0], "measure": "truth"}
+    calibrated = 1.0 * random_maps
+    calibrated.metadata["calibration"] = curve
+    methods = {"plain": random_maps, "calibrated": calibrated}
+    options = {"strengths": (0.0, 0.3, 1.0), "scorer": scorer, "seed": 7, "num_inference_steps": 2}
+
+    def figures(**way) -> dict[str, float]:
+        records = evaluate(pipe, methods, load_concept("neon").texts, PROMPTS[:1], **options, **way)
+        return {record.method: record.content for record in records if record.strength == 0.3}
+
+    on_dials, as_trained = figures(), figures(calibrated=False)
+    assert on_dials["plain"] == pytest.approx(as_trained["plain"], abs=1e-6)
+    assert as_trained["calibrated"] == pytest.approx(as_trained["plain"], abs=1e-6)
+    assert on_dials["calibrated"] < as_trained["calibrated"] - 1e-3
+    with pytest.raises(LineaError, match="without a calibration"):
+        figures(calibrated=True)
