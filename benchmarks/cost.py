@@ -44,7 +44,7 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
     from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig
     from linea_diffusion.pipelines.calling import generators
     from linea_diffusion.shapeland.captions import plain_captions
-    from linea_diffusion.steering.steer import steer
+    from linea_diffusion.training.diffusion import DiffusionRun
     from linea_diffusion.training.iteration import batches_of
     from linea_diffusion.training.loss.targets import law_targets
     from linea_diffusion.training.optimizer import MapOptimizer
@@ -56,12 +56,13 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
     pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet").base
     pipe.set_progress_bar_config(disable=True)
     seconds: dict[str, list[float]] = {"plain": [], "train": []}
-    with batches_of(pipe, config) as batches:
+    with batches_of(DiffusionRun(pipe, config), config) as batches:
         sizes = TrainingConfig(micro_batch_size=config.micro_batch_size or 32)
-        batches.config = sizes if len(prompts) > 32 else config  # targets in pieces: only the iteration is measured
+        # targets in pieces: only the iteration is measured
+        batches.trajectory.config = sizes if len(prompts) > 32 else config
         samples = batches.samples(prompts)
         (target,) = law_targets(samples, samples, [1.0], scaled=False)
-        batches.config = config
+        batches.trajectory.config = config
         maps = batches.fresh_maps(samples)
         optimizer = MapOptimizer(maps, config)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -69,8 +70,7 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
             for kind in ("train", "plain") if len(prompts) <= 32 else ("train",):
                 began = time.perf_counter()
                 if kind == "train":
-                    with steer(pipe, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
-                        batches.gradients(maps, prompts, range(len(prompts)), target, weight=1.0)
+                    batches.gradients(maps, prompts, range(len(prompts)), target)
                     optimizer.step(turn)
                     if turn == 0:
                         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

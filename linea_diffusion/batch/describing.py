@@ -10,6 +10,7 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import LineaError, clipped
+from ..maps.facts import Facts
 from .folder.layout import image_name
 from .jobs.fields import DIALS
 from .jobs.jobs import Job
@@ -131,7 +132,4 @@ def figures_of(
 
 
 def _texts(job: Job, styles: Styles) -> tuple[str, str] | None:
-    if len(job.strength) != 1:
-        return None
-    facts = styles[next(iter(job.strength))].metadata
-    return (facts["text"], facts["neutral"]) if {"text", "neutral"} <= facts.keys() else None
+    return Facts.of(styles[next(iter(job.strength))].metadata).pair if len(job.strength) == 1 else None

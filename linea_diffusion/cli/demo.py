@@ -10,6 +10,7 @@ from ..errors import LineaError, make_folder
 from ..grids import StyleGrid
 from ..grids.report.grid_page import grid_page
 from ..grids.report.page import write_report
+from ..maps.facts import Facts
 from ..pipelines.pipeline import LinEASDiffusionPipeline
 from ..scoring.clip_scorer import ClipScorer
 from ..shapeland.truth import held_out_prompts
@@ -44,10 +45,12 @@ def run_demo(
     make_folder(out)
     pipe = LinEASDiffusionPipeline.from_pretrained(model)
     stop = stop or StopRequest()
-    maps = train_steering_maps(pipe, concept, recipe_for(pipe, concept, seed=seed), stop=stop)
-    if maps.metadata["losses"]:
+    config = recipe_for(pipe, concept, seed=seed)
+    maps = train_steering_maps(pipe, concept, config, stop=stop)
+    losses = Facts.of(maps.metadata).losses or ()
+    if losses:
         maps.save_pretrained(out / "maps")
-    done = f"{len(maps.metadata['losses'])} of {maps.metadata['training']['iterations']} iterations"
+    done = f"{len(losses)} of {config.iterations} iterations"
     stop.end_gently(f"training stopped after {done}; what is learned so far is in {out / 'maps'}")
     pipe.load_steering(maps, adapter_name=concept.name)
     grid = StyleGrid.render(pipe, held_out_prompts(rows), STRENGTHS, seeds=seed, style=concept.name)

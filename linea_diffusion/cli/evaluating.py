@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError
+from ..maps.facts import Facts
 from . import checks
 from .options import (
     Calibrated,
@@ -130,24 +131,26 @@ def _maps(
 ) -> SteeringMaps | None:
     from ..evaluation.methods import METHODS, fit
     from ..maps.steering_maps import SteeringMaps
+    from ..training.diffusion import DiffusionRun
     from ..training.iteration import facts_of
 
     if method not in METHODS and Path(method).is_dir():
         return SteeringMaps.from_pretrained(method)
     folder = work / method
     if folder.is_dir():
-        return _as_asked(SteeringMaps.from_pretrained(folder), facts_of(pipe.base, concept, config), folder)
+        asked = facts_of(DiffusionRun(pipe, config), concept, config)
+        return _as_asked(SteeringMaps.from_pretrained(folder), asked, folder)
     maps = fit(method, pipe, concept, config)
     if maps is not None:
         maps.save_pretrained(folder)
     return maps
 
 
-def _as_asked(maps: SteeringMaps, facts: dict[str, Any], folder: Path) -> SteeringMaps:
+def _as_asked(maps: SteeringMaps, facts: Facts, folder: Path) -> SteeringMaps:
     """Maps that an earlier run left, if they are of this model, these prompts and this seed."""
     made, asked = (
-        [known.get("base_model"), known.get("prompts_sha256"), known.get("training", {}).get("seed")]
-        for known in (maps.metadata, facts)
+        [known.base_model, known.prompts_sha256, (known.training or {}).get("seed")]
+        for known in (Facts.of(maps.metadata), facts)
     )
     if made != asked:
         raise LineaError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LineaError, check_seed
+from ..maps.facts import Facts
 from . import checks
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Rows:
             return self._dials(pipe, maps, prompt, strengths, seed)
         for name, own in maps.items():
             pipe.load_steering(own, adapter_name=name)
-        style = style or next((str(own.metadata.get("concept", "")) for own in maps.values()), "")
+        style = style or next((Facts.of(own.metadata).concept or "" for own in maps.values()), "")
         if self.kind == "seeds":
             chosen = _seeds(self.seeds) if self.seeds else list(range(seed, seed + 4))
             return kinds.plan_seeds(pipe, prompt, strengths, seeds=chosen, style=style)

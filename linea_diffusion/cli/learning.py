@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import LineaError
+from ..maps.facts import Facts
 from ..training.stopping import STOP, Stopped
 from . import checks
 from .grids import print_scores
@@ -103,7 +104,7 @@ def train(
     """Learn the steering maps of a concept from source and target prompts."""
     from ..errors import make_folder
     from ..training.checkpoints import claimed
-    from ..training.processes import is_main_process, join_processes
+    from ..training.processes import is_main_process
 
     learned = open_concept(concept, source, target, template, level or ())
     given = training_settings(
@@ -121,14 +122,14 @@ def train(
         seed=seed,
     )
     make_folder(out)
-    join_processes()
     with claimed(out / "checkpoint") if is_main_process() else nullcontext():
         maps = _trained(open_pipeline(model, device, dtype), learned, given, out, checkpoint_every)
-    if (after := maps.metadata.get("stopped_after")) is not None:
-        kept = f"the maps learned so far are in {out}" if after else "nothing is learned yet"
+    facts = Facts.of(maps.metadata)
+    if facts.stopped_after is not None:
+        kept = f"the maps learned so far are in {out}" if facts.stopped_after else "nothing is learned yet"
+        total = (facts.training or {})["iterations"]
         raise Stopped(
-            f"training stopped after {after} of {maps.metadata['training']['iterations']} iterations; {kept}, and the "
-            "same command goes on"
+            f"training stopped after {facts.stopped_after} of {total} iterations; {kept}, and the same command goes on"
         )
 
 
@@ -149,7 +150,7 @@ def _trained(
     except TrainingDivergedError as error:
         error.maps.save_pretrained(out)
         raise
-    losses, turns = maps.metadata["losses"], len(config.strengths)
+    losses, turns = Facts.of(maps.metadata).losses, len(config.strengths)
     if losses and is_main_process():
         maps.save_pretrained(out)
         first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
@@ -167,7 +168,7 @@ def _concept_of(maps: SteeringMaps, concept: str | None) -> Concept:
     from ..concepts.concept import load_concept
 
     try:
-        return load_concept(concept or maps.metadata.get("concept", ""))
+        return load_concept(concept or Facts.of(maps.metadata).concept or "")
     except LineaError as error:
         if concept:
             raise

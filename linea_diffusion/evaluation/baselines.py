@@ -7,7 +7,8 @@ into its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +17,12 @@ import torch
 from ..concepts.concept import Concept
 from ..maps.steering_maps import SteeringMaps
 from ..steering.affine.affine_map import AffineMap
-from ..steering.steer import steer
 from ..training.config import TrainingConfig
+from ..training.diffusion import DiffusionRun
 from ..training.iteration import Batches, batches_of, facts_of
 from ..training.loss.distances import match_quantiles
 from ..training.recipes import recipe_for
-from ..training.trajectory import Places
+from ..training.runs import Places
 
 Fit = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -60,7 +61,7 @@ def linear_act(
             once, from unsteered activations.
     """
     if sequential:
-        return _fitted_in_turn(pipe, concept, config or recipe_for(pipe, pairing="law"))
+        return _fitted_in_turn(pipe, concept, config)
     return _fitted(pipe, concept, config, fit_quantiles, "Lin-AcT, at once")
 
 
@@ -94,9 +95,7 @@ def _affine(x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> tuple[torch.Te
 
 
 def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit, method: str) -> SteeringMaps:
-    config = _coordinate_wise(config or recipe_for(pipe, pairing="law"))
-    with batches_of(pipe, config) as batches:
-        batches.check(concept)
+    with _batches(pipe, concept, config) as batches:
         source, target = batches.samples(concept.source), batches.samples(concept.target)
         maps = batches.fresh_maps(target)
         for name, affine in maps.named_maps():
@@ -104,24 +103,25 @@ def _fitted(pipe: Any, concept: Concept, config: TrainingConfig | None, fit: Fit
         return _noted(maps, batches, concept, method)
 
 
-def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
-    config = _coordinate_wise(config)
-    with batches_of(pipe, config) as batches:
-        batches.check(concept)
+def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig | None) -> SteeringMaps:
+    with _batches(pipe, concept, config) as batches:
         target = batches.samples(concept.target)
         maps = batches.fresh_maps(target).requires_grad_(False)
         affine_of = dict(maps.named_maps())
-        one = torch.tensor(1.0)
         for name in dict.fromkeys(place[0] for place in target):  # places come in the order of running
-            with steer(batches.trajectory.pipe, [(maps, one)], progress=batches.trajectory.progress):
+            with batches.run.steered(maps, 1.0):
                 source = batches.samples(concept.source)
             _fit_map(affine_of[name], name, source, target, fit_quantiles)
         return _noted(maps, batches, concept, "Lin-AcT")
 
 
-def _coordinate_wise(config: TrainingConfig) -> TrainingConfig:
-    """The settings as these methods use them: w and b are all that they fit, to laws."""
-    return replace(config, rank=0, scale=True, shift=True, pairing="law")
+@contextmanager
+def _batches(pipe: Any, concept: Concept, config: TrainingConfig | None) -> Iterator[Batches]:
+    """Batches with the settings as these methods use them: w and b are all that they fit, to laws."""
+    config = replace(config or recipe_for(pipe, pairing="law"), rank=0, scale=True, shift=True, pairing="law")
+    with batches_of(DiffusionRun(pipe, config), config) as batches:
+        batches.run.check(concept, config.micro_batch_size or config.batch_size)
+        yield batches
 
 
 @torch.no_grad()
@@ -138,6 +138,6 @@ def _fit_map(affine: AffineMap, name: str, source: Places, target: Places, fit: 
 
 
 def _noted(maps: SteeringMaps, batches: Batches, concept: Concept, method: str) -> SteeringMaps:
-    facts = facts_of(batches.trajectory.pipe, concept, batches.config)
-    maps.metadata = {**facts, "text": concept.text, "neutral": concept.neutral, "method": method}
+    facts = facts_of(batches.run, concept, batches.config)
+    maps.metadata = replace(facts, text=concept.text, neutral=concept.neutral, method=method).as_metadata()
     return maps.requires_grad_(False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import LineaError, as_python, as_whole, check_seed, short
+from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.adapters import check_adapter_name
 from ..steering.strengths import check_positions
@@ -149,7 +150,7 @@ def plan_sparsity(
     """
     opened = _opened(maps) if isinstance(maps, Mapping) else _by_support(maps)
     _expect_rows(list(opened), "maps")
-    concepts = {known.metadata["concept"] for known in opened.values() if "concept" in known.metadata}
+    concepts = set(_concepts(opened))
     if len(concepts) > 1:
         raise LineaError(f"got maps of the concepts {sorted(concepts)}: expected maps of one; for several use styles")
     style = style or next(iter(concepts), "")
@@ -183,7 +184,7 @@ def plan_methods(
     """
     _expect_rows(list(methods), "methods")
     opened = _opened({name: source for name, source in methods.items() if source is not None})
-    style = style or next((known.metadata["concept"] for known in opened.values() if "concept" in known.metadata), "")
+    style = style or next(_concepts(opened), "")
     if None in methods.values() and not style:
         raise LineaError("got asking in words and maps that name no concept: expected style= with what to ask for")
     values = _positions(strengths)
@@ -217,6 +218,12 @@ def _opened(sources: Mapping[Key, Source]) -> dict[Key, SteeringMaps]:
         name: source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
         for name, source in sources.items()
     }
+
+
+def _concepts(opened: Mapping[Any, SteeringMaps]) -> Iterator[str]:
+    """The concepts that maps name."""
+    named = (Facts.of(maps.metadata).concept for maps in opened.values())
+    return (concept for concept in named if concept is not None)
 
 
 def _by_support(sources: Sequence[Source]) -> dict[str, SteeringMaps]:

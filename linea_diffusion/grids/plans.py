@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..concepts.concept import StyleTexts
 from ..errors import check_seed
+from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..scoring.images import open_images
 
@@ -131,7 +132,5 @@ def make_plan(
 
 def texts_of(maps: SteeringMaps) -> StyleTexts | None:
     """What pictures of a set of maps are scored against, if the maps say it."""
-    facts = maps.metadata
-    if not {"concept", "text", "neutral"} <= facts.keys():
-        return None
-    return StyleTexts(facts["concept"], facts["text"], facts["neutral"])
+    facts = Facts.of(maps.metadata)
+    return None if facts.concept is None or facts.pair is None else StyleTexts(facts.concept, *facts.pair)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .facts import Facts
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -29,8 +31,9 @@ def model_card(config: Mapping[str, Any], repo_id: str | None = None) -> str:
         config: the contents of ``config.json``.
         repo_id: where the maps will be on the Hub; without it the example names a folder.
     """
-    concept = " ".join(str(config.get("concept", "a concept")).split())
-    base = str(config.get("base_model", "unknown"))
+    facts = Facts.of(config)
+    concept = " ".join((facts.concept or "a concept").split())
+    base = facts.base_model or "unknown"
     rank = max((shape[2] for shape in config["modules"].values() if len(shape) == 3), default=0)
     source = json.dumps(repo_id or "path/to/this/folder")
     return (

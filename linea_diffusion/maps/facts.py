@@ -4,10 +4,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
 from ..errors import LineaError, short
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What maps say of themselves, None where they do not. Files and `SteeringMaps.metadata` have it as a dict.
+
+    Attributes:
+        concept: its name.
+        prompts_sha256: of its prompts.
+        base_model: name or folder of the model that the maps were learned on.
+        base_class: of its pipeline.
+        training: the settings, as a dict of `TrainingConfig`.
+        text: what pictures of the concept are scored against.
+        neutral: and what those without it are.
+        method: that fitted the maps, if it is not training.
+        stopped_after: iterations, if training was stopped.
+        losses: of the iterations.
+        stretch: what the maps were multiplied with when training ended.
+        calibration: a curve, see `calibrate`.
+        library_versions: name -> version, of the libraries that wrote the file.
+    """
+
+    concept: str | None = None
+    prompts_sha256: str | None = None
+    base_model: str | None = None
+    base_class: str | None = None
+    training: Mapping[str, Any] | None = None
+    text: str | None = None
+    neutral: str | None = None
+    method: str | None = None
+    stopped_after: int | None = None
+    losses: list[float] | None = None
+    stretch: float | None = None
+    calibration: dict[str, Any] | None = None
+    library_versions: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Facts:
+        """The facts among metadata; other keys are its owner's."""
+        return cls(**{field.name: metadata.get(field.name) for field in fields(cls)})
+
+    def as_metadata(self) -> dict[str, Any]:
+        """Those that are known, by name."""
+        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in named if value is not None}
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Text and neutral text, if both are known."""
+        return None if self.text is None or self.neutral is None else (self.text, self.neutral)
+
 
 _TEXTS = ("base_model", "base_class", "concept", "text", "neutral", "prompts_sha256")
 _TABLES = ("training", "library_versions")

@@ -18,6 +18,7 @@ from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap
 from ..steering.dial import Dial, choose_dial
 from ..steering.steer import steer
 from ..steering.strengths import Strength, check_strength
+from .facts import Facts
 from .storage import push_maps, read_maps, write_maps
 
 
@@ -98,10 +99,11 @@ class SteeringMaps:
         present = dict(steerable_modules(pipe))
         for name in names:
             if split_address(name)[0] not in present:
+                home = Facts.of(self.metadata).base_class or "another model"
                 raise LineaError(
-                    f"got maps of {self.metadata.get('base_class', 'another model')} whose module {name!r} is not in "
-                    f"this {type(pipe).__name__} (nearest: {nearest_name(name, present)}): expected maps "
-                    "that were trained on this base model; load those, train new ones, or choose some by maps.subset"
+                    f"got maps of {home} whose module {name!r} is not in this {type(pipe).__name__} "
+                    f"(nearest: {nearest_name(name, present)}): expected maps that were trained on this base model; "
+                    "load those, train new ones, or choose some by maps.subset"
                 )
         return {name: present[split_address(name)[0]] for name in names}
 
@@ -164,7 +166,7 @@ class SteeringMaps:
         Raises:
             LineaError: True, and the maps were never calibrated.
         """
-        return choose_dial(self.metadata.get("calibration"), calibrated)
+        return choose_dial(Facts.of(self.metadata).calibration, calibrated)
 
     def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
         """The strengths that give equal steps of style for equal steps of `strengths`, see `Dial.positions`.
@@ -213,10 +215,10 @@ class SteeringMaps:
         return self._combined(joined, wording, other)
 
     def _combined(self, maps: Mapping[str, AffineMap], wording: str, *others: SteeringMaps) -> SteeringMaps:
-        facts = [whole.metadata for whole in (self, *others)]
-        kept: dict[str, Any] = {key: facts[0][key] for key in ("base_model", "base_class") if key in facts[0]}
-        kept["concept"] = wording.format(*(f"({f['concept']})" if f.get("concept") else "(maps)" for f in facts))
-        return SteeringMaps.of(maps, kept)
+        facts = [Facts.of(whole.metadata) for whole in (self, *others)]
+        kept = Facts(base_model=facts[0].base_model, base_class=facts[0].base_class)
+        concept = wording.format(*(f"({known.concept or 'maps'})" for known in facts))
+        return SteeringMaps.of(maps, kept.as_metadata() | Facts(concept=concept).as_metadata())
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""

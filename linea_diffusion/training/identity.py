@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -15,11 +15,11 @@ _LIBRARIES = ("torch", "diffusers", "transformers")
 _SAMPLED = 64
 
 
-def identity_of(pipe: Any) -> dict[str, Any]:
+def identity_of(components: Mapping[str, Any]) -> dict[str, Any]:
     """Facts that change what a training computes although its settings stay the same.
 
     Args:
-        pipe: a diffusers pipeline.
+        components: models, schedulers and whatever else a model is made of, by name.
 
     Returns:
         ``dtype``: component -> dtypes of its weights; ``weights``: SHA-256 over `_parts`; ``libraries``: name ->
@@ -27,7 +27,7 @@ def identity_of(pipe: Any) -> dict[str, Any]:
     """
     digest = hashlib.sha256()
     dtypes = {}
-    for name, component in sorted(pipe.components.items()):
+    for name, component in sorted(components.items()):
         digest.update(f"{name} {type(component).__name__}".encode())
         for part in _parts(component):
             digest.update(part)

@@ -6,48 +6,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 
 from ..concepts.concept import Concept
-from ..concepts.notices import noticing
 from ..errors import LineaError
+from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.calling import frozen
-from ..steering.acted import guard_hooks
-from ..steering.addresses import find_modules, is_denoiser, is_text_encoder
 from ..steering.affine.affine_map import AffineMap
-from ..steering.schedule import follow_schedule
 from .config import TrainingConfig
 from .loss.targets import Target, flattened
-from .processes import add_up, gather_rows, join_processes, own_rows, share_of, works_alone
-from .prompts_read import check_prompts_read
-from .trajectory import Place, Places, Trajectory
+from .processes import add_up, gather_rows, own_rows, share_of, works_alone
+from .runs import Place, Places, Run
+from .trajectory import Trajectory
 
 _LARGEST = 2**30
 """Bytes of recorded activations of one side, or level, of a concept."""
 
 
 @contextmanager
-def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
-    """Within the context a pipeline is frozen and followed, and batches of prompts can be run through it.
+def batches_of(run: Run, config: TrainingConfig) -> Iterator[Batches]:
+    """Within the context a model is frozen and followed, and batches of prompts can be run through it.
 
     Raises:
-        LineaError: no module matches the config's target_modules, or a masked mean without a text encoder's module.
+        LineaError: no module matches the config's target_modules, or none of them suits its pooling.
     """
-    join_processes()
-    guard_hooks()
-    defaults = getattr(pipe, "default_arguments", {})
-    pipe = getattr(pipe, "base", pipe)
-    modules = find_modules(pipe, config.target_modules)
-    if config.pooling == "masked-mean" and not any(is_text_encoder(name.split(".", maxsplit=1)[0]) for name in modules):
-        raise LineaError(
-            f"got pooling='masked-mean' with target_modules={config.target_modules!r}, none of which is in a text "
-            "encoder: expected some, such as 'text-attention', or pooling='mean'"
-        )
-    with frozen(pipe), noticing(pipe), follow_schedule(pipe) as progress:  # cut prompts are told by `prompts_read`
-        yield Batches(Trajectory(pipe, modules, config, progress, defaults), config)
+    modules = run.modules(config.target_modules)
+    with run.frozen():
+        yield Batches(Trajectory(run, modules, config))
 
 
 class NotFiniteError(ArithmeticError):
@@ -59,12 +45,20 @@ class Batches:
     """How the prompts of a batch run: in which pieces, by which process, from which noise.
 
     Attributes:
-        trajectory: runs the pipeline.
-        config: micro_batch_size, seed, reduction, scale_by_variance.
+        trajectory: runs the model; its config also says micro_batch_size, seed and reduction.
     """
 
     trajectory: Trajectory
-    config: TrainingConfig
+
+    @property
+    def run(self) -> Run:
+        """The model."""
+        return self.trajectory.run
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The settings."""
+        return self.trajectory.config
 
     def record(self, prompts: Sequence[str], rows: Sequence[int]) -> Places:
         """Activations of some of the prompts, all processes together, without gradient: place -> (rows, ...)."""
@@ -74,16 +68,6 @@ class Batches:
                 for place, values in self.trajectory.record(*self._batch(prompts, piece)).items():
                     parts.setdefault(place, []).append(values)
         return gather_rows({place: torch.cat(values) for place, values in parts.items()}, len(rows))
-
-    def check(self, concept: Concept) -> None:
-        """Warn of prompts that text encoders cut.
-
-        Raises:
-            LineaError: the model reads the same of the sources as of the targets.
-        """
-        size = self.config.micro_batch_size or self.config.batch_size
-        call = self.trajectory.call
-        check_prompts_read(self.trajectory.pipe, concept, lambda prompts: call(prompts, range(len(prompts))), size=size)
 
     def fit_tokens(self, concept: Concept) -> TrainingConfig:
         """The settings, with fewer tokens per sample where so many activations of a side would take `_LARGEST` bytes.
@@ -99,14 +83,14 @@ class Batches:
         return self.config
 
     def _take(self, tokens: int) -> None:
-        self.config = self.trajectory.config = replace(self.config, tokens_per_sample=tokens)
+        self.trajectory.config = replace(self.config, tokens_per_sample=tokens)
 
     def samples(self, prompts: Sequence[str]) -> Places:
         """Samples of the loss from all prompts: place -> (n, d), or (n * tokens, d) if tokens are sampled."""
         return flattened(self.record(prompts, range(len(prompts))))
 
     def fresh_maps(self, samples: Places) -> SteeringMaps:
-        """Identity maps for every module that ran, in the order of the modules, where the pipeline is.
+        """Identity maps for every module that ran, in the order of the modules, where the model is.
 
         What the config does not want learned is frozen. V is drawn by the config's seed, so that U has somewhere to go.
 
@@ -118,20 +102,21 @@ class Batches:
             raise LineaError(
                 f"got target_modules={self.config.target_modules!r}, whose modules (such as "
                 f"{next(iter(self.trajectory.modules))!r}) did not run in a call of this "
-                f"{type(self.trajectory.pipe).__name__}: expected modules that run; choose others"
+                f"{self.run.facts().base_class}: expected modules that run; choose others"
             )
         draw, maps = torch.Generator().manual_seed(self.config.seed), {}
         for name in self.trajectory.modules:
             if name in widths:
-                bins = self.config.step_bins if is_denoiser(name.split(".", maxsplit=1)[0]) else 1
+                bins = self.config.step_bins if name in self.trajectory.stepped else 1
                 maps[name] = AffineMap(widths[name], bins, min(self.config.rank, widths[name]))
                 maps[name].learn(scale=self.config.scale, shift=self.config.shift, draw=draw)
-        return SteeringMaps.of(maps).to(self.trajectory.pipe.device)
+        return SteeringMaps.of(maps).to(self.run.device)
 
     def gradients(
-        self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], target: Target, weight: float
-    ) -> float:
-        """Put the gradients of weight * loss into the maps, and return weight * loss.
+        self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], target: Target,
+        *, strength: float = 1.0, weight: float = 1.0,
+    ) -> float:  # fmt: skip
+        """Put the gradients of weight * loss at a strength into the maps, and return weight * loss.
 
         A batch that runs in one piece needs one pass. Otherwise, as GradCache does for contrastive losses
         (arXiv 2101.06983): a first pass without gradients records every sample's activations; the gradient of the
@@ -143,19 +128,23 @@ class Batches:
             NotFiniteError: the loss or a gradient is not finite.
         """
         loss = BatchLoss(target, rows, self.config, weight)
-        if works_alone() and len(self._pieces(rows)) == 1:
-            self.trajectory.backward(*self._batch(prompts, rows), loss.gradients)
-        else:
-            whole = loss.gradients(self.record(prompts, rows))
-            mine = {place: own_rows(grads) for place, grads in whole.items()}
-            done = 0
-            for piece in self._pieces(share_of(rows)):
-                part = {place: grads[done : done + len(piece)] for place, grads in mine.items()}
-                self.trajectory.backward(*self._batch(prompts, piece), partial(_known, part))
-                done += len(piece)
-            add_up(parameter.grad for parameter in maps.parameters() if parameter.grad is not None)
+        with self.run.steered(maps, strength):
+            if works_alone() and len(self._pieces(rows)) == 1:
+                self.trajectory.backward(*self._batch(prompts, rows), loss.gradients)
+            else:
+                self._in_pieces(maps, prompts, rows, loss)
         _check_gradients(maps)
         return loss.value
+
+    def _in_pieces(self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], loss: BatchLoss) -> None:
+        whole = loss.gradients(self.record(prompts, rows))
+        mine = {place: own_rows(grads) for place, grads in whole.items()}
+        done = 0
+        for piece in self._pieces(share_of(rows)):
+            part = {place: grads[done : done + len(piece)] for place, grads in mine.items()}
+            self.trajectory.backward(*self._batch(prompts, piece), partial(_known, part))
+            done += len(piece)
+        add_up(parameter.grad for parameter in maps.parameters() if parameter.grad is not None)
 
     def _pieces(self, rows: Sequence[int]) -> list[list[int]]:
         size = self.config.micro_batch_size or self.config.batch_size or len(rows)
@@ -217,13 +206,6 @@ def _check_gradients(maps: SteeringMaps) -> None:
                 raise NotFiniteError(f"NaN or infinity in the gradient of {name!r}")
 
 
-def facts_of(pipe: Any, concept: Concept, config: TrainingConfig) -> dict[str, Any]:
+def facts_of(run: Run, concept: Concept, config: TrainingConfig) -> Facts:
     """Facts that tell a training from another: concept, prompts, base model, settings."""
-    name = getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or "unknown"
-    return {
-        "concept": concept.name,
-        "prompts_sha256": concept.digest,
-        "base_model": str(name),
-        "base_class": type(pipe).__name__,
-        "training": asdict(config),
-    }
+    return replace(run.facts(), concept=concept.name, prompts_sha256=concept.digest, training=asdict(config))

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ..maps.steering_maps import SteeringMaps
 from .config import TrainingConfig
-from .sparsity import Metric, Pruning, group_soft_threshold, soft_threshold
+from .sparsity import Metric, Pruning, sparse_group_threshold
 
 
 class MapOptimizer:
@@ -47,14 +48,10 @@ class MapOptimizer:
             return
         for _, affine in self.maps.named_maps():
             numbers = [one for one in affine.tensors().values() if one.requires_grad]
-            metric = torch.cat([self._metric(parameter, lr).flatten() for parameter in numbers])
-            values = torch.cat([parameter.flatten() for parameter in numbers])
-            values = soft_threshold(values, l1, metric=metric)
-            values = group_soft_threshold(values, group * math.sqrt(values.numel()), metric=metric)
-            for parameter, part in zip(
-                numbers, values.split([parameter.numel() for parameter in numbers]), strict=True
-            ):
-                parameter.copy_(part.view_as(parameter))
+            metric = parameters_to_vector(self._metric(parameter, lr) for parameter in numbers)
+            values = parameters_to_vector(numbers)
+            values = sparse_group_threshold(values, l1, group * math.sqrt(values.numel()), metric=metric)
+            vector_to_parameters(values, numbers)
 
     def _metric(self, parameter: nn.Parameter, lr: float) -> torch.Tensor:
         """D of the step just taken: lr^-1 for SGD, (sqrt(v) + eps) / lr for Adam, with v as Adam corrects it."""

@@ -1,8 +1,9 @@
 """Several processes, one batch: who runs which rows, and what they tell each other.
 
 Rows are dealt out like cards: of n rows, process r of w takes r, r + w, r + 2w, ... With one process, every function
-here gives back what it was given. Processes are those of `torch.distributed`, as `accelerate launch` or torchrun start
-them.
+here gives back what it was given. Processes are those that `accelerate launch` or torchrun started; the first question
+connects them. Without a GPU they talk through gloo, and ``accelerate launch`` starts several of them only with
+``--multi_gpu``, whatever its name says.
 """
 
 from __future__ import annotations
@@ -12,43 +13,29 @@ from typing import TypeVar
 
 import torch
 from accelerate import PartialState
-from torch import distributed
+from accelerate.utils import gather, reduce
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 
 
-def join_processes() -> None:
-    """Connect with the other processes if a launcher started several; otherwise do nothing.
-
-    Without a GPU they talk through gloo. ``accelerate launch`` starts several processes on a CPU only with
-    ``--multi_gpu``, whatever its name says; torchrun starts them anywhere.
-    """
-    PartialState(cpu=not torch.accelerator.is_available())
-
-
-def _count() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def _rank() -> int:
-    return distributed.get_rank() if _count() > 1 else 0
+def _state() -> PartialState:
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def works_alone() -> bool:
     """Whether there is only one process."""
-    return _count() == 1
+    return _state().num_processes == 1
 
 
 def is_main_process() -> bool:
     """Whether this is the process that writes files and shows progress."""
-    return _rank() == 0
+    return _state().is_main_process
 
 
 def wait_for_all() -> None:
     """Go on when every process is here."""
-    if _count() > 1:
-        distributed.barrier()
+    _state().wait_for_everyone()
 
 
 def share_of(items: Sequence[Item]) -> list[Item]:
@@ -56,7 +43,12 @@ def share_of(items: Sequence[Item]) -> list[Item]:
 
     With fewer items than processes, those left without one repeat the last item; `gather_rows` drops the repetition.
     """
-    return list(items[_rank() :: _count()]) or list(items[-1:])
+    return list(items[_mine()]) or list(items[-1:])
+
+
+def _mine() -> slice:
+    state = _state()
+    return slice(state.process_index, None, state.num_processes)
 
 
 def gather_rows(parts: Mapping[Key, torch.Tensor], total: int) -> dict[Key, torch.Tensor]:
@@ -67,39 +59,31 @@ def gather_rows(parts: Mapping[Key, torch.Tensor], total: int) -> dict[Key, torc
     if works_alone():
         return {key: rows.detach() for key, rows in parts.items()}
     flat = torch.cat([rows.detach().flatten(1) for rows in parts.values()], dim=1).float()
-    padded = flat.new_zeros((-(-total // _count()), flat.shape[1]))
+    count = _state().num_processes
+    padded = flat.new_zeros((-(-total // count), flat.shape[1]))
     padded[: len(flat)] = flat
-    gathered = [torch.empty_like(padded) for _ in range(_count())]
-    distributed.all_gather(gathered, padded)
-    whole = torch.stack(gathered, dim=1).flatten(0, 1)[:total]
+    whole = gather(padded).unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)[:total]
     columns = whole.split([rows[0].numel() for rows in parts.values()], dim=1)
     return {key: part.reshape(total, *parts[key].shape[1:]) for key, part in zip(parts, columns, strict=True)}
 
 
 def own_rows(rows: torch.Tensor) -> torch.Tensor:
     """This process' part of the rows of a whole batch; zeros if it only repeats another's item."""
-    mine = rows[_rank() :: _count()]
+    mine = rows[_mine()]
     return mine if len(mine) else torch.zeros_like(rows[-1:])
 
 
 def add_up(tensors: Iterable[torch.Tensor]) -> None:
     """Replace each tensor by its sum over all processes."""
-    if _count() > 1:
-        for tensor in tensors:
-            distributed.all_reduce(tensor)
+    for tensor in tensors:
+        tensor.copy_(reduce(tensor, "sum"))
 
 
 def any_of_all(mine: bool) -> bool:
     """Whether any process says so; all get the same answer, for which they wait for each other."""
-    if works_alone():
-        return mine
-    said = torch.tensor(float(mine), device=PartialState().device)
-    distributed.all_reduce(said)
-    return bool(said)
+    return bool(reduce(torch.tensor(float(mine), device=_state().device), "sum"))
 
 
 def own_device() -> str:
     """The GPU of this process when several share a machine."""
-    join_processes()
-    state = PartialState()
-    return str(state.device) if state.num_processes > 1 else "cuda"
+    return "cuda" if works_alone() else str(_state().device)

@@ -1,10 +1,11 @@
-"""What a model reads of a concept's prompts: text encoders cut what is longer than their limit."""
+"""What text encoders read of prompts: they cut what is longer than their limit, and fill up what is shorter."""
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -103,25 +104,29 @@ def _listening(pipe: Any) -> Iterator[dict[str, _Tokens]]:
     def end(model: nn.Module, args: Any) -> None:
         raise _Enough
 
-    models = {name: model for name, model in pipe.components.items() if isinstance(model, nn.Module)}
-    handles = [
-        model.register_forward_pre_hook(listen(name), with_kwargs=True)
-        for name, model in models.items()
-        if is_text_encoder(name)
-    ]
-    handles += [model.register_forward_pre_hook(end) for model in denoisers_of(pipe)]
-    try:
+    with ExitStack() as stack:
+        for name, model in _text_encoders(pipe).items():
+            stack.enter_context(model.register_forward_pre_hook(listen(name), with_kwargs=True))
+        for model in denoisers_of(pipe):
+            stack.enter_context(model.register_forward_pre_hook(end))
         yield reads
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _text_encoders(pipe: Any) -> dict[str, nn.Module]:
+    return {
+        name: model for name, model in pipe.components.items() if is_text_encoder(name) and isinstance(model, nn.Module)
+    }
+
+
+def _tokenizer_of(pipe: Any, encoder: str) -> Any:
+    return pipe.components.get(encoder.replace("text_encoder", "tokenizer"))
 
 
 def _warn_of_cuts(pipe: Any, name: str, prompts: Sequence[str], read: Mapping[str, _Tokens]) -> bool:
     """Whether any prompt of a side is cut."""
     cut, readers = set(), []
     for encoder, tokens in read.items():
-        tokenizer = pipe.components.get(encoder.replace("text_encoder", "tokenizer"))
+        tokenizer = _tokenizer_of(pipe, encoder)
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             continue
         # some pipelines write all prompts small
@@ -142,3 +147,52 @@ def _warn_of_cuts(pipe: Any, name: str, prompts: Sequence[str], read: Mapping[st
             stacklevel=3,
         )
     return bool(cut)
+
+
+@contextmanager
+def follow_masks(pipe: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """Within the context the yielded dict holds the attention mask of each text encoder's present call.
+
+    The mask is the one that the pipeline passes; if it passes none (Stable Diffusion, FLUX), it is worked out from
+    the tokens: up to the first end of text, with what the tokenizer pads with left out.
+    """
+    masks: dict[str, torch.Tensor] = {}
+
+    def hook_of(component: str, tokenizer: Any) -> Any:
+        def hook(model: nn.Module, args: Any, kwargs: Any) -> None:
+            masks.pop(component, None)
+            forward = getattr(model, "_orig_mod", model).forward  # torch.compile hides the names of arguments
+            given = {**inspect.signature(forward).bind_partial(*args, **kwargs).arguments, **kwargs}
+            mask, tokens = given.get("attention_mask"), given.get("input_ids")
+            if isinstance(mask, torch.Tensor) and mask.ndim == 2:
+                masks[component] = mask.bool()
+            elif isinstance(tokens, torch.Tensor) and tokenizer is not None:
+                masks[component] = text_mask(tokens, tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+        return hook
+
+    with ExitStack() as stack:
+        for component, model in _text_encoders(pipe).items():
+            hook = hook_of(component, _tokenizer_of(pipe, component))
+            stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
+        yield masks
+
+
+def text_mask(tokens: torch.Tensor, end: int | None, padding: int | None) -> torch.Tensor:
+    """Which tokens are text: those up to and with the first `end`, none that is `padding` (unless that is `end`).
+
+    Args:
+        tokens: ids, (n, tokens).
+        end: id of the end of text, or None.
+        padding: id of the padding, or None.
+
+    Returns:
+        (n, tokens), bool.
+    """
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    if end is not None:
+        ended = (tokens == end).cumsum(dim=1)
+        mask &= (ended - (tokens == end).long()) == 0
+    if padding is not None and padding != end:
+        mask &= tokens != padding
+    return mask

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn.utils import parameters_to_vector
 
 Metric = float | torch.Tensor
 
@@ -108,7 +109,7 @@ class Pruning:
     def observe(self) -> None:
         """Take note of gradients, before the optimiser's step; those of pruned numbers become zero."""
         if self.sparsity:
-            grads = torch.cat([_grad(parameter).flatten() for parameter in self.parameters])
+            grads = parameters_to_vector(_grad(parameter) for parameter in self.parameters)
             self.squares.lerp_(grads.square(), 1 - _MEMORY)
             for parameter, kept in zip(self.parameters, self._masks(), strict=True):
                 if parameter.grad is not None:
@@ -121,7 +122,7 @@ class Pruning:
             return
         wanted = self.kept_after(iteration)
         if wanted < int(self.mask.sum()):
-            saliency = (self.squares.sqrt() * _flat(self.parameters)).abs().masked_fill(~self.mask, -1)
+            saliency = (self.squares.sqrt() * parameters_to_vector(self.parameters)).abs().masked_fill(~self.mask, -1)
             self.mask = torch.zeros_like(self.mask)
             self.mask[saliency.topk(wanted).indices] = True
         for parameter, kept in zip(self.parameters, self._masks(), strict=True):
@@ -140,7 +141,3 @@ class Pruning:
 
 def _grad(parameter: torch.nn.Parameter) -> torch.Tensor:
     return parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-
-
-def _flat(parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in parameters])

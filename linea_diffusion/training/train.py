@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,10 @@ from ..concepts.pairing import check_pairs
 from ..errors import LineaError, TrainingDivergedError
 from ..maps.packing import check_shapes
 from ..maps.steering_maps import SteeringMaps
-from ..steering.steer import steer
-from .calibration.calibrate import calibrate_progress
-from .calibration.reach import reach_of
+from .calibration.reach import stretched, with_even_dial
 from .checkpoints import Checkpoints, claimed
 from .config import TrainingConfig
-from .identity import identity_of
+from .diffusion import DiffusionRun
 from .iteration import Batches, NotFiniteError, batches_of, facts_of
 from .loss.starting import start_from_regression
 from .loss.targets import positions_of, targets_of
@@ -30,9 +28,6 @@ from .optimizer import MapOptimizer
 from .processes import any_of_all, is_main_process, wait_for_all
 from .recipes import recipe_for
 from .stopping import StopRequest
-
-CALIBRATED = 8
-"""Source prompts on which a dial is calibrated when training ends."""
 
 
 def train_steering_maps(
@@ -78,21 +73,25 @@ def train_steering_maps(
     config = for_concept(config or recipe_for(pipe, concept), concept)
     if type(checkpoint_every) is not int or checkpoint_every < 1:
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
+    run = DiffusionRun(pipe, config)
     with ExitStack() as stack:
-        batches = stack.enter_context(batches_of(pipe, config))
+        batches = stack.enter_context(batches_of(run, config))
         config = batches.fit_tokens(concept)
-        facts = facts_of(batches.trajectory.pipe, concept, config)
-        folder = found = None
-        if checkpoint is not None:
-            if is_main_process():
-                stack.enter_context(claimed(Path(checkpoint)))
-            folder = Checkpoints(Path(checkpoint), {**facts, **identity_of(batches.trajectory.pipe)})
-            found = folder.load()
-        training = _Training(batches, concept, config, facts)
-        if found:
-            training.resume(*found)
-        training.learn(folder, checkpoint_every, stop or StopRequest())
-        return training.finished()
+        states = None if checkpoint is None else stack.enter_context(states_in(Path(checkpoint), batches, concept))
+        maps = learn(batches, concept, states, every=checkpoint_every, stop=stop)
+        return with_even_dial(run.pipe, maps, concept, config, run.arguments)
+
+
+@contextmanager
+def states_in(folder: Path, batches: Batches, concept: Concept) -> Iterator[Checkpoints]:
+    """Within the context a folder is this training's alone.
+
+    Raises:
+        LineaError: another training is at work there.
+    """
+    with claimed(folder) if is_main_process() else nullcontext():
+        facts = facts_of(batches.run, concept, batches.config).as_metadata()
+        yield Checkpoints(folder, facts | batches.run.identity())
 
 
 def for_concept(config: TrainingConfig, concept: Concept) -> TrainingConfig:
@@ -108,6 +107,38 @@ def for_concept(config: TrainingConfig, concept: Concept) -> TrainingConfig:
     return replace(config, pairing="rows" if concept.is_paired else "law")
 
 
+def learn(
+    batches: Batches,
+    concept: Concept,
+    states: Checkpoints | None = None,
+    *,
+    every: int = 10,
+    stop: StopRequest | None = None,
+) -> SteeringMaps:
+    """Learn maps on whatever model the batches run through; `train_steering_maps` says how.
+
+    Args:
+        batches: with settings `for_concept`.
+        concept: source and target prompts.
+        states: to go on from, and to write to.
+        every: iterations between states.
+        stop: asked before each iteration.
+
+    Returns:
+        The maps at the end of the last iteration, not stretched.
+
+    Raises:
+        TrainingDivergedError: a number is no longer finite.
+        LineaError: sources and targets are the same, or a state of another training.
+    """
+    found = states.load() if states else None
+    training = _Training(batches, concept)
+    if found:
+        training.resume(*found)
+    training.learn(states, every, stop or StopRequest())
+    return training.maps.requires_grad_(False)
+
+
 class _Training:
     """One training: what its iterations share.
 
@@ -116,17 +147,17 @@ class _Training:
         good: its state one iteration before, with which the loss was finite.
     """
 
-    def __init__(self, batches: Batches, concept: Concept, config: TrainingConfig, facts: Mapping[str, Any]) -> None:
-        self.batches, self.concept, self.config = batches, concept, config
-        self.pipe, self.progress = batches.trajectory.pipe, batches.trajectory.progress
+    def __init__(self, batches: Batches, concept: Concept) -> None:
+        self.batches, self.concept, self.config = batches, concept, batches.config
+        config = self.config
         self.fractions = positions_of(concept, config)
-        batches.check(concept)
+        batches.run.check(concept, config.micro_batch_size or config.batch_size)
         self.targets, source, target = targets_of(batches, concept, config)
         self.maps = batches.fresh_maps(target)
         if config.rank and config.pairing == "rows":
             start_from_regression(self.maps, source, target, config.warm_start)
         check_shapes({name: list(affine.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
-        self.maps.metadata = {**facts, "text": concept.text, "neutral": concept.neutral}
+        self.facts = replace(facts_of(batches.run, concept, config), text=concept.text, neutral=concept.neutral)
         self.optimizer = MapOptimizer(self.maps, config)
         self.good = self.optimizer.state()
         self.settled: tuple[dict[str, torch.Tensor], list[float]] = (self.good, [])
@@ -147,18 +178,18 @@ class _Training:
         self.optimizer.load(tensors)
         self.settled, self.good = (tensors, losses), tensors
 
-    def learn(self, checkpoints: Checkpoints | None, every: int, stop: StopRequest) -> None:
+    def learn(self, states: Checkpoints | None, every: int, stop: StopRequest) -> None:
         """Fit the maps in place, and note in their metadata how it went."""
         stop.gentle = True
         try:
-            self._iterate(checkpoints, every, stop)
+            self._iterate(states, every, stop)
         except NotFiniteError as error:
             self.optimizer.load(self.good)
             self._note()
             raise TrainingDivergedError(
                 f"got {error} in iteration {len(self.losses)}: expected finite numbers; lower lr (now "
                 f"{self.config.lr}) or use float32; the last good maps are this error's .maps",
-                self.stretched(self.config.stretch or 1.0),
+                stretched(self.maps.requires_grad_(False), self.config.stretch or 1.0),
             ) from None
         except KeyboardInterrupt:
             if not self.losses:
@@ -167,13 +198,11 @@ class _Training:
             self._warn_of_stop()
         else:
             wait_for_all()
-        if len(self.losses) < self.config.iterations:
-            self.maps.metadata["stopped_after"] = len(self.losses)
-        if checkpoints and is_main_process() and self.losses:
-            self._keep(checkpoints)
-        self._note()
+        if states and is_main_process() and self.losses:
+            self._keep(states)
+        self._note(stopped=len(self.losses) < self.config.iterations)
 
-    def _iterate(self, checkpoints: Checkpoints | None, every: int, stop: StopRequest) -> None:
+    def _iterate(self, states: Checkpoints | None, every: int, stop: StopRequest) -> None:
         total = self.config.iterations
         quiet = not is_main_process()
         with tqdm(total=total, initial=len(self.losses), desc="train", unit="it", disable=quiet) as bar:
@@ -188,8 +217,8 @@ class _Training:
                 self.good = self.settled[0]
                 self.optimizer.step(iteration)
                 self.settled = (self.optimizer.state(), [*self.losses, loss])
-                if checkpoints and is_main_process() and len(self.losses) % every == 0 and len(self.losses) < total:
-                    checkpoints.save(*self.settled)
+                if states and is_main_process() and len(self.losses) % every == 0 and len(self.losses) < total:
+                    states.save(*self.settled)
                 bar.update()
                 bar.set_postfix(loss=f"{_mean(self.losses[-len(self.targets) :]):.4f}")
 
@@ -198,50 +227,18 @@ class _Training:
         prompts = self.concept.source
         order = torch.Generator().manual_seed(self.config.seed * 1_000_003 + iteration)
         rows = sorted(torch.randperm(len(prompts), generator=order)[: self.config.batch_size].tolist())
-        strength = torch.tensor(self.config.strengths[turn])
-        with steer(self.pipe, [(self.maps, strength)], progress=self.progress):
-            return self.batches.gradients(
-                self.maps, prompts, rows, self.targets[turn], weight=1 / self.fractions[turn] ** 2
-            )
+        return self.batches.gradients(
+            self.maps, prompts, rows, self.targets[turn],
+            strength=self.config.strengths[turn], weight=1 / self.fractions[turn] ** 2,
+        )  # fmt: skip
 
-    def finished(self) -> SteeringMaps:
-        """The maps as users get them: stretched, with a calibrated dial. After a stop they are as they are."""
-        config, stretch = self.config, self.config.stretch or 1.0
-        if "stopped_after" in self.maps.metadata:
-            return self.stretched(stretch)
-        prompts, target = (list(side[:CALIBRATED]) for side in (self.concept.source, self.concept.target))
-        first = config.seed * 1_000_003
-        given = {
-            "batch_size": config.micro_batch_size or max(config.batch_size or 0, CALIBRATED),
-            **self.batches.trajectory.arguments,
-        }
-        try:
-            if config.stretch is None and config.pairing == "rows":
-                seeds = range(first, first + len(prompts))
-                stretch = reach_of(self.pipe, self.stretched(1.0), prompts, target, seeds, **given)
-            maps = self.stretched(stretch)
-            if config.calibrate:
-                calibrate_progress(self.pipe, maps, prompts, seed=first, **given)
-        except (LineaError, KeyboardInterrupt) as error:
-            warnings.warn(f"the dial is not calibrated: {error or 'interrupted'}", stacklevel=3)
-            return self.stretched(stretch)
-        return maps
-
-    def stretched(self, stretch: float) -> SteeringMaps:
-        """The maps so far without ranks that do nothing, at strength 1 what they are at `stretch`."""
-        trimmed = self.maps.requires_grad_(False).trimmed().named_maps()
-        whole = SteeringMaps.of({name: affine.times(stretch) for name, affine in trimmed}, self.maps.metadata)
-        whole.metadata["stretch"] = stretch
-        whole.on_saved = self.maps.on_saved
-        return whole
-
-    def _keep(self, checkpoints: Checkpoints) -> None:
+    def _keep(self, states: Checkpoints) -> None:
         """The state stays on disk until the maps are saved; if it cannot be written, saving them is still worth it."""
         try:
-            checkpoints.save(*self.settled)
+            states.save(*self.settled)
         except LineaError as error:
             warnings.warn(str(error), stacklevel=5)
-        self.maps.on_saved = checkpoints.remove if "stopped_after" not in self.maps.metadata else None
+        self.maps.on_saved = states.remove if len(self.losses) == self.config.iterations else None
 
     def _warn_of_stop(self) -> None:
         warnings.warn(
@@ -250,8 +247,10 @@ class _Training:
             stacklevel=5,
         )
 
-    def _note(self) -> None:
-        self.maps.metadata["losses"] = [round(loss, 8) for loss in self.losses]
+    def _note(self, *, stopped: bool = False) -> None:
+        losses = [round(loss, 8) for loss in self.losses]
+        facts = replace(self.facts, losses=losses, stopped_after=len(losses) if stopped else None)
+        self.maps.metadata = facts.as_metadata()
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -21,11 +21,10 @@ import torch
 from linea_diffusion import Concept, LinEASDiffusionPipeline, TrainingConfig, train_steering_maps
 from linea_diffusion.training.stopping import StopRequest
 from linea_diffusion.training.processes import (
-    add_up, gather_rows, is_main_process, join_processes, own_rows, share_of, works_alone
+    add_up, gather_rows, is_main_process, own_rows, share_of, works_alone
 )
 
 torch.set_num_threads(1)
-join_processes()
 assert not works_alone()
 for total in (1, 2, 5, 8):
     items = list(range(total))

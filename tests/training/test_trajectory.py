@@ -7,7 +7,7 @@ import torch
 
 from linea_diffusion import SteeringMaps, TrainingConfig, find_modules, record_activations
 from linea_diffusion.pipelines.calling import frozen
-from linea_diffusion.steering.steer import steer
+from linea_diffusion.training.diffusion import DiffusionRun
 from linea_diffusion.training.iteration import BatchLoss, batches_of
 from linea_diffusion.training.loss.distances import steering_loss
 from linea_diffusion.training.loss.pooling import mean_pool
@@ -28,12 +28,12 @@ def _config(**changes) -> TrainingConfig:
 
 def _ours(pipe, random, **changes) -> dict[str, torch.Tensor]:
     """Gradients of the maps by the library."""
-    with batches_of(pipe, _config(**changes)) as batches:
+    config = _config(**changes)
+    with batches_of(DiffusionRun(pipe, config), config) as batches:
         samples = batches.samples(TARGETS)
         (target,) = law_targets(samples, samples, [1.0], scaled=False)
         maps = _started(batches.fresh_maps(samples), random)
-        with steer(pipe.base, [(maps, torch.tensor(0.7))], progress=batches.trajectory.progress):
-            batches.gradients(maps, PROMPTS, range(len(PROMPTS)), target, weight=1.0)
+        batches.gradients(maps, PROMPTS, range(len(PROMPTS)), target, strength=0.7)
     return {name: parameter.grad.clone() for name, parameter in maps.maps.named_parameters()}
 
 

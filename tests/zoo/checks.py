@@ -13,7 +13,7 @@ from linea_diffusion import Concept, LinEASDiffusionPipeline, SteeringMaps, Trai
 from linea_diffusion.pipelines.calling import accepts
 from linea_diffusion.steering.activations import record_activations
 from linea_diffusion.steering.addresses import is_denoiser, is_text_encoder
-from linea_diffusion.steering.steer import steer
+from linea_diffusion.training.diffusion import DiffusionRun
 from linea_diffusion.training.iteration import batches_of
 from linea_diffusion.training.loss.targets import targets_of
 
@@ -131,11 +131,10 @@ def gradients_reach_all_maps(subject: Subject) -> str:
         iterations=1, batch_size=2, num_inference_steps=steps, guidance_scale=None, target_modules=TARGETS,
         call_arguments=given, sparsity=0.0, rank=2, pairing="rows", strengths=(1.0,),
     )  # fmt: skip
-    with batches_of(subject.pipe, config) as batches:
+    with batches_of(DiffusionRun(subject.pipe, config), config) as batches:
         (target,), _, recorded = targets_of(batches, concept, config)
         maps = batches.fresh_maps(recorded)
-        with steer(subject.pipe.base, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
-            batches.gradients(maps, list(concept.source), range(2), target, weight=1.0)
+        batches.gradients(maps, list(concept.source), range(2), target)
     sizes: dict[str, float] = {}
     for name, affine in maps.named_maps():
         for parameter in affine.parameters():

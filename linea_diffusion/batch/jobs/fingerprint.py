@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ...errors import LineaError, reason
+from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
 
 _SAMPLES = 16
@@ -45,7 +46,7 @@ def maps_digest(maps: SteeringMaps) -> str:
         sha.update(f"{name} {part} {tuple(tensor.shape)}".encode())
         # files hold no -0.0
         sha.update((tensor.cpu().float().contiguous() + 0.0).numpy().tobytes())
-    sha.update(json.dumps(maps.metadata.get("calibration"), sort_keys=True).encode())
+    sha.update(json.dumps(Facts.of(maps.metadata).calibration, sort_keys=True).encode())
     return sha.hexdigest()
 
 

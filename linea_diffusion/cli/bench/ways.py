@@ -14,12 +14,12 @@ from ...maps.steering_maps import SteeringMaps
 from ...pipelines.calling import generators
 from ...pipelines.pipeline import LinEASDiffusionPipeline
 from ...steering.affine.affine_map import LOW_RANK
-from ...steering.steer import steer
 from ...training.config import TrainingConfig
+from ...training.diffusion import DiffusionRun
 from ...training.iteration import batches_of
 from ...training.loss.targets import Target, row_targets
 from ...training.optimizer import MapOptimizer
-from ...training.trajectory import Places
+from ...training.runs import Places
 from .config import BenchConfig
 
 ROW = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -102,14 +102,14 @@ def row_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
 def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
     """A plain generation as training makes it, and a training iteration in one piece, in two, and checkpointed."""
     sources, training = config.prompts, config.training
-    with batches_of(pipe.base, training) as batches:
+    run = DiffusionRun(pipe.base, training)
+    with batches_of(run, training) as batches:
         sides = {0.0: sources, 1.0: [f"{prompt}, in another style" for prompt in sources]}
         recorded = {side: batches.record(prompts, range(len(prompts))) for side, prompts in sides.items()}
         (target,) = row_targets(recorded, [1.0], scaled=training.scale_by_variance)
-        arguments = batches.trajectory.arguments
 
     def plain() -> Any:
-        return pipe.base(prompt=sources, generator=generators(range(len(sources))), **arguments)
+        return pipe.base(prompt=sources, generator=generators(range(len(sources))), **run.arguments)
 
     half = (len(sources) + 1) // 2
     pieces: dict[str, dict[str, Any]] = {
@@ -140,13 +140,12 @@ def _iteration(
     recorded: Places,
 ) -> Iterator[Job]:
     """The first iteration of a training, over and over."""
-    with batches_of(pipe.base, training) as batches:
+    with batches_of(DiffusionRun(pipe.base, training), training) as batches:
         maps = batches.fresh_maps(recorded)
         optimizer = MapOptimizer(maps, training)
 
         def job() -> None:
-            with steer(pipe.base, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
-                batches.gradients(maps, sources, range(len(sources)), target, weight=1.0)
+            batches.gradients(maps, sources, range(len(sources)), target)
             optimizer.step(0)
 
         yield job
@@ -167,7 +166,8 @@ def maps_in(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> Iterator[None
 
 def random_maps(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> SteeringMaps:
     """Dense maps with small random numbers on the config's modules, found by one denoising step."""
-    with batches_of(pipe.base, replace(config.training, num_inference_steps=1)) as batches:
+    training = replace(config.training, num_inference_steps=1)
+    with batches_of(DiffusionRun(pipe.base, training), training) as batches:
         maps = batches.fresh_maps(batches.samples(config.prompts[:1]))
     rng = torch.Generator().manual_seed(config.seed)
     for _, affine in maps.named_maps():

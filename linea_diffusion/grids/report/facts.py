@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...maps.card import formula
+from ...maps.facts import Facts as MapFacts
 from .page import Facts, Figure, Section
 from .plots import support_plot
 
@@ -33,17 +34,16 @@ def facts_of_maps(maps: Mapping[str, SteeringMaps]) -> list[Facts]:
     """How each set of maps was learned, and how large it is."""
     found = []
     for name, own in maps.items():
-        facts = {key: own.metadata[key] for key in _OF_MAPS if key in own.metadata}
+        known = MapFacts.of(own.metadata)
+        facts: dict[str, Any] = {key: own.metadata[key] for key in _OF_MAPS if key in own.metadata}
         facts["modules"] = f"{len(own.maps)}, {len(dict(own.acting()))} of them act"
         facts["map"] = formula(own.rank)
         facts["numbers"] = f"{own.size}, {own.support:.2%} of them not zero"
-        if losses := own.metadata.get("losses"):
+        if losses := known.losses:
             facts["loss"] = f"{losses[0]:.4f} at first, {losses[-1]:.4f} at last, {len(losses)} iterations"
-        if curve := own.metadata.get("calibration"):
+        if curve := known.calibration:
             facts["calibration"] = f"by {curve['measure']}, {len(curve['strengths'])} strengths measured"
-        for key in ("training", "library_versions"):
-            if key in own.metadata:
-                facts[key] = own.metadata[key]
+        facts |= MapFacts(training=known.training, library_versions=known.library_versions).as_metadata()
         found.append(Facts(f"Steering maps: {name}", flat_facts(facts)))
     return found
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import LineaError
+from ...maps.facts import Facts
 from ...scoring.statistics import bootstrap_interval
 from .depth import by_depth, stage_of
 from .figure_style import DASHES, MARKERS, Plot
@@ -182,7 +183,7 @@ def support_plot(maps: SteeringMaps, *, title: str = "", size: tuple[float, floa
         axes.set(xlabel="module, from the first to the last", ylabel="share not zero")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if 0 < value < 0.01 else f"{value:.0%}")
 
-    name = title or str(maps.metadata.get("concept", "maps"))
+    name = title or (Facts.of(maps.metadata).concept or "maps")
     means = "; ".join(f"{stage} {values[start:end].mean():.1%}" for stage, start, end in runs if end - start > 1)
     top = ", ".join(f"{names[i]} {values[i]:.0%}" for i in np.argsort(-values, kind="stable")[:3])
     alt = (

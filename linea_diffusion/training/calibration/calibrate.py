@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ...concepts.notices import noticing
 from ...errors import LineaError, as_whole, check_seed, short
+from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
 from ...pipelines.calling import for_base
 from .measures import Measure, Reading, clip_measure, picture_measure, progress_measure
@@ -94,7 +95,7 @@ def calibrate(
         )
     values = (rising - rising[0]) / (rising[-1] - rising[0])
     curve = {"strengths": strengths, "values": values.round(6).tolist(), "measure": name}
-    maps.metadata["calibration"] = curve
+    maps.metadata |= Facts(calibration=curve).as_metadata()
     return curve
 
 

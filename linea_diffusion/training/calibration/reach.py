@@ -1,14 +1,62 @@
-"""How far maps that were learned on pairs should go: to where pictures are nearest to those of the target prompts."""
+"""How training ends: how far maps go at strength 1, and a dial on which equal steps look equal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...concepts.concept import Concept
+from ...errors import LineaError
+from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
+from ..config import TrainingConfig
+from .calibrate import calibrate_progress
 from .measures import latents_of
 
 STRETCHES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
+CALIBRATED = 8
+"""Source prompts on which a dial is calibrated when training ends."""
+
+
+def with_even_dial(
+    pipe: Any, learned: SteeringMaps, concept: Concept, config: TrainingConfig, arguments: Mapping[str, Any]
+) -> SteeringMaps:
+    """Maps as users get them: stretched, with a calibrated dial. After a stop they are as they are.
+
+    Args:
+        pipe: a diffusers pipeline.
+        learned: maps, as training leaves them.
+        concept: that they learned.
+        config: stretch, calibrate, pairing, batch sizes, seed.
+        arguments: of the pipeline's calls.
+    """
+    stretch = config.stretch or 1.0
+    if Facts.of(learned.metadata).stopped_after is not None:
+        return stretched(learned, stretch)
+    prompts, target = (list(side[:CALIBRATED]) for side in (concept.source, concept.target))
+    first = config.seed * 1_000_003
+    given = {"batch_size": config.micro_batch_size or max(config.batch_size or 0, CALIBRATED), **arguments}
+    try:
+        if config.stretch is None and config.pairing == "rows":
+            seeds = range(first, first + len(prompts))
+            stretch = reach_of(pipe, stretched(learned, 1.0), prompts, target, seeds, **given)
+        maps = stretched(learned, stretch)
+        if config.calibrate:
+            calibrate_progress(pipe, maps, prompts, seed=first, **given)
+    except (LineaError, KeyboardInterrupt) as error:
+        warnings.warn(f"the dial is not calibrated: {error or 'interrupted'}", stacklevel=3)
+        return stretched(learned, stretch)
+    return maps
+
+
+def stretched(maps: SteeringMaps, stretch: float) -> SteeringMaps:
+    """The maps without ranks that do nothing, at strength 1 what they are at `stretch`."""
+    trimmed = maps.trimmed()
+    facts = {**maps.metadata, **Facts(stretch=stretch).as_metadata()}
+    whole = SteeringMaps.of({name: affine.times(stretch) for name, affine in trimmed.named_maps()}, facts)
+    whole.on_saved = maps.on_saved
+    return whole
 
 
 def reach_of(

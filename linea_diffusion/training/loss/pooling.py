@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from collections.abc import Callable, Set
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
-from ...steering.activations import feature_axis
-from ...steering.addresses import is_text_encoder
+from ...steering.activations import Pool, feature_axis
+
+if TYPE_CHECKING:
+    from ..config import TrainingConfig
 
 Pooling = Literal["mean", "masked-mean", "tokens"]
 POOLINGS = ("mean", "masked-mean", "tokens")
@@ -41,18 +41,19 @@ class TokenSample:
     Args:
         count: tokens of each activation.
         seed: of the places.
+        stepped: activations whose places are counted from the last token: those seen once a step.
         lengths: activation name -> the number of tokens when it was first seen, which is filled in.
     """
 
-    def __init__(self, count: int, seed: int, lengths: dict[str, int]) -> None:
-        self.count, self.seed, self.lengths = count, seed, lengths
+    def __init__(self, count: int, seed: int, stepped: Set[str], lengths: dict[str, int]) -> None:
+        self.count, self.seed, self.stepped, self.lengths = count, seed, stepped, lengths
 
     def __call__(self, name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
         """(n, tokens, d) or (n, d, h, w) -> (n, count, d)."""
         rows = _rows(module, activation)
         first = self.lengths.setdefault(name, rows.shape[1])
         drawn = torch.randperm(first, generator=torch.Generator().manual_seed(self.seed))[: self.count].sort().values
-        later = 0 if is_text_encoder(name.split(".", maxsplit=1)[0]) else rows.shape[1] - first
+        later = rows.shape[1] - first if name in self.stepped else 0
         return rows[:, (drawn + later).clamp(0, rows.shape[1] - 1).to(rows.device)].float()
 
 
@@ -60,15 +61,15 @@ class MaskedMean:
     """`mean_pool` that leaves the padding of prompts out, for text encoders.
 
     Args:
-        masks: text encoder component -> attention mask (n, tokens) of its present call, from `follow_masks`.
+        mask_of: activation name -> which tokens count in its present call, (n, tokens), or None, see `Run.text_mask`.
     """
 
-    def __init__(self, masks: dict[str, torch.Tensor]) -> None:
-        self.masks = masks
+    def __init__(self, mask_of: Callable[[str], torch.Tensor | None]) -> None:
+        self.mask_of = mask_of
 
     def __call__(self, name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
         """(n, tokens, d) -> (n, d): the mean of the tokens that count."""
-        mask = self.masks.get(name.split(".", maxsplit=1)[0])
+        mask = self.mask_of(name)
         rows = _rows(module, activation).float()
         if mask is None or mask.shape != rows.shape[:2]:
             return mean_pool(name, module, activation)
@@ -76,64 +77,12 @@ class MaskedMean:
         return (rows * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1)
 
 
-@contextmanager
-def follow_masks(pipe: Any) -> Iterator[dict[str, torch.Tensor]]:
-    """Within the context the yielded dict holds the attention mask of each text encoder's present call.
-
-    The mask is the one that the pipeline passes; if it passes none (Stable Diffusion, FLUX), it is worked out from
-    the tokens: up to the first end of text, with what the tokenizer pads with left out.
-    """
-    masks: dict[str, torch.Tensor] = {}
-
-    def hook_of(component: str, tokenizer: Any) -> Any:
-        def hook(model: nn.Module, args: Any, kwargs: Any) -> None:
-            masks.pop(component, None)
-            forward = getattr(model, "_orig_mod", model).forward  # torch.compile hides the names of arguments
-            given = {**inspect.signature(forward).bind_partial(*args, **kwargs).arguments, **kwargs}
-            mask, tokens = given.get("attention_mask"), given.get("input_ids")
-            if isinstance(mask, torch.Tensor) and mask.ndim == 2:
-                masks[component] = mask.bool()
-            elif isinstance(tokens, torch.Tensor) and tokenizer is not None:
-                masks[component] = text_mask(tokens, tokenizer.eos_token_id, tokenizer.pad_token_id)
-
-        return hook
-
-    with ExitStack() as stack:
-        for component, model in pipe.components.items():
-            if is_text_encoder(component) and isinstance(model, nn.Module):
-                tokenizer = pipe.components.get(component.replace("text_encoder", "tokenizer"))
-                hook = hook_of(component, tokenizer)
-                stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
-        yield masks
-
-
-def text_mask(tokens: torch.Tensor, end: int | None, padding: int | None) -> torch.Tensor:
-    """Which tokens are text: those up to and with the first `end`, none that is `padding` (unless that is `end`).
-
-    Args:
-        tokens: ids, (n, tokens).
-        end: id of the end of text, or None.
-        padding: id of the padding, or None.
-
-    Returns:
-        (n, tokens), bool.
-    """
-    mask = torch.ones_like(tokens, dtype=torch.bool)
-    if end is not None:
-        ended = (tokens == end).cumsum(dim=1)
-        mask &= (ended - (tokens == end).long()) == 0
-    if padding is not None and padding != end:
-        mask &= tokens != padding
-    return mask
-
-
-@contextmanager
-def pooling_of(pipe: Any, pooling: Pooling, *, count: int, seed: int, lengths: dict[str, int]) -> Iterator[Any]:
-    """The function that pools recorded activations, for as long as the context lasts."""
-    if pooling == "masked-mean":
-        with follow_masks(pipe) as masks:
-            yield MaskedMean(masks)
-    elif pooling == "tokens":
-        yield TokenSample(count, seed, lengths)
-    else:
-        yield mean_pool
+def pooling_of(
+    config: TrainingConfig, mask_of: Callable[[str], torch.Tensor | None], stepped: Set[str], lengths: dict[str, int]
+) -> Pool:
+    """The function that pools recorded activations as settings want it; the other arguments are those of its class."""
+    if config.pooled == "masked-mean":
+        return MaskedMean(mask_of)
+    if config.pooled == "tokens":
+        return TokenSample(config.tokens_per_sample, config.seed, stepped, lengths)
+    return mean_pool

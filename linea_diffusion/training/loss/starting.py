@@ -6,7 +6,7 @@ import torch
 
 from ...maps.steering_maps import SteeringMaps
 from ...steering.affine.affine_map import AffineMap
-from ..trajectory import Places
+from ..runs import Places
 
 _RIDGE = 0.01
 """What is added to the second moments of the activations, as a share of their mean."""

@@ -11,7 +11,7 @@ import torch
 from ...concepts.concept import Concept
 from ...concepts.levels import Level
 from ..config import TrainingConfig
-from ..trajectory import Place, Places
+from ..runs import Place, Places
 from .distances import interpolate_laws, variance_of, wasserstein_1d
 
 Scales = dict[Place, float]

@@ -1,0 +1,122 @@
+"""A diffusers pipeline as training sees it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..concepts.concept import Concept
+from ..concepts.notices import noticing
+from ..errors import LineaError
+from ..maps.facts import Facts
+from ..maps.steering_maps import SteeringMaps
+from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
+from ..steering.acted import guard_hooks
+from ..steering.addresses import find_modules, is_text_encoder
+from ..steering.schedule import Progress, follow_schedule
+from ..steering.steer import steer
+from .config import TrainingConfig
+from .identity import identity_of
+from .prompts_read import check_prompts_read, follow_masks
+
+
+class DiffusionRun:
+    """The `Run` of a pipeline: called as its user calls it, over its whole schedule, with gradients left on.
+
+    Args:
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`, whose default arguments count too.
+        config: steps, guidance and further arguments of calls; whether masks of texts are needed.
+
+    Attributes:
+        pipe: the base pipeline.
+        arguments: of its calls; the config's own go before the user's.
+        schedule: see `Run`.
+    """
+
+    def __init__(self, pipe: Any, config: TrainingConfig) -> None:
+        self.pipe, self.config, self.schedule = getattr(pipe, "base", pipe), config, Progress()
+        self.arguments = {**getattr(pipe, "default_arguments", {}), "output_type": _cheapest_output(self.pipe)}
+        self.arguments |= config.call_arguments
+        if accepts(self.pipe, "num_inference_steps"):
+            self.arguments["num_inference_steps"] = config.num_inference_steps
+        if config.guidance_scale is not None and accepts(self.pipe, "guidance_scale"):
+            self.arguments["guidance_scale"] = config.guidance_scale
+        self._masks: dict[str, torch.Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline is."""
+        return self.pipe.device
+
+    def modules(self, target_modules: str | Sequence[str]) -> dict[str, nn.Module]:
+        """See `find_modules`.
+
+        Raises:
+            LineaError: no module matches, or a masked mean without a text encoder's module.
+        """
+        modules = find_modules(self.pipe, target_modules)
+        if self.config.pooling == "masked-mean" and not any(is_text_encoder(_component(name)) for name in modules):
+            raise LineaError(
+                f"got pooling='masked-mean' with target_modules={target_modules!r}, none of which is in a text "
+                "encoder: expected some, such as 'text-attention', or pooling='mean'"
+            )
+        return modules
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """See `Run.frozen`; prompts that are cut are told by `check` alone."""
+        guard_hooks()
+        with ExitStack() as stack:
+            stack.enter_context(frozen(self.pipe))
+            stack.enter_context(noticing(self.pipe))
+            self.schedule = stack.enter_context(follow_schedule(self.pipe))
+            if self.config.pooling == "masked-mean":
+                self._masks = stack.enter_context(follow_masks(self.pipe))
+            yield
+
+    def forward(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
+        """Call the pipeline; classifier-free guidance doubles the rows of denoisers."""
+        call_with_gradients(self.pipe, prompt=list(prompts), generator=generators(seeds), **self.arguments)
+
+    def segments(self) -> list[nn.Module]:
+        """The denoisers."""
+        return denoisers_of(self.pipe)
+
+    def steered(self, maps: SteeringMaps, strength: float) -> AbstractContextManager[Any]:
+        """See `steer`."""
+        return steer(self.pipe, [(maps, torch.tensor(strength))], progress=self.schedule)
+
+    def text_mask(self, name: str) -> torch.Tensor | None:
+        """That of a text encoder's present call; denoisers have none."""
+        return self._masks.get(_component(name))
+
+    def check(self, concept: Concept, size: int | None) -> None:
+        """Warn of prompts that text encoders cut.
+
+        Raises:
+            LineaError: the model reads the same of the sources as of the targets.
+        """
+        check_prompts_read(self.pipe, concept, lambda prompts: self.forward(prompts, range(len(prompts))), size=size)
+
+    def facts(self) -> Facts:
+        """The name and the class of the pipeline."""
+        name = getattr(self.pipe, "name_or_path", "") or self.pipe.config.get("_name_or_path", "") or "unknown"
+        return Facts(base_model=str(name), base_class=type(self.pipe).__name__)
+
+    def identity(self) -> dict[str, Any]:
+        """See `identity_of`."""
+        return identity_of(self.pipe.components)
+
+
+def _component(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def _cheapest_output(pipe: Any) -> str:
+    """The output type that leaves the autoencoder out, if the pipeline's code has it, else one that takes gradients."""
+    return "latent" if '"latent"' in inspect.getsource(inspect.unwrap(type(pipe).__call__)) else "pt"
