@@ -118,7 +118,8 @@ def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig | None) 
 @contextmanager
 def _batches(pipe: Any, concept: Concept, config: TrainingConfig | None) -> Iterator[Batches]:
     """Batches with the settings as these methods use them: w and b are all that they fit, to laws."""
-    config = replace(config or recipe_for(pipe, pairing="law"), rank=0, scale=True, shift=True, pairing="law")
+    config = config or recipe_for(pipe, pairing="law")
+    config = replace(config, rank=0, scale=True, shift=True, pairing="law", warm_start=TrainingConfig.warm_start)
     with batches_of(DiffusionRun(pipe, config), config) as batches:
         batches.run.check(concept, config.micro_batch_size or config.batch_size)
         yield batches

@@ -12,20 +12,61 @@ from .loss.pooling import POOLINGS, Pooling
 
 Optimizer = Literal["adam", "sgd"]
 Pairing = Literal["auto", "rows", "law"]
-_CHOICES = {
-    "optimizer": ("adam", "sgd"),
-    "reduction": ("mean", "sum"),
-    "pooling": ("auto", *POOLINGS),
-    "pairing": ("auto", "rows", "law"),
-}
-_LEAST = {
-    "iterations": 1,
-    "num_inference_steps": 1,
-    "batch_size": 2,
-    "micro_batch_size": 1,
-    "step_bins": 1,
-    "tokens_per_sample": 1,
-    "rank": 0,
+Rule = tuple[str, Callable[[Any], bool]]
+"""What a setting is expected to be, and whether it is."""
+
+
+def _whole(least: int) -> Rule:
+    return f"a whole number of at least {least}", lambda value: type(value) is int and value >= least
+
+
+def _number(expected: str, allowed: Callable[[float], bool]) -> Rule:
+    def fits(value: Any) -> bool:
+        number = as_number(value) if isinstance(value, int | float) else None
+        return number is not None and allowed(number)
+
+    return expected, fits
+
+
+def _one_of(*choices: str) -> Rule:
+    return f"one of {', '.join(choices)}", lambda value: value in choices
+
+
+def _or_none(rule: Rule) -> Rule:
+    return f"{rule[0]}, or None", lambda value: value is None or rule[1](value)
+
+
+_STRENGTH = _number("", lambda x: 0 < x <= 1)[1]
+_POSITIVE = _number("a positive number such as 0.02", lambda x: x > 0)
+_WEIGHT = _number("a number of at least 0, such as 0.001", lambda x: x >= 0)
+_FLAG: Rule = ("True or False", lambda value: isinstance(value, bool))
+_RULES: dict[str, Rule] = {
+    "iterations": _whole(1),
+    "num_inference_steps": _whole(1),
+    "batch_size": _or_none(_whole(2)),
+    "micro_batch_size": _or_none(_whole(1)),
+    "step_bins": _whole(1),
+    "tokens_per_sample": _whole(1),
+    "rank": _whole(0),
+    "optimizer": _one_of("adam", "sgd"),
+    "reduction": _one_of("mean", "sum"),
+    "pooling": _one_of("auto", *POOLINGS),
+    "pairing": _one_of("auto", "rows", "law"),
+    "strengths": (
+        "some numbers above 0 and up to 1, such as (1.0,)",
+        lambda value: isinstance(value, Sequence) and len(value) > 0 and all(map(_STRENGTH, value)),
+    ),
+    "lr": _POSITIVE,
+    "dial_exponent": _POSITIVE,
+    "stretch": _or_none(_POSITIVE),
+    "l1": _WEIGHT,
+    "group_lasso": _WEIGHT,
+    "warm_start": _number("a share from 0 to 1", lambda x: 0 <= x <= 1),
+    "sparsity": _number("the share of zeros, at least 0 and below 1", lambda x: 0 <= x < 1),
+    "guidance_scale": _or_none(_number("a number such as 1.0", lambda x: True)),
+    "call_arguments": ("a dict such as {'height': 512}", lambda value: isinstance(value, Mapping)),
+    **dict.fromkeys(("scale", "shift", "calibrate", "use_levels", "scale_by_variance"), _FLAG),
+    **dict.fromkeys(("backprop_through_steps", "gradient_checkpointing"), _FLAG),
 }
 
 
@@ -54,9 +95,9 @@ class TrainingConfig:
         pooling: what one sample of the loss is. ``"mean"``: the mean over tokens or pixels (the paper).
             ``"masked-mean"``: in text encoders the mean over the tokens that are no padding. ``"tokens"``: some tokens
             or pixels of each activation, each a sample. ``"auto"``: tokens where rows are paired, else the mean.
-        tokens_per_sample: how many, for ``"tokens"``.
-        warm_start: where rows are paired, the share of a regression in closed form that U and V begin with, from
-            activations that are recorded anyway; 0 starts at the identity.
+        tokens_per_sample: how many, for ``"tokens"``; an error where means are taken.
+        warm_start: the share of a regression in closed form that U and V begin with, from activations that are recorded
+            anyway; 0 starts at the identity. For pairs of rows; with laws, or without U and V, it is an error.
         reduction: ``"mean"`` over modules and steps, or the paper's ``"sum"``.
         scale_by_variance: divide each module's distance by the variance of its targets.
         strengths: the strengths at which iterations train, taken in turn. At 1 the steered activations shall be the
@@ -116,45 +157,32 @@ class TrainingConfig:
     call_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._check_counts()
+        for name, (expected, fits) in _RULES.items():
+            if not fits(getattr(self, name)):
+                raise LineaError(f"got {name}={short(getattr(self, name))}: expected {expected}")
         object.__setattr__(self, "seed", check_seed(self.seed))
         if self.step_bins > self.num_inference_steps:
             raise LineaError(
                 f"got step_bins={self.step_bins} with num_inference_steps={self.num_inference_steps}: expected at most "
                 "as many bins as steps; a bin without a step would learn nothing"
             )
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise LineaError(f"got {name}={short(getattr(self, name))}: expected one of {', '.join(choices)}")
-        if not isinstance(self.strengths, Sequence) or not self.strengths:
-            raise LineaError(f"got strengths={short(self.strengths)}: expected some numbers, such as (1.0,)")
-        for strength in self.strengths:
-            _check_number("strengths", strength, "numbers above 0 and up to 1, such as (1.0,)", lambda x: 0 < x <= 1)
-        for name in ("lr", "dial_exponent", *(["stretch"] if self.stretch is not None else [])):
-            _check_number(name, getattr(self, name), "a positive number such as 0.02", lambda x: x > 0)
-        for name in ("l1", "group_lasso"):
-            _check_number(name, getattr(self, name), "a number of at least 0, such as 0.001", lambda x: x >= 0)
-        _check_number("warm_start", self.warm_start, "a share from 0 to 1", lambda x: 0 <= x <= 1)
-        _check_number("sparsity", self.sparsity, "the share of zeros, at least 0 and below 1", lambda x: 0 <= x < 1)
-        if self.guidance_scale is not None:
-            _check_number("guidance_scale", self.guidance_scale, "a number such as 1.0, or None", lambda x: True)
-        if not isinstance(self.call_arguments, Mapping):
-            raise LineaError(
-                f"got call_arguments={short(self.call_arguments)}: expected a dict such as {{'height': 512}}"
-            )
         if not (self.rank or self.scale or self.shift):
             raise LineaError("got rank=0, scale=False and shift=False: expected one of them; nothing would be learned")
-        for name in (
-            "scale",
-            "shift",
-            "calibrate",
-            "use_levels",
-            "scale_by_variance",
-            "backprop_through_steps",
-            "gradient_checkpointing",
-        ):
-            if not isinstance(getattr(self, name), bool):
-                raise LineaError(f"got {name}={short(getattr(self, name))}: expected True or False")
+        self._refuse_idle("tokens_per_sample", self.pooled != "tokens" and self._is_settled, "pooling='tokens'")
+        self._refuse_idle("warm_start", self.pairing == "law" or not self.rank, "pairs of rows and a rank above 0")
+
+    def _refuse_idle(self, name: str, idle: bool, expected: str) -> None:
+        """Raise if a setting was changed that others leave without effect."""
+        if idle and getattr(self, name) != getattr(TrainingConfig, name):
+            raise LineaError(
+                f"got {name}={getattr(self, name)} with pairing={self.pairing!r}, pooling={self.pooling!r} and "
+                f"rank={self.rank}, which have no use for it: expected {expected}, or {name} left out"
+            )
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether it is known what one sample of the loss is, before the concept is."""
+        return self.pooling != "auto" or self.pairing != "auto"
 
     @property
     def pooled(self) -> Pooling:
@@ -162,21 +190,3 @@ class TrainingConfig:
         if self.pooling != "auto":
             return self.pooling
         return "tokens" if self.pairing == "rows" else "mean"
-
-    def _check_counts(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            optional = name in ("batch_size", "micro_batch_size")
-            if not (value is None and optional) and (type(value) is not int or value < least):
-                raise LineaError(f"got {name}={short(value)}: expected a whole number of at least {least}")
-        if self.pooling not in ("auto", "tokens") and self.tokens_per_sample != 64:
-            raise LineaError(
-                f"got tokens_per_sample={self.tokens_per_sample} with pooling={self.pooling!r}, which has no use for "
-                "it: expected pooling='tokens'"
-            )
-
-
-def _check_number(name: str, value: Any, expected: str, allowed: Callable[[float], bool]) -> None:
-    number = as_number(value) if isinstance(value, int | float) else None
-    if number is None or not allowed(number):
-        raise LineaError(f"got {name}={short(value)}: expected {expected}")

@@ -65,3 +65,20 @@ def test_bins_start_alike():
     affine = _started(source, target, 0.5, shift=False, bins=2)
     assert torch.equal(affine.up[0], affine.up[1])
     assert affine.up.any()
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_an_activation_that_never_varies_has_a_shift_at_most(shift):
+    source = {("unet.a", 0, 0): torch.ones(40, 5, FEATURES)}
+    affine = _started(source, {place: 3 * x for place, x in source.items()}, 0.5, shift=shift)
+    fresh = AffineMap(FEATURES, 1, RANK)
+    fresh.learn(scale=False, shift=shift, draw=seeded(0))
+    if shift:
+        assert torch.equal(affine.shift, torch.ones(FEATURES))
+        assert torch.equal(affine.down, fresh.down)
+    else:
+        x = torch.ones(1, FEATURES)
+        torch.testing.assert_close(affine(x), 2 * x, atol=0.02, rtol=0)
+    dead = _started({place: 0 * x for place, x in source.items()}, source, 0.5, shift=shift)
+    assert torch.equal(dead.down, fresh.down)
+    assert not dead.up.any()
