@@ -84,5 +84,40 @@ def _names(tree: ast.AST) -> Iterator[ast.expr]:
             yield node
 
 
+def test_training_knows_a_model_by_its_run_alone():
+    """Whoever says `pipe` makes the `Run`, is it, renders pictures, or chooses a recipe."""
+    allowed = {"diffusion.py", "prompts_read.py", "recipes.py", "calibration"}
+    room = PACKAGE / "training"
+    files = [file for file in room.rglob("*.py") if file.relative_to(room).parts[0] not in allowed]
+    found = {f"{file.name}: {node.name}" for file in files for node in ast.walk(_tree(file)) if _takes_pipe(node)}
+    assert found == {"train.py: train_steering_maps"}
+    imported = {node.module for file in files for node in ast.walk(_tree(file)) if isinstance(node, ast.ImportFrom)}
+    assert not [name for name in imported if name and name.startswith("pipelines")]
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def _takes_pipe(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and any(one.arg == "pipe" for one in node.args.args + node.args.kwonlyargs)
+
+
+def test_only_facts_know_what_maps_say_of_themselves():
+    """`SteeringMaps.metadata` is the users' dict; the house asks `Facts`."""
+    spelled = {
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(_tree(file))
+        if (isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and _is_metadata(node.value))
+        or (isinstance(node, ast.Attribute) and node.attr in ("get", "setdefault", "pop") and _is_metadata(node.value))
+    }
+    assert not spelled
+
+
+def _is_metadata(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "metadata"
+
+
 if __name__ == "__main__":
     print(picture())

@@ -37,9 +37,10 @@ def _fit(affine: AffineMap, x: torch.Tensor, change: torch.Tensor, share: float)
     centre, mean = x.mean(dim=0), change.mean(dim=0)
     if affine.shift.requires_grad:
         x, change = x - centre, change - mean
-        affine.shift.copy_(share * mean)
     moments = x.mT @ x
     if not bool(moments.any()):  # it never varies: U V^T could only be another shift
+        if affine.shift.requires_grad:
+            affine.shift.copy_(share * mean)
         return
     moments.diagonal().add_(_RIDGE * moments.diagonal().mean())
     slopes = torch.linalg.solve(moments, x.mT @ change)  # change is about x @ slopes
