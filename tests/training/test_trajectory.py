@@ -93,7 +93,7 @@ def test_cutting_between_steps_matters_here(references):
 
 
 @pytest.mark.parametrize("cut", [False, True])
-@pytest.mark.parametrize("micro", [None, 2, 1])
+@pytest.mark.parametrize("micro", [None, 2])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_equal_the_loop_by_hand(pipe, references, cut, micro, checkpointing):
     settings = {
@@ -107,17 +107,16 @@ def test_gradients_equal_the_loop_by_hand(pipe, references, cut, micro, checkpoi
     assert "forward" not in vars(pipe.unet)
 
 
-@pytest.mark.parametrize("bins", [2, 3])
-def test_checkpointed_steps_run_again_with_their_own_bin(pipe, bins):
-    plain = _ours(pipe, 1, step_bins=bins)
-    again = _ours(pipe, 1, step_bins=bins, gradient_checkpointing=True)
+def test_checkpointed_steps_run_again_with_their_own_bin(pipe):
+    """Three steps, three bins: each has a gradient of its own."""
+    plain = _ours(pipe, 1, step_bins=3)
+    again = _ours(pipe, 1, step_bins=3, gradient_checkpointing=True)
     for name in plain:
         assert torch.equal(plain[name], again[name])
-    if bins == 3:  # three steps, three bins: each has a gradient of its own
-        grads = plain["unet/conv_norm_out.shift"]
-        assert grads.shape[0] == 3
-        assert all(grads[row].abs().max() > 0 for row in range(3))
-        assert not torch.equal(grads[0], grads[1])
+    grads = plain["unet/conv_norm_out.shift"]
+    assert grads.shape[0] == 3
+    assert all(grads[row].abs().max() > 0 for row in range(3))
+    assert not torch.equal(grads[0], grads[1])
 
 
 def test_guidance_makes_two_blocks_and_all_paths_agree(pipe):

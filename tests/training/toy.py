@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from linea_diffusion import Concept, SteeringMaps
+from linea_diffusion import Concept, SteeringMaps, TrainingConfig
 from linea_diffusion.maps.facts import Facts
 from linea_diffusion.steering.activations import edit_activations
 from linea_diffusion.steering.schedule import Progress
+from linea_diffusion.training.calibration.reach import stretched
+from linea_diffusion.training.iteration import batches_of
+from linea_diffusion.training.stopping import StopRequest
+from linea_diffusion.training.train import for_concept, learn, states_in
 
 from ..conftest import seeded
 
@@ -85,3 +90,19 @@ class ToyRun:
 def _words(prompt: str) -> torch.Tensor:
     """(d,): each word adds a vector of its own."""
     return sum(torch.randn(FEATURES, generator=seeded(zlib.crc32(word.encode()))) for word in prompt.split())
+
+
+def train_toy(
+    concept: Concept,
+    config: TrainingConfig,
+    *,
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 10,
+    stop: StopRequest | None = None,
+    run: ToyRun | None = None,
+) -> SteeringMaps:
+    """`train_steering_maps` on a `ToyRun`, but for the dial."""
+    with ExitStack() as stack:
+        batches = stack.enter_context(batches_of(run or ToyRun(), for_concept(config, concept)))
+        states = None if checkpoint is None else stack.enter_context(states_in(checkpoint, batches, concept))
+        return stretched(learn(batches, concept, states, every=checkpoint_every, stop=stop), config.stretch or 1.0)
