@@ -16,7 +16,7 @@ from ..maps.steering_maps import SteeringMaps
 from ..steering.affine.affine_map import AffineMap
 from .config import TrainingConfig
 from .loss.targets import Target, flattened
-from .processes import add_up, gather_rows, own_rows, share_of, works_alone
+from .processes import add_up, gather_rows, share_of, share_of_rows, works_alone
 from .runs import Place, Places, Run
 from .trajectory import Trajectory
 
@@ -64,7 +64,7 @@ class Batches:
         """Activations of some of the prompts, all processes together, without gradient: place -> (rows, ...)."""
         parts: dict[Place, list[torch.Tensor]] = {}
         with torch.no_grad():
-            for piece in self._pieces(share_of(rows)):
+            for piece in self._micro_batches(share_of(rows)):
                 for place, values in self.trajectory.record(*self._batch(prompts, piece)).items():
                     parts.setdefault(place, []).append(values)
         return gather_rows({place: torch.cat(values) for place, values in parts.items()}, len(rows))
@@ -129,24 +129,26 @@ class Batches:
         """
         loss = BatchLoss(target, rows, self.config, weight)
         with self.run.steered(maps, strength):
-            if works_alone() and len(self._pieces(rows)) == 1:
+            if works_alone() and len(self._micro_batches(rows)) == 1:
                 self.trajectory.backward(*self._batch(prompts, rows), loss.gradients)
             else:
-                self._in_pieces(maps, prompts, rows, loss)
+                self._in_micro_batches(maps, prompts, rows, loss)
         _check_gradients(maps)
         return loss.value
 
-    def _in_pieces(self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], loss: BatchLoss) -> None:
+    def _in_micro_batches(
+        self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], loss: BatchLoss
+    ) -> None:
         whole = loss.gradients(self.record(prompts, rows))
-        mine = {place: own_rows(grads) for place, grads in whole.items()}
+        share = {place: share_of_rows(grads) for place, grads in whole.items()}
         done = 0
-        for piece in self._pieces(share_of(rows)):
-            part = {place: grads[done : done + len(piece)] for place, grads in mine.items()}
+        for piece in self._micro_batches(share_of(rows)):
+            part = {place: grads[done : done + len(piece)] for place, grads in share.items()}
             self.trajectory.backward(*self._batch(prompts, piece), partial(_known, part))
             done += len(piece)
         add_up(parameter.grad for parameter in maps.parameters() if parameter.grad is not None)
 
-    def _pieces(self, rows: Sequence[int]) -> list[list[int]]:
+    def _micro_batches(self, rows: Sequence[int]) -> list[list[int]]:
         size = self.config.micro_batch_size or self.config.batch_size or len(rows)
         return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 

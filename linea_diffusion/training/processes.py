@@ -43,10 +43,10 @@ def share_of(items: Sequence[Item]) -> list[Item]:
 
     With fewer items than processes, those left without one repeat the last item; `gather_rows` drops the repetition.
     """
-    return list(items[_mine()]) or list(items[-1:])
+    return list(items[_share()]) or list(items[-1:])
 
 
-def _mine() -> slice:
+def _share() -> slice:
     state = _state()
     return slice(state.process_index, None, state.num_processes)
 
@@ -62,15 +62,15 @@ def gather_rows(parts: Mapping[Key, torch.Tensor], total: int) -> dict[Key, torc
     count = _state().num_processes
     padded = flat.new_zeros((-(-total // count), flat.shape[1]))
     padded[: len(flat)] = flat
-    whole = gather(padded).unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)[:total]
-    columns = whole.split([rows[0].numel() for rows in parts.values()], dim=1)
+    gathered = gather(padded).unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)[:total]
+    columns = gathered.split([rows[0].numel() for rows in parts.values()], dim=1)
     return {key: part.reshape(total, *parts[key].shape[1:]) for key, part in zip(parts, columns, strict=True)}
 
 
-def own_rows(rows: torch.Tensor) -> torch.Tensor:
+def share_of_rows(rows: torch.Tensor) -> torch.Tensor:
     """This process' part of the rows of a whole batch; zeros if it only repeats another's item."""
-    mine = rows[_mine()]
-    return mine if len(mine) else torch.zeros_like(rows[-1:])
+    share = rows[_share()]
+    return share if len(share) else torch.zeros_like(rows[-1:])
 
 
 def add_up(tensors: Iterable[torch.Tensor]) -> None:
@@ -79,9 +79,9 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
         tensor.copy_(reduce(tensor, "sum"))
 
 
-def any_of_all(mine: bool) -> bool:
+def any_of_all(asked: bool) -> bool:
     """Whether any process says so; all get the same answer, for which they wait for each other."""
-    return bool(reduce(torch.tensor(float(mine), device=_state().device), "sum"))
+    return bool(reduce(torch.tensor(float(asked), device=_state().device), "sum"))
 
 
 def own_device() -> str:

@@ -162,8 +162,8 @@ def follow_masks(pipe: Any) -> Iterator[dict[str, torch.Tensor]]:
         def hook(model: nn.Module, args: Any, kwargs: Any) -> None:
             masks.pop(component, None)
             forward = getattr(model, "_orig_mod", model).forward  # torch.compile hides the names of arguments
-            given = {**inspect.signature(forward).bind_partial(*args, **kwargs).arguments, **kwargs}
-            mask, tokens = given.get("attention_mask"), given.get("input_ids")
+            inputs = {**inspect.signature(forward).bind_partial(*args, **kwargs).arguments, **kwargs}
+            mask, tokens = inputs.get("attention_mask"), inputs.get("input_ids")
             if isinstance(mask, torch.Tensor) and mask.ndim == 2:
                 masks[component] = mask.bool()
             elif isinstance(tokens, torch.Tensor) and tokenizer is not None:

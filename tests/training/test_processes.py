@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig, train_steering_maps
-from linea_diffusion.training.processes import add_up, gather_rows, is_main_process, own_rows, share_of, works_alone
+from linea_diffusion.training.processes import (
+    add_up,
+    gather_rows,
+    is_main_process,
+    share_of,
+    share_of_rows,
+    works_alone,
+)
 
 SETTINGS = {"iterations": 2, "batch_size": 3, "num_inference_steps": 1, "optimizer": "sgd", "lr": 10.0}
 SOURCES = [f"a {colour} {thing}" for colour in ("red", "blue", "green") for thing in ("heart", "fish")]
@@ -21,7 +28,7 @@ import torch
 from linea_diffusion import Concept, LinEASDiffusionPipeline, TrainingConfig, train_steering_maps
 from linea_diffusion.training.stopping import StopRequest
 from linea_diffusion.training.processes import (
-    add_up, gather_rows, is_main_process, own_rows, share_of, works_alone
+    add_up, gather_rows, is_main_process, share_of_rows, share_of, works_alone
 )
 
 torch.set_num_threads(1)
@@ -34,7 +41,7 @@ for total in (1, 2, 5, 8):
     )
     assert whole["a"].tolist() == [[i, i + 0.5] for i in items], whole
     assert whole["b"].tolist() == [[[-i]] for i in items], whole
-    part = own_rows(whole["a"])
+    part = share_of_rows(whole["a"])
     assert len(part) == len(mine)
     summed = part.sum(dim=0)
     add_up([summed])
@@ -83,7 +90,7 @@ def test_one_process_keeps_everything():
     assert is_main_process()
     assert share_of([1, 2, 3]) == [1, 2, 3]
     assert share_of([]) == []
-    assert torch.equal(own_rows(rows), rows)
+    assert torch.equal(share_of_rows(rows), rows)
     gathered = gather_rows({"a": rows}, 3)["a"]
     assert torch.equal(gathered, rows)
     assert not gathered.requires_grad

@@ -13,8 +13,8 @@ import torch
 
 from linea_diffusion import Concept, LineaError, SteeringMaps, TrainingConfig, TrainingDivergedError, steering_loss
 from linea_diffusion.training.iteration import batches_of
+from linea_diffusion.training.learning import for_concept, learn
 from linea_diffusion.training.loss.targets import targets_of
-from linea_diffusion.training.train import for_concept, learn
 
 from ..conftest import seeded
 from .toy import COLOURS, FEATURES, TOKENS, TOYS, ToyRun, train_toy

@@ -16,10 +16,9 @@ from linea_diffusion import Concept, SteeringMaps, TrainingConfig
 from linea_diffusion.maps.facts import Facts
 from linea_diffusion.steering.activations import edit_activations
 from linea_diffusion.steering.schedule import Progress
-from linea_diffusion.training.calibration.reach import stretched
 from linea_diffusion.training.iteration import batches_of
+from linea_diffusion.training.learning import for_concept, learn, states_in, stretched
 from linea_diffusion.training.stopping import StopRequest
-from linea_diffusion.training.train import for_concept, learn, states_in
 
 from ..conftest import seeded
 

@@ -11,6 +11,7 @@ from ...errors import LineaError
 from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
 from ..config import TrainingConfig
+from ..learning import stretched
 from .calibrate import calibrate_progress
 from .measures import latents_of
 
@@ -36,27 +37,18 @@ def with_even_dial(
         return stretched(learned, stretch)
     prompts, target = (list(side[:CALIBRATED]) for side in (concept.source, concept.target))
     first = config.seed * 1_000_003
-    given = {"batch_size": config.micro_batch_size or max(config.batch_size or 0, CALIBRATED), **arguments}
+    options = {"batch_size": config.micro_batch_size or max(config.batch_size or 0, CALIBRATED), **arguments}
     try:
         if config.stretch is None and config.pairing == "rows":
             seeds = range(first, first + len(prompts))
-            stretch = reach_of(pipe, stretched(learned, 1.0), prompts, target, seeds, **given)
+            stretch = reach_of(pipe, stretched(learned, 1.0), prompts, target, seeds, **options)
         maps = stretched(learned, stretch)
         if config.calibrate:
-            calibrate_progress(pipe, maps, prompts, seed=first, **given)
+            calibrate_progress(pipe, maps, prompts, seed=first, **options)
     except (LineaError, KeyboardInterrupt) as error:
         warnings.warn(f"the dial is not calibrated: {error or 'interrupted'}", stacklevel=3)
         return stretched(learned, stretch)
     return maps
-
-
-def stretched(maps: SteeringMaps, stretch: float) -> SteeringMaps:
-    """The maps without ranks that do nothing, at strength 1 what they are at `stretch`."""
-    trimmed = maps.trimmed()
-    facts = {**maps.metadata, **Facts(stretch=stretch).as_metadata()}
-    whole = SteeringMaps.of({name: affine.times(stretch) for name, affine in trimmed.named_maps()}, facts)
-    whole.on_saved = maps.on_saved
-    return whole
 
 
 def reach_of(

@@ -88,13 +88,13 @@ class RowTarget:
         A module that runs once for each prompt of a batch has places of single rows, which are nobody's row of the
         batch: they are left out, with gradients of zero.
         """
-        chosen = list(rows)
+        rows = list(rows)
         gradients, losses = {}, [torch.zeros((), device=next(iter(places.values())).device)]
         for place, values in places.items():
-            if len(values) != len(chosen) or len(self.after[place]) <= max(chosen):
+            if len(values) != len(rows) or len(self.after[place]) <= max(rows):
                 gradients[place] = torch.zeros_like(values)
                 continue
-            before, after = (side[place][chosen].to(values.device) for side in (self.before, self.after))
+            before, after = (side[place][rows].to(values.device) for side in (self.before, self.after))
             target = torch.lerp(before, after, self.share)
             difference = (values.detach() - target) / self.scales[place]
             losses.append((difference * (values.detach() - target)).mean())
@@ -121,8 +121,8 @@ def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> 
     positions = positions_of(concept, config)
     if config.pairing != "rows":
         return [*law_targets(flattened(source), flattened(target), positions, scaled=scaled)], source, target
-    chosen = _levels(concept, config) if halfway else ()
-    levels = {level.strength: record(level.target) for level in chosen}
+    between = _levels(concept, config) if halfway else ()
+    levels = {level.strength: record(level.target) for level in between}
     return [*row_targets({0.0: source, **levels, 1.0: target}, positions, scaled=scaled)], source, target
 
 
@@ -170,12 +170,12 @@ def row_targets(levels: Mapping[float, Places], positions: Sequence[float], *, s
         positions: where on the way, (0, 1].
         scaled: divide each place's distance by the variance of the targets at 1.
     """
-    known = sorted(levels)
+    marks = sorted(levels)
     scales = _scales(levels[1.0], scaled)
     targets = []
     for position in positions:
-        after = next(level for level in known[1:] if position <= level)
-        before = known[known.index(after) - 1]
+        after = next(level for level in marks[1:] if position <= level)
+        before = marks[marks.index(after) - 1]
         share = (position - before) / (after - before)
         targets.append(RowTarget(levels[before], levels[after], share, scales))
     return targets
