@@ -44,6 +44,7 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
     from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig
     from linea_diffusion.pipelines.calling import generators
     from linea_diffusion.shapeland.captions import plain_captions
+    from linea_diffusion.steering.call import RunningCall
     from linea_diffusion.steering.steer import steer
     from linea_diffusion.training.iteration import batches_of
     from linea_diffusion.training.loss.targets import law_targets
@@ -64,12 +65,13 @@ def measure(choice: str, threads: int, turns: int) -> dict[str, float]:
         batches.config = config
         maps = batches.fresh_maps(samples)
         optimizer = MapOptimizer(maps, config)
+        layers = [(dict(maps.named_maps()), torch.tensor(1.0))]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for turn in range(turns):
             for kind in ("train", "plain") if len(prompts) <= 32 else ("train",):
                 began = time.perf_counter()
                 if kind == "train":
-                    with steer(pipe, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
+                    with steer(pipe, layers, call=RunningCall(progress=batches.trajectory.progress)):
                         batches.gradients(maps, prompts, range(len(prompts)), target, weight=1.0)
                     optimizer.step(turn)
                     if turn == 0:

@@ -16,6 +16,7 @@ import torch
 from ..concepts.concept import Concept
 from ..maps.steering_maps import SteeringMaps
 from ..steering.affine.affine_map import AffineMap
+from ..steering.call import RunningCall
 from ..steering.steer import steer
 from ..training.config import TrainingConfig
 from ..training.iteration import Batches, batches_of, facts_of
@@ -111,9 +112,9 @@ def _fitted_in_turn(pipe: Any, concept: Concept, config: TrainingConfig) -> Stee
         target = batches.samples(concept.target)
         maps = batches.fresh_maps(target).requires_grad_(False)
         affine_of = dict(maps.named_maps())
-        one = torch.tensor(1.0)
+        layers, progress = [(affine_of, torch.tensor(1.0))], batches.trajectory.progress
         for name in dict.fromkeys(place[0] for place in target):  # places come in the order of running
-            with steer(batches.trajectory.pipe, [(maps, one)], progress=batches.trajectory.progress):
+            with steer(batches.trajectory.pipe, layers, call=RunningCall(progress=progress)):
                 source = batches.samples(concept.source)
             _fit_map(affine_of[name], name, source, target, fit_quantiles)
         return _noted(maps, batches, concept, "Lin-AcT")

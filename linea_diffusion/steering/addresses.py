@@ -2,14 +2,65 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from ..errors import LineaError, nearest_name
-from .activations import join_address, split_address
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an activation is in a pipeline: ``unet.mid_block.attn:1`` is the second entry of what ``mid_block.attn``
+    puts out in the component ``unet``; ``:0``, or no ending, is the first.
+
+    Attributes:
+        component: of the pipeline.
+        path: of the module within it; empty for the component itself.
+        entry: number of the activation in a tuple output.
+    """
+
+    component: str
+    path: str = ""
+    entry: int = 0
+
+    @classmethod
+    @functools.lru_cache(maxsize=4096)
+    def of(cls, name: str) -> Address:
+        """The address that an activation's name is; also of a module or a component."""
+        module, entry = _split(name)
+        component, _, path = module.partition(".")
+        return cls(component, path, entry)
+
+    @property
+    def module_name(self) -> str:
+        """The name of its module."""
+        return f"{self.component}.{self.path}" if self.path else self.component
+
+    @property
+    def name(self) -> str:
+        """The inverse of `of`; entry 0 needs no ending."""
+        return f"{self.module_name}:{self.entry}" if self.entry else self.module_name
+
+    @functools.cached_property
+    def in_text_encoder(self) -> bool:
+        """Whether its component reads the prompt."""
+        return is_text_encoder(self.component)
+
+    @functools.cached_property
+    def in_denoiser(self) -> bool:
+        """Whether its component predicts noise or velocity."""
+        return is_denoiser(self.component)
+
+
+def _split(name: str) -> tuple[str, int]:
+    """What stands before the ending ``:1``, and its number."""
+    match = re.fullmatch(r"(.*):(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, 0)
 
 
 def canonical_name(name: str) -> str:
@@ -46,16 +97,55 @@ def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
                 yield canonical_name(name), module
 
 
-def module_at(components: Mapping[str, Any], name: str) -> nn.Module | None:
-    """The module with a canonical name, if the model itself calls it so: much quicker than going through all."""
-    component, _, path = name.partition(".")
-    model = components.get(component)
-    if not isinstance(model, nn.Module) or not (is_text_encoder(component) or is_denoiser(component)):
+def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> dict[str, nn.Module]:
+    """The modules of some activations, by activation name.
+
+    Components that the pipeline does without (they are None) are left out: maps of them rest.
+
+    Args:
+        pipe: a diffusers pipeline.
+        names: of activations.
+        base: what their maps were made for, for the error.
+
+    Raises:
+        LineaError: a module is missing: the maps were made for another model.
+    """
+    components = pipe.components
+    places = {name: Address.of(name) for name in names}
+    found = {
+        name: _module_at(components, one)
+        for name, one in places.items()
+        if components.get(one.component, one) is not None
+    }
+    missing = [name for name, module in found.items() if module is None]
+    if missing:
+        present = dict(steerable_modules(pipe))
+        for name in missing:
+            if Address.of(name).module_name not in present:
+                raise LineaError(
+                    f"got maps of {base} whose module {name!r} is not in this {type(pipe).__name__} (nearest: "
+                    f"{nearest_name(name, present)}): expected maps that were trained on this base model; load those, "
+                    "train new ones, or choose some by maps.subset"
+                )
+            found[name] = present[Address.of(name).module_name]
+    return {name: module for name, module in found.items() if module is not None}
+
+
+def _module_at(components: Mapping[str, Any], address: Address) -> nn.Module | None:
+    """The module at an address, if the model itself calls it so: much quicker than going through all."""
+    model = components.get(address.component)
+    if not isinstance(model, nn.Module) or not (address.in_text_encoder or address.in_denoiser):
         return None
     try:
-        return model.get_submodule(path)
+        return model.get_submodule(address.path)
     except AttributeError:
         return None
+
+
+def absent(pipe: Any, names: Iterable[str]) -> list[str]:
+    """The activations whose component the pipeline does without (it is None)."""
+    without = {component for component, model in pipe.components.items() if model is None}
+    return [name for name in names if Address.of(name).component in without]
 
 
 def named_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -94,6 +184,22 @@ def idle_projections(model: nn.Module) -> set[nn.Module]:
         for name in names
         if isinstance(getattr(layer, name, None), nn.Module)
     }
+
+
+def refuse_idle(pipe: Any, modules: Mapping[str, nn.Module]) -> None:
+    """Raise if some modules, by activation name, are projections that never run.
+
+    Raises:
+        LineaError: they are.
+    """
+    components = dict.fromkeys(Address.of(name).component for name in modules)
+    idle = {module for component in components for module in idle_projections(pipe.components[component])}
+    names = [name for name, module in modules.items() if module in idle]
+    if names:
+        raise LineaError(
+            f"got maps of {len(names)} projections (such as {names[0]!r}) that never run while fuse_qkv_projections "
+            "has one layer in their place: call unfuse_qkv_projections first, or load maps without them (maps.subset)"
+        )
 
 
 def _runs_fused(layer: nn.Module) -> bool:
@@ -136,23 +242,19 @@ def _projects(name: str, module: nn.Module, letters: str) -> bool:
 
 PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "attention": lambda name, module: is_attention(module),
-    "text-attention": lambda name, module: is_attention(module) and is_text_encoder(_component(name)),
-    "denoiser-attention": lambda name, module: is_attention(module) and is_denoiser(_component(name)),
+    "text-attention": lambda name, module: is_attention(module) and Address.of(name).in_text_encoder,
+    "denoiser-attention": lambda name, module: is_attention(module) and Address.of(name).in_denoiser,
     "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
-    "norms": lambda name, module: is_norm(module) and is_denoiser(_component(name)),
-    "text-norms": lambda name, module: is_norm(module) and is_text_encoder(_component(name)),
-    "mlps": lambda name, module: is_mlp(module) and is_denoiser(_component(name)),
-    "text-mlps": lambda name, module: is_mlp(module) and is_text_encoder(_component(name)),
-    "queries-keys": lambda name, module: _projects(name, module, "qk") and is_denoiser(_component(name)),
-    "values": lambda name, module: _projects(name, module, "v") and is_denoiser(_component(name)),
+    "norms": lambda name, module: is_norm(module) and Address.of(name).in_denoiser,
+    "text-norms": lambda name, module: is_norm(module) and Address.of(name).in_text_encoder,
+    "mlps": lambda name, module: is_mlp(module) and Address.of(name).in_denoiser,
+    "text-mlps": lambda name, module: is_mlp(module) and Address.of(name).in_text_encoder,
+    "queries-keys": lambda name, module: _projects(name, module, "qk") and Address.of(name).in_denoiser,
+    "values": lambda name, module: _projects(name, module, "v") and Address.of(name).in_denoiser,
 }
 """Module choices by name: attention outputs of text encoders and denoiser (the default of training), of one of them, of
 the denoiser's cross-attention alone; normalisation layers of the denoiser (the paper's choice) or of the text encoders;
 feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
-
-
-def _component(name: str) -> str:
-    return name.split(".", maxsplit=1)[0]
 
 
 def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -> dict[str, nn.Module]:
@@ -175,8 +277,9 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     idle = {module for model in models for module in idle_projections(model)}
     chosen: set[tuple[str, int]] = set()
     for entry in [target_modules] if isinstance(target_modules, str) else target_modules:
-        pattern, index = split_address(entry)
-        found = {name: module for name, module in named.items() if _matcher(pattern)(name, module)}
+        pattern, index = _split(entry)
+        matching = _matcher(pattern)
+        found = {name: module for name, module in named.items() if matching(name, module)}
         matches = {(name, index) for name, module in found.items() if module not in idle}
         if found and not matches:
             raise LineaError(
@@ -191,7 +294,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
         chosen |= matches
     order = {name: number for number, name in enumerate(named)}
     ordered = sorted(chosen, key=lambda place: (order[place[0]], place[1]))
-    return {join_address(name, index): named[name] for name, index in ordered}
+    return {replace(Address.of(name), entry=entry).name: named[name] for name, entry in ordered}
 
 
 def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:

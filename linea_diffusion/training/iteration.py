@@ -16,7 +16,7 @@ from ..errors import LineaError
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import frozen
 from ..steering.acted import guard_hooks
-from ..steering.addresses import find_modules, is_denoiser, is_text_encoder
+from ..steering.addresses import Address, find_modules
 from ..steering.affine.affine_map import AffineMap
 from ..steering.schedule import follow_schedule
 from .config import TrainingConfig
@@ -41,7 +41,7 @@ def batches_of(pipe: Any, config: TrainingConfig) -> Iterator[Batches]:
     defaults = getattr(pipe, "default_arguments", {})
     pipe = getattr(pipe, "base", pipe)
     modules = find_modules(pipe, config.target_modules)
-    if config.pooling == "masked-mean" and not any(is_text_encoder(name.split(".", maxsplit=1)[0]) for name in modules):
+    if config.pooling == "masked-mean" and not any(Address.of(name).in_text_encoder for name in modules):
         raise LineaError(
             f"got pooling='masked-mean' with target_modules={config.target_modules!r}, none of which is in a text "
             "encoder: expected some, such as 'text-attention', or pooling='mean'"
@@ -123,7 +123,7 @@ class Batches:
         draw, maps = torch.Generator().manual_seed(self.config.seed), {}
         for name in self.trajectory.modules:
             if name in widths:
-                bins = self.config.step_bins if is_denoiser(name.split(".", maxsplit=1)[0]) else 1
+                bins = self.config.step_bins if Address.of(name).in_denoiser else 1
                 maps[name] = AffineMap(widths[name], bins, min(self.config.rank, widths[name]))
                 maps[name].learn(scale=self.config.scale, shift=self.config.shift, draw=draw)
         return SteeringMaps.of(maps).to(self.trajectory.pipe.device)

@@ -17,6 +17,7 @@ from ..concepts.pairing import check_pairs
 from ..errors import LineaError, TrainingDivergedError
 from ..maps.packing import check_shapes
 from ..maps.steering_maps import SteeringMaps
+from ..steering.call import RunningCall
 from ..steering.steer import steer
 from .calibration.calibrate import calibrate_progress
 from .calibration.reach import reach_of
@@ -199,7 +200,7 @@ class _Training:
         order = torch.Generator().manual_seed(self.config.seed * 1_000_003 + iteration)
         rows = sorted(torch.randperm(len(prompts), generator=order)[: self.config.batch_size].tolist())
         strength = torch.tensor(self.config.strengths[turn])
-        with steer(self.pipe, [(self.maps, strength)], progress=self.progress):
+        with steer(self.pipe, [(dict(self.maps.named_maps()), strength)], call=RunningCall(progress=self.progress)):
             return self.batches.gradients(
                 self.maps, prompts, rows, self.targets[turn], weight=1 / self.fractions[turn] ** 2
             )

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, generators
 from ..steering.activations import Recording, record_activations
-from ..steering.addresses import is_denoiser
+from ..steering.addresses import Address
 from ..steering.hooks import replaced
 from ..steering.schedule import Progress
 from .config import TrainingConfig
@@ -182,7 +182,7 @@ def _cut(pipe: Any, recording: Recording, batch: int, gradients: Gradients) -> I
     the end.
     """
     cut = _Cut()
-    names = {name for name in recording if is_denoiser(name.split(".", maxsplit=1)[0])}
+    names = {name for name in recording if Address.of(name).in_denoiser}
     done = 0
 
     def enter(model: nn.Module, args: Any, kwargs: Any) -> Any:

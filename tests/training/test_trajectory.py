@@ -7,6 +7,7 @@ import torch
 
 from linea_diffusion import SteeringMaps, TrainingConfig, find_modules, record_activations
 from linea_diffusion.pipelines.calling import frozen
+from linea_diffusion.steering.call import RunningCall
 from linea_diffusion.steering.steer import steer
 from linea_diffusion.training.iteration import BatchLoss, batches_of
 from linea_diffusion.training.loss.distances import steering_loss
@@ -32,7 +33,8 @@ def _ours(pipe, random, **changes) -> dict[str, torch.Tensor]:
         samples = batches.samples(TARGETS)
         (target,) = law_targets(samples, samples, [1.0], scaled=False)
         maps = _started(batches.fresh_maps(samples), random)
-        with steer(pipe.base, [(maps, torch.tensor(0.7))], progress=batches.trajectory.progress):
+        layers = [(dict(maps.named_maps()), torch.tensor(0.7))]
+        with steer(pipe.base, layers, call=RunningCall(progress=batches.trajectory.progress)):
             batches.gradients(maps, PROMPTS, range(len(PROMPTS)), target, weight=1.0)
     return {name: parameter.grad.clone() for name, parameter in maps.maps.named_parameters()}
 

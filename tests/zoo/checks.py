@@ -13,6 +13,7 @@ from linea_diffusion import Concept, LinEASDiffusionPipeline, SteeringMaps, Trai
 from linea_diffusion.pipelines.calling import accepts
 from linea_diffusion.steering.activations import record_activations
 from linea_diffusion.steering.addresses import is_denoiser, is_text_encoder
+from linea_diffusion.steering.call import RunningCall
 from linea_diffusion.steering.steer import steer
 from linea_diffusion.training.iteration import batches_of
 from linea_diffusion.training.loss.targets import targets_of
@@ -134,7 +135,8 @@ def gradients_reach_all_maps(subject: Subject) -> str:
     with batches_of(subject.pipe, config) as batches:
         (target,), _, recorded = targets_of(batches, concept, config)
         maps = batches.fresh_maps(recorded)
-        with steer(subject.pipe.base, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
+        layers = [(dict(maps.named_maps()), torch.tensor(1.0))]
+        with steer(subject.pipe.base, layers, call=RunningCall(progress=batches.trajectory.progress)):
             batches.gradients(maps, list(concept.source), range(2), target, weight=1.0)
     sizes: dict[str, float] = {}
     for name, affine in maps.named_maps():

@@ -14,6 +14,7 @@ from ...maps.steering_maps import SteeringMaps
 from ...pipelines.calling import generators
 from ...pipelines.pipeline import LinEASDiffusionPipeline
 from ...steering.affine.affine_map import LOW_RANK
+from ...steering.call import RunningCall
 from ...steering.steer import steer
 from ...training.config import TrainingConfig
 from ...training.iteration import batches_of
@@ -143,9 +144,10 @@ def _iteration(
     with batches_of(pipe.base, training) as batches:
         maps = batches.fresh_maps(recorded)
         optimizer = MapOptimizer(maps, training)
+        layers = [(dict(maps.named_maps()), torch.tensor(1.0))]
 
         def job() -> None:
-            with steer(pipe.base, [(maps, torch.tensor(1.0))], progress=batches.trajectory.progress):
+            with steer(pipe.base, layers, call=RunningCall(progress=batches.trajectory.progress)):
                 batches.gradients(maps, sources, range(len(sources)), target, weight=1.0)
             optimizer.step(0)
 

@@ -103,6 +103,11 @@ class AffineMap(nn.Module):
         """Whether gradients reach the numbers."""
         return any(one.requires_grad for one in self.tensors().values())
 
+    @property
+    def acts(self) -> bool:
+        """Whether activations must be given to the map: it is in training, or not exactly the identity."""
+        return self.is_trained or not self.is_identity
+
     @torch.no_grad()
     def learn(self, *, scale: bool, shift: bool, draw: torch.Generator) -> None:
         """Choose what is trained of a fresh map, and draw V, so that U gets gradients: its columns are about 1 long.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...steering.activations import feature_axis
-from ...steering.addresses import is_text_encoder
+from ...steering.addresses import Address, is_text_encoder
 
 Pooling = Literal["mean", "masked-mean", "tokens"]
 POOLINGS = ("mean", "masked-mean", "tokens")
@@ -52,7 +52,7 @@ class TokenSample:
         rows = _rows(module, activation)
         first = self.lengths.setdefault(name, rows.shape[1])
         drawn = torch.randperm(first, generator=torch.Generator().manual_seed(self.seed))[: self.count].sort().values
-        later = 0 if is_text_encoder(name.split(".", maxsplit=1)[0]) else rows.shape[1] - first
+        later = 0 if Address.of(name).in_text_encoder else rows.shape[1] - first
         return rows[:, (drawn + later).clamp(0, rows.shape[1] - 1).to(rows.device)].float()
 
 
@@ -68,7 +68,7 @@ class MaskedMean:
 
     def __call__(self, name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
         """(n, tokens, d) -> (n, d): the mean of the tokens that count."""
-        mask = self.masks.get(name.split(".", maxsplit=1)[0])
+        mask = self.masks.get(Address.of(name).component)
         rows = _rows(module, activation).float()
         if mask is None or mask.shape != rows.shape[:2]:
             return mean_pool(name, module, activation)
