@@ -127,7 +127,7 @@ _FLAGS = ("nsfw_content_detected", "nsfw_detected")
 def tell_unusable(outlook: Outlook) -> None:
     """Warn of a picture that broke without steering, which is the base model's own, unless it is refused anyway."""
     if outlook.why and not _REFUSED.get():
-        warnings.warn(f"{outlook.why} (the base model's own: nothing was steered)", stacklevel=4)
+        warnings.warn(f"{outlook.why} (the base model's own: nothing was steered)", stacklevel=3)
 
 
 def refuse_overflow(watched: AbstractContextManager[Any], run: Callable[[], Any], restore: Callable[[], None]) -> None:

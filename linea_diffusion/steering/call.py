@@ -13,7 +13,7 @@ from .acted import Account, Presence
 from .dial import Dial
 from .rows import BatchRows, follow_rows
 from .schedule import Progress, follow_schedule
-from .scopes import Scope, own_calls, resting_in_other_calls
+from .scopes import own_calls, resting_in_other_calls
 
 Carry = Callable[[Any, Sequence[Any]], AbstractContextManager[Collection[Any]]]
 """Of a pipeline and `SteeredSite`s, those that need no hook, for as long as the context lasts."""
@@ -33,7 +33,7 @@ class RunningCall:
     Attributes:
         progress: where in the schedule the call is.
         rows: which prompt each row belongs to.
-        scope: whose code is steered; None before the call begins, and where all of it is.
+        is_mine: whether the code that is running, within a model, is the call's; all is until it begins.
         account: what was to act, and what has acted.
         watch: looks for the first number that is not finite, in a call of which that is asked.
     """
@@ -50,7 +50,7 @@ class RunningCall:
         self.prompts, self.images, self.carry, self.encoded = prompts, images, carry, encoded
         self.progress, self._is_followed = progress or Progress(), progress is not None
         self.rows = BatchRows(prompts, images)
-        self.scope: Scope | None = None
+        self.is_mine: Callable[[], bool] = lambda: True
         self.account: Account | None = None
         self.watch: FiniteWatch | None = None
 
@@ -59,10 +59,6 @@ class RunningCall:
         again = RunningCall(prompts=self.prompts, images=self.images)
         again.watch = FiniteWatch(again)
         return again
-
-    def is_mine(self) -> bool:
-        """Whether the code that is running, within a model, is this call's."""
-        return self.scope is None or self.scope.acts()
 
     def refuse_nothing(self) -> None:
         """Raise, or warn, if the call has ended and nothing was steered, see `Account.refuse_nothing`.
@@ -84,7 +80,8 @@ class RunningCall:
             binned: whether some map is another in another part of the schedule.
         """
         with ExitStack() as stack:
-            scope = self.scope = stack.enter_context(own_calls())
+            scope = self._scope = stack.enter_context(own_calls())
+            self.is_mine = scope.acts
             depends = binned or not dial.is_always_on or self.watch is not None
             if strengths and depends and not self._is_followed:
                 stack.enter_context(follow_schedule(pipe, scope, self.progress))
@@ -105,12 +102,12 @@ class RunningCall:
         Raises:
             LineaError: when the context ends, see `Account.settle`.
         """
-        assert self.scope is not None
+        scope = self._scope
         account = self.account = Account(pipe, sites, resting, encoded=self.encoded)
         with ExitStack() as stack:
             if sites:
-                stack.enter_context(resting_in_other_calls(pipe.components.values(), self.scope))
-            stack.enter_context(account.kept(self.scope))
+                stack.enter_context(resting_in_other_calls(pipe.components.values(), scope))
+            stack.enter_context(account.kept(scope))
             yield account
 
 

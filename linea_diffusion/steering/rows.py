@@ -51,14 +51,14 @@ class BatchRows:
         Raises:
             LineaError: the rows cannot be dealt out.
         """
-        images, name = self.images, site.name
+        images = self.images
         if site.address.in_text_encoder:
             if rows == 1:
                 return [turn % prompts]
             images = images if rows % (prompts * images) == 0 and rows != prompts else 1
-            return self._blocks(name, rows, rows, prompts, images)
+            return self._blocks(site, rows, rows, prompts, images)
         batch = rows if self._batch is None else self._batch
-        return self._spread(name, self._blocks(name, batch, rows, prompts, images), rows)
+        return self._spread(site, self._blocks(site, batch, rows, prompts, images), rows)
 
     def conditional(self, site: Site, rows: int) -> list[bool]:
         """Whether each row of an activation runs with the prompt."""
@@ -67,18 +67,18 @@ class BatchRows:
         batch = rows if self._batch is None else self._batch
         if batch % len(self._roles):
             return [True] * rows
-        return self._spread(site.name, [role for role in self._roles for _ in range(batch // len(self._roles))], rows)
+        return self._spread(site, [role for role in self._roles for _ in range(batch // len(self._roles))], rows)
 
-    def _blocks(self, name: str, batch: int, rows: int, prompts: int, images: int) -> list[int]:
+    def _blocks(self, site: Site, batch: int, rows: int, prompts: int, images: int) -> list[int]:
         """The prompts of a batch: each one's pictures side by side, and all that as often as it fits."""
         block = [prompt for prompt in range(prompts) for _ in range(images)]
         if batch % len(block):
             raise LineaError(
-                f"got {prompts} strengths and a batch of {rows} at {name!r}: expected one strength per prompt"
+                f"got {prompts} strengths and a batch of {rows} at {site.name!r}: expected one strength per prompt"
             )
         return block * (batch // len(block))
 
-    def _spread(self, name: str, values: list[Any], rows: int) -> list[Any]:
+    def _spread(self, site: Site, values: list[Any], rows: int) -> list[Any]:
         """Values of the samples of a batch for rows that are its tokens, sample after sample."""
         batch = len(values)
         if rows == batch:
@@ -91,8 +91,8 @@ class BatchRows:
         )
         if sum(lengths) != rows or len(lengths) != batch:
             raise LineaError(
-                f"got a strength for each picture at {name!r}, where {batch} pictures share {rows} rows: expected one "
-                "strength for all, or maps without this activation"
+                f"got a strength for each picture at {site.name!r}, where {batch} pictures share {rows} rows: expected "
+                "one strength for all, or maps without this activation"
             )
         return [value for value, length in zip(values, lengths, strict=True) for _ in range(length)]
 

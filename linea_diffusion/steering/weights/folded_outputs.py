@@ -87,6 +87,7 @@ class _FoldedOutput:
         self._key: tuple[int, Way] = (self.site.address.entry, ())
         self._witness = Witness(site.call.is_mine)
         self._watching, self._stack = stack.enter_context(ExitStack()), stack
+        self._looks = False
 
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The module begins to run."""
@@ -100,6 +101,7 @@ class _FoldedOutput:
             maker = self._makers[self._key]
             self._running = None if maker is None else self._carrier(maker())
         elif is_own(module):
+            self._looks = True
             self._watching.enter_context(self._witness.watching(self._layers))
 
     def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -107,7 +109,8 @@ class _FoldedOutput:
         if not self.steered.call.is_mine():
             return None
         carrier = self._running
-        self._watching.close()
+        if self._looks:
+            self._watching.close()
         z = self.site.read(output)
         moved = self._learned(z) if carrier is None else None
         if moved is not None or (carrier is not None and carrier.made(z)):
@@ -126,15 +129,17 @@ class _FoldedOutput:
         if self._running is not None:
             self._running.begin()
             self._running = None
-        self._watching.close()
-        self._witness.forget()
+        if self._looks:
+            self._looks = False
+            self._watching.close()
+            self._witness.forget()
 
     def _learned(self, z: torch.Tensor) -> torch.Tensor | None:
         """Remember which layer made an activation, if that was looked at; the steered activation, if it makes that.
 
         So the first call gives the very picture that later ones give.
         """
-        if not self._witness.has_seen or not bool(z.any()):
+        if not self._looks or not self._witness.has_seen or not bool(z.any()):
             return None
         layer = self._witness.maker(z) if self.steered.axis(z) == z.ndim - 1 else None
         self._makers[self._key] = None if layer is None else ref(layer)
