@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import LineaError, as_number, nearest_name, short
 from ..steering.addresses import Address, locate
-from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap
+from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
 from ..steering.call import RunningCall
 from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
 from ..steering.steer import steer
@@ -77,7 +77,7 @@ class SteeringMaps:
     def acting(self) -> Iterator[tuple[str, AffineMap]]:
         """The maps that must be hooked: those in training, and those that are not exactly the identity."""
         for name, affine in self.named_maps():
-            if affine.acts:
+            if acts(affine):
                 yield name, affine
 
     def modules_in(self, pipe: Any) -> dict[str, nn.Module]:

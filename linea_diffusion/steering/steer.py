@@ -13,7 +13,7 @@ from ..errors import LineaError
 from .acted import Presence, guard_hooks
 from .activations import Edit, Site, edit_activations
 from .addresses import absent, locate, refuse_idle
-from .affine.affine_map import AffineMap
+from .affine.affine_map import AffineMap, acts
 from .affine.move import Move
 from .call import RunningCall
 from .dial import Composition, Dial
@@ -86,7 +86,7 @@ def _acting(layers: Sequence[Layer]) -> dict[str, list[Part]]:
     for maps, strength in layers:
         if bool(torch.any(strength != 0)):
             for name, affine in maps.items():
-                if affine.acts:
+                if acts(affine):
                     parts.setdefault(name, []).append((affine, strength))
     return parts
 

@@ -16,8 +16,9 @@ from ..errors import LineaError
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import frozen
 from ..steering.acted import guard_hooks
-from ..steering.addresses import Address, find_modules
+from ..steering.addresses import Address
 from ..steering.affine.affine_map import AffineMap
+from ..steering.presets import find_modules
 from ..steering.schedule import follow_schedule
 from .config import TrainingConfig
 from .loss.targets import Target, flattened

@@ -148,7 +148,7 @@ def test_every_way_in_reads_alike(steered, way, stands):
 
 def _of_text(pipe) -> SteeringMaps:
     from linea_diffusion.pipelines.calling import measure_activations
-    from linea_diffusion.steering.addresses import find_modules
+    from linea_diffusion.steering.presets import find_modules
 
     modules = find_modules(pipe, r"text_encoder\..*layer_norm.*")
     shapes = measure_activations(pipe, modules)

@@ -109,11 +109,6 @@ class AffineMap(nn.Module):
         """Whether gradients reach the numbers."""
         return any(one.requires_grad for one in self.tensors().values())
 
-    @property
-    def acts(self) -> bool:
-        """Whether activations must be given to the map: it is in training, or not exactly the identity."""
-        return self.is_trained or not self.is_identity
-
     @torch.no_grad()
     def learn(self, *, scale: bool, shift: bool, draw: torch.Generator) -> None:
         """Choose what is trained of a fresh map, and draw V, so that U gets gradients: its columns are about 1 long.
@@ -202,6 +197,11 @@ class AffineMap(nn.Module):
             name: part.detach() * (1.0 if name == LOW_RANK[1] else factor) for name, part in self.tensors().items()
         }
         return AffineMap.of(scaled)
+
+
+def acts(affine: AffineMap) -> bool:
+    """Whether activations must be given to a map: it is in training, or not exactly the identity."""
+    return affine.is_trained or not affine.is_identity
 
 
 def affine_map(scale_offset: torch.Tensor, shift: torch.Tensor) -> AffineMap:

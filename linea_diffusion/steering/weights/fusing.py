@@ -22,6 +22,7 @@ from ...errors import LineaError
 from ..acted import tell_resting
 from ..activations import Site, edit_activations
 from ..addresses import idle_projections, named_modules, steerable_modules
+from ..affine.affine_map import acts
 from ..affine.move import Move
 from ..dial import Dial
 from ..steer import Layer, SteeredSite, resting, steered_sites
@@ -127,7 +128,7 @@ def fuse(pipe: Any, layers: Sequence[Layer], run: Callable[[], object], *, dial:
         LineaError: a strength per picture, a map per step bin, or a model that is fused already.
     """
     for maps, strength in layers:
-        if strength.ndim or any(affine.bins > 1 and affine.acts for affine in maps.values()):
+        if strength.ndim or any(affine.bins > 1 and acts(affine) for affine in maps.values()):
             raise LineaError(
                 "got a strength for each picture, or maps for parts of the schedule: expected one strength, and maps "
                 "that all steps share; weights are the same for all of them"
