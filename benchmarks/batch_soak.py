@@ -28,7 +28,7 @@ from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps
 from linea_diffusion.batch.engine import generate_batch, plan_batch
 from linea_diffusion.cli.bench.random_models import random_pipeline
 from linea_diffusion.steering.activations import record_activations
-from linea_diffusion.steering.addresses import find_modules
+from linea_diffusion.steering.presets import find_modules
 
 RESULTS = Path(__file__).parent / "results"
 WORDS = ["heart", "fish", "star", "tree", "house", "boat", "cat", "mug"]

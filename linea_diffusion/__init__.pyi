@@ -24,8 +24,8 @@ from .pipelines.pipeline import LinEASDiffusionPipeline as LinEASDiffusionPipeli
 from .scoring.clip_scorer import ClipScorer as ClipScorer
 from .steering.activations import edit_activations as edit_activations
 from .steering.activations import record_activations as record_activations
-from .steering.addresses import find_modules as find_modules
 from .steering.affine.affine_map import AffineMap as AffineMap
+from .steering.presets import find_modules as find_modules
 from .training.calibration.calibrate import calibrate as calibrate
 from .training.config import TrainingConfig as TrainingConfig
 from .training.loss.distances import steering_loss as steering_loss

@@ -11,7 +11,7 @@ from PIL import Image
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps
 from linea_diffusion.steering.activations import record_activations
-from linea_diffusion.steering.addresses import find_modules
+from linea_diffusion.steering.presets import find_modules
 
 from .zoo.parts import seeded
 from .zoo.unet import StableDiffusionPipeline, sd_parts

@@ -19,7 +19,7 @@ from linea_diffusion import (
     train_steering_maps,
 )
 from linea_diffusion.steering.activations import record_activations
-from linea_diffusion.steering.addresses import find_modules
+from linea_diffusion.steering.presets import find_modules
 
 from .serving import Server
 

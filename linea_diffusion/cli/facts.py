@@ -39,7 +39,7 @@ def modules(
 ) -> None:
     """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have."""
     from ..pipelines.calling import measure_activations
-    from ..steering.addresses import find_modules
+    from ..steering.presets import find_modules
     from ..training.recipes import recipe_for
 
     pipe = open_pipeline(model, "cpu", "float32")

@@ -20,7 +20,7 @@ from ..scoring.clip_scorer import ClipScorer
 from ..scoring.scores import SCORES
 from ..scoring.statistics import bootstrap_interval
 from ..scoring.tables import read_csv, write_csv
-from ..steering.strengths import check_positions
+from ..steering.dial import check_positions
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
 

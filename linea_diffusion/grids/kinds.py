@@ -10,7 +10,7 @@ from ..errors import LineaError, as_python, as_whole, check_seed, short
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.adapters import check_adapter_name
-from ..steering.strengths import check_positions
+from ..steering.dial import check_positions
 from .plans import Plan, Row, make_plan
 
 Source = SteeringMaps | str | Path

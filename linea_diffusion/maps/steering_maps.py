@@ -12,12 +12,11 @@ import torch
 from torch import nn
 
 from ..errors import LineaError, as_number, nearest_name, short
-from ..steering.activations import join_address, split_address
-from ..steering.addresses import module_at, steerable_modules
-from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap
-from ..steering.dial import Dial, choose_dial
+from ..steering.addresses import Address, locate
+from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
+from ..steering.call import RunningCall
+from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
 from ..steering.steer import steer
-from ..steering.strengths import Strength, check_strength
 from .facts import Facts
 from .storage import push_maps, read_maps, write_maps
 
@@ -79,7 +78,7 @@ class SteeringMaps:
     def acting(self) -> Iterator[tuple[str, AffineMap]]:
         """The maps that must be hooked: those in training, and those that are not exactly the identity."""
         for name, affine in self.named_maps():
-            if affine.is_trained or not affine.is_identity:
+            if acts(affine):
                 yield name, affine
 
     def modules_in(self, pipe: Any) -> dict[str, nn.Module]:
@@ -90,22 +89,8 @@ class SteeringMaps:
         Raises:
             LineaError: a module is missing: the maps were made for another model.
         """
-        components = pipe.components
-        names = [name for name, _ in self.named_maps() if components.get(_component(name), name) is not None]
-        places = ((name, module_at(components, split_address(name)[0])) for name in names)
-        found = {name: module for name, module in places if module is not None}
-        if len(found) == len(names):
-            return found
-        present = dict(steerable_modules(pipe))
-        for name in names:
-            if split_address(name)[0] not in present:
-                home = Facts.of(self.metadata).base_class or "another model"
-                raise LineaError(
-                    f"got maps of {home} whose module {name!r} is not in this {type(pipe).__name__} "
-                    f"(nearest: {nearest_name(name, present)}): expected maps that were trained on this base model; "
-                    "load those, train new ones, or choose some by maps.subset"
-                )
-        return {name: present[split_address(name)[0]] for name in names}
+        base = Facts.of(self.metadata).base_class or "another model"
+        return locate(pipe, [name for name, _ in self.named_maps()], base=base)
 
     def subset(self, *choices: str) -> SteeringMaps:
         """Some of these maps: those of components, or of activations whose whole name matches a regular expression.
@@ -117,10 +102,10 @@ class SteeringMaps:
             LineaError: a choice that finds none; the error names the nearest.
         """
         named = dict(self.named_maps())
-        components = list(dict.fromkeys(map(_component, named)))
+        components = list(dict.fromkeys(Address.of(name).component for name in named))
         chosen: set[str] = set()
         for choice in choices:
-            found = {name for name in named if _component(name) == choice or _matches(choice, name)}
+            found = {name for name in named if Address.of(name).component == choice or _matches(choice, name)}
             if not found:
                 raise LineaError(
                     f"got {choice!r}, which finds none of {len(named)} maps: expected a component "
@@ -153,10 +138,12 @@ class SteeringMaps:
             LineaError: a strength that is not finite, maps of another model, ``calibrated=True`` without a calibration,
                 or a batch that the strengths do not fit.
         """
+        base = getattr(pipe, "base", pipe)
+        self.modules_in(base)
         values = self.dial(calibrated).positions(check_strength(strength))
-        return steer(getattr(pipe, "base", pipe), [(self, values)], num_images_per_prompt=num_images_per_prompt)
+        return steer(base, [(dict(self.named_maps()), values)], call=RunningCall(images=num_images_per_prompt))
 
-    def dial(self, calibrated: bool | None = None) -> Dial:
+    def dial(self, calibrated: bool | None = None) -> Calibration:
         """How strengths are read: the one door between what a user turns and what the maps do.
 
         Args:
@@ -166,10 +153,10 @@ class SteeringMaps:
         Raises:
             LineaError: True, and the maps were never calibrated.
         """
-        return choose_dial(Facts.of(self.metadata).calibration, calibrated)
+        return choose_calibration(Facts.of(self.metadata).calibration, calibrated)
 
     def calibrated(self, strengths: torch.Tensor) -> torch.Tensor:
-        """The strengths that give equal steps of style for equal steps of `strengths`, see `Dial.positions`.
+        """The strengths that give equal steps of style for equal steps of `strengths`, see `Calibration.positions`.
 
         Raises:
             LineaError: the maps were never calibrated.
@@ -329,10 +316,6 @@ class SteeringMaps:
         return "\n".join([*rows, last])
 
 
-def _component(name: str) -> str:
-    return name.split(".", maxsplit=1)[0]
-
-
 def _matches(pattern: str, name: str) -> bool:
     try:
         return re.fullmatch(pattern, name) is not None
@@ -341,4 +324,4 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _key(name: str) -> str:
-    return join_address(*split_address(name)).replace(".", "/")
+    return Address.of(name).name.replace(".", "/")

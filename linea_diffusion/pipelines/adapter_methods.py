@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..errors import LineaError
 from ..maps.steering_maps import SteeringMaps
 from ..steering.acted import tell_resting
-from ..steering.sites import Composition
-from ..steering.steer import resting
+from ..steering.addresses import absent
+from ..steering.dial import Composition, Dial
 from ..steering.weights.fusing import Fusion, fuse
 from .adapters import Adapters, StrengthArgument, check_adapter_name
 from .calling import accepts
@@ -46,7 +44,7 @@ class SteeringMethods:
         check_adapter_name(adapter_name)
         maps = source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
         maps.modules_in(self.base)
-        tell_resting(resting(self.base, [(maps, torch.tensor(1.0))]))
+        tell_resting(absent(self.base, dict(maps.acting())))
         self.steering[adapter_name] = maps.to(self.base.device)
 
     def set_steering(
@@ -112,16 +110,15 @@ class SteeringMethods:
             LineaError: fused already, nothing to fuse, a strength per picture, maps per part of the schedule, or
                 ``calibrated=True`` with maps that never were.
         """
-        strengths = self.steering.strengths(strength)
-        if not any(bool(torch.any(value != 0)) for value in strengths.values()):
+        dial = Dial(composition, calibrated=calibrated)
+        setting = self.steering.at(strength, dial)
+        if not setting.acts:
             raise LineaError("got nothing to fuse: expected loaded maps and a strength other than 0, not fused already")
-        strengths = self.steering.positions(strengths, calibrated)
-        given = {"prompt": "a picture", **self.default_arguments}
+        arguments = {"prompt": "a picture", **self.default_arguments}
         if accepts(self.base, "num_inference_steps"):
-            given["num_inference_steps"] = 1
-        given.update(kwargs)
-        adapters = [(self.steering[name], value) for name, value in strengths.items()]
-        self.steering.fusion = fuse(self.base, adapters, lambda: self.base(**given), composition=composition)
+            arguments["num_inference_steps"] = 1
+        arguments.update(kwargs)
+        self.steering.fusion = fuse(self.base, setting.layers, lambda: self.base(**arguments), dial=dial)
         return self.steering.fusion
 
     def unfuse_steering(self) -> None:

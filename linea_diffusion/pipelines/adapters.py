@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,43 @@ import torch
 from ..concepts.files import read_text
 from ..errors import LineaError, nearest_name, short
 from ..maps.steering_maps import SteeringMaps
-from ..steering.dial import check_calibrated
-from ..steering.strengths import check_strength
+from ..steering.dial import Dial, check_strength
+from ..steering.steer import Layer
 from ..steering.weights.fusing import Fusion
 
 StrengthArgument = float | torch.Tensor | Sequence[float]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """The loaded maps as one call wants them.
+
+    Attributes:
+        strengths: adapter name -> at which strength its maps act, () or (n,).
+        layers: the same for `steer`.
+        key: all that embeddings depend on which such a call makes.
+    """
+
+    strengths: Mapping[str, torch.Tensor]
+    layers: Sequence[Layer]
+    key: tuple[object, ...]
+
+    @property
+    def rows(self) -> int | None:
+        """How many strengths there are for the rows of a batch; None where each adapter has one for all of them.
+
+        Raises:
+            LineaError: lists of different lengths.
+        """
+        lengths = {len(values) for values in self.strengths.values() if values.ndim}
+        if len(lengths) > 1:
+            raise LineaError(f"got strength lists of lengths {sorted(lengths)}: expected equal lengths")
+        return lengths.pop() if lengths else None
+
+    @property
+    def acts(self) -> bool:
+        """Whether some strength is not 0."""
+        return any(bool(torch.any(values != 0)) for values in self.strengths.values())
 
 
 class Adapters(dict[str, SteeringMaps]):
@@ -66,51 +99,52 @@ class Adapters(dict[str, SteeringMaps]):
         self.clear()
         self.chosen, self.enabled = None, True
 
-    def strengths(self, given: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
-        """The strength of every loaded adapter for a call, () or (n,) each.
+    def at(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None, dial: Dial) -> Setting:
+        """Every loaded adapter at the strength of a call; each set of maps reads it on its own dial.
+
+        Args:
+            strength: of a call; None leaves it to what was chosen.
+            dial: of the call.
 
         Raises:
-            LineaError: a strength for maps that are not loaded or not enabled, or that is not finite.
+            LineaError: a strength for maps that are not loaded or not enabled, or that is not finite;
+                ``calibrated=True`` with maps that never were.
         """
-        if given is None:
+        strengths = {name: self._read(name, value, dial) for name, value in self._strengths(strength).items()}
+        layers = [(dict(maps.named_maps()), strengths[name]) for name, maps in self.items() if name in strengths]
+        numbers = {name: values.reshape(-1).tolist() for name, values in strengths.items()}
+        return Setting(strengths, layers, (numbers, dial.composition, dial.guidance, *self.values()))
+
+    def _read(self, name: str, strength: torch.Tensor, dial: Dial) -> torch.Tensor:
+        """Where an adapter's maps stand when its dial shows a strength; a list of one is one for all rows."""
+        strength = strength.reshape(()) if strength.numel() == 1 else strength
+        return self[name].dial(dial.calibrated).positions(strength) if name in self else strength
+
+    def _strengths(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
+        """What the dial of every loaded adapter shows in a call, () or (n,) each."""
+        if strength is None:
             if not self.enabled or self.fusion is not None:
                 return {}
             chosen = dict.fromkeys(self, torch.tensor(1.0)) if self.chosen is None else self.chosen
             return {name: chosen.get(name, torch.tensor(0.0)) for name in self}
         if self.fusion is not None:
-            raise LineaError(f"got strength {short(given)} while steering is fused: call unfuse_steering first")
-        if isinstance(given, Mapping):
-            self.known(given)
-            values = {name: check_strength(given.get(name, 0.0)) for name in self}
+            raise LineaError(f"got strength {short(strength)} while steering is fused: call unfuse_steering first")
+        if isinstance(strength, Mapping):
+            self.known(strength)
+            values = {name: check_strength(strength.get(name, 0.0)) for name in self}
         else:
-            value = check_strength(given)
+            value = check_strength(strength)
             values = dict.fromkeys(self, value) or {"": value}
         acts = any(bool(torch.any(value != 0)) for value in values.values())
         if acts and not self:
-            raise LineaError(f"got strength {short(given)} and no maps: call load_steering first")
+            raise LineaError(f"got strength {short(strength)} and no maps: call load_steering first")
         if acts and not self.enabled:
-            raise LineaError(f"got strength {short(given)} while steering is disabled: call enable_steering first")
+            raise LineaError(f"got strength {short(strength)} while steering is disabled: call enable_steering first")
         return values
-
-    def positions(self, strengths: Mapping[str, torch.Tensor], calibrated: bool | None) -> dict[str, torch.Tensor]:
-        """The strengths at which maps act, from those that a call was given; each set of maps has its own dial.
-
-        Args:
-            strengths: from `strengths`.
-            calibrated: as for a call.
-
-        Raises:
-            LineaError: ``calibrated=True`` with maps that never were.
-        """
-        check_calibrated(calibrated)
-        return {
-            name: self[name].dial(calibrated).positions(value) if name in self else value
-            for name, value in strengths.items()
-        }
 
     def active(self) -> dict[str, float | list[float]]:
         """Adapter name -> strength, of those that act in a call without strength."""
-        values = {name: strength.tolist() for name, strength in self.strengths(None).items()}
+        values = {name: strength.tolist() for name, strength in self._strengths(None).items()}
         return {name: value for name, value in values.items() if value not in (0.0, [0.0])}
 
     def refuse_fusion(self, what: str) -> None:

@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..steering.rows import SteeringGuidance
-from ..steering.sites import Composition
+from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
 from .adapters import Adapters, StrengthArgument
-from .prompts import count_prompts, images_per_prompt, repeat_arguments, repeat_prompt, rows_wanted
+from .prompts import missing_rows, repeat_arguments, repeat_prompt, running_call
 
 _STEERED: Any = WeakTensorKeyDictionary()
-"""Embeddings that were made here -> how they were steered."""
+"""Embeddings that were made here -> the `Setting.key` of what steered them."""
 
 
 def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
@@ -44,41 +43,26 @@ def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
     ) -> Any:
         if strength is None:
             return plain(*args, **kwargs)
-        given = inspect.signature(plain).bind(*args, **kwargs).arguments
-        given.update(given.pop("kwargs", {}))
-        prompt, strengths = given.pop("prompt", None), steering.positions(steering.strengths(strength), calibrated)
-        how = _how(strengths, composition, steering_guidance, *steering.values())
-        rows = rows_wanted(prompt, strengths, given)
+        arguments = inspect.signature(plain).bind(*args, **kwargs).arguments
+        arguments.update(arguments.pop("kwargs", {}))
+        prompt, dial = arguments.pop("prompt", None), Dial(composition, steering_guidance, calibrated=calibrated)
+        setting = steering.at(strength, dial)
+        rows = missing_rows(prompt, setting.rows, arguments)
         if rows is not None:
-            prompt, given = repeat_prompt(prompt, rows), repeat_arguments(given, rows, base)
-        adapters = [(maps, _single(strengths[name])) for name, maps in steering.items()]
-        with (
-            torch.no_grad(),
-            steer(
-                base, adapters, composition=composition, guidance=steering_guidance, in_layers=True,
-                prompts=count_prompts(prompt, given), num_images_per_prompt=images_per_prompt(given),
-            ),
-        ):  # fmt: skip
-            made = plain(prompt, **given)
+            prompt, arguments = repeat_prompt(prompt, rows), repeat_arguments(arguments, rows, base)
+        with torch.no_grad(), steer(base, setting.layers, dial, running_call(prompt, arguments)):
+            made = plain(prompt, **arguments)
         for embeddings in _tensors(made):
-            _STEERED[embeddings] = how
+            _STEERED[embeddings] = setting.key
         return made
 
     return encode_prompt
 
 
-def _single(strength: torch.Tensor) -> torch.Tensor:
-    return strength.reshape(()) if strength.numel() == 1 else strength
-
-
-def carry(arguments: Mapping[str, Any], strengths: Mapping[str, torch.Tensor], *dial: object) -> bool:
-    """Whether a call is given embeddings that `steered_encode_prompt` made with its maps, strengths and dial."""
-    how = _how(strengths, *dial)
-    return any(_STEERED.get(one) == how for value in arguments.values() for one in _tensors(value))
-
-
-def _how(strengths: Mapping[str, torch.Tensor], *dial: object) -> tuple[object, ...]:
-    return ({name: values.reshape(-1).tolist() for name, values in strengths.items()}, *dial)
+def keys_in(arguments: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    """The `Setting.key` of each of a call's embeddings that `steered_encode_prompt` made."""
+    tensors = [one for value in arguments.values() for one in _tensors(value)]
+    return [_STEERED[one] for one in tensors if one in _STEERED]
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

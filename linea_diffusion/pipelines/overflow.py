@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -17,9 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import LineaError, short
 from ..steering.hooks import listen
-from ..steering.schedule import follow_schedule, stepping_schedulers
+from ..steering.schedule import stepping_schedulers
 from ..steering.scopes import own_calls
-from ..steering.sites import Site, Trail
 
 _REFUSED: ContextVar[bool] = ContextVar("linea_diffusion_unusable_is_refused", default=False)
 
@@ -128,26 +127,22 @@ _FLAGS = ("nsfw_content_detected", "nsfw_detected")
 def tell_unusable(outlook: Outlook) -> None:
     """Warn of a picture that broke without steering, which is the base model's own, unless it is refused anyway."""
     if outlook.why and not _REFUSED.get():
-        warnings.warn(f"{outlook.why} (the base model's own: nothing was steered)", stacklevel=4)
+        warnings.warn(f"{outlook.why} (the base model's own: nothing was steered)", stacklevel=3)
 
 
-def refuse_overflow(pipe: Any, sites: Sequence[Site], run: Callable[[], Any], generators: Callable[[], None]) -> None:
+def refuse_overflow(watched: AbstractContextManager[Any], run: Callable[[], Any], restore: Callable[[], None]) -> None:
     """Run a call whose picture broke once more, and name the activation where it broke.
 
     Args:
-        pipe: a diffusers pipeline.
-        sites: what was steered in it, still in place.
+        watched: steers as the call was steered, and looks for the first number that is not finite.
         run: the call.
-        generators: sets the generators back to where they were before the call.
+        restore: sets its generators back to where they were.
 
     Raises:
         LineaError: always.
     """
-    generators()
-    with follow_schedule(pipe) as progress:
-        trail = Trail(progress)
-        for site in sites:
-            site.trail = trail
+    restore()
+    with watched:
         run()
     raise LineaError(
         "got a picture with numbers that are not finite, and none at a steered activation: expected a base model that "

@@ -17,18 +17,17 @@ from diffusers import (
 from ..concepts.notices import noticing, texts_in
 from ..errors import LineaError
 from ..shapeland import DEFAULT_ARGUMENTS, MODELS
-from ..steering.acted import guard_hooks, refuse_nothing, tell_resting
-from ..steering.rows import STEERING_GUIDANCE, SteeringGuidance
-from ..steering.sites import Composition
-from ..steering.steer import resting, steer
-from ..steering.strengths import check_window
+from ..steering.acted import guard_hooks, tell_resting
+from ..steering.addresses import absent
+from ..steering.dial import Composition, Dial, SteeringGuidance
+from ..steering.steer import steer
 from .adapter_methods import SteeringMethods
 from .adapters import Adapters, StrengthArgument
 from .calling import accepts, for_base, state_kept
-from .encoding import carry, steered_encode_prompt
+from .encoding import keys_in, steered_encode_prompt
 from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
-from .prompts import count_prompts, images_per_prompt, spread
+from .prompts import running_call, spread
 from .steered_class import class_over, keep_adapters, root_of, tell_adapters_left
 
 
@@ -171,7 +170,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
         if isinstance(pipe, LinEASDiffusionPipeline):
             pipe.steering.refuse_fusion("from_pipe")
             made.steering.update(pipe.steering)
-            tell_resting(resting(made.base, [(maps, torch.tensor(1.0)) for maps in made.steering.values()]))
+            names = [name for maps in made.steering.values() for name, _ in maps.acting()]
+            tell_resting(list(dict.fromkeys(absent(made.base, names))))
             made.steering.chosen, made.steering.enabled = pipe.steering.chosen, pipe.steering.enabled
             known = {name: value for name, value in pipe.default_arguments.items() if accepts(made.base, name)}
             made.default_arguments.update(known)
@@ -239,19 +239,15 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 encoders (where the others act, a warning says which maps did nothing); a steered picture that its
                 autoencoder makes of numbers that are not finite (without steering that is a warning).
         """
-        if steering_guidance not in STEERING_GUIDANCE:
-            raise LineaError(
-                f"got steering_guidance {steering_guidance!r}: expected one of {', '.join(STEERING_GUIDANCE)}"
-            )
-        window = check_window(steering_start, steering_end)
+        dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated)
         own = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
         kwargs = for_base(self.base, {**self.default_arguments, **own, **kwargs})
         self.steering.refuse_stale_fusion(self.base)
-        strengths = self.steering.positions(self.steering.strengths(strength), calibrated)
-        encoded = carry(kwargs, strengths, composition, steering_guidance, *self.steering.values())
+        setting = self.steering.at(strength, dial)
+        encoded = setting.key in keys_in(kwargs)
         prompt = list(prompt) if isinstance(prompt, tuple) else prompt
-        prompt, strengths, kwargs = spread(prompt, strengths, kwargs, self.base)
-        adapters = [(maps, strengths[name]) for name, maps in self.steering.items() if name in strengths]
+        prompt, kwargs = spread(prompt, setting.rows, kwargs, self.base)
+        call = running_call(prompt, kwargs, encoded=encoded)
         restore = generator_states(kwargs.get("generator"))
 
         def run() -> Any:
@@ -260,21 +256,12 @@ class LinEASDiffusionPipeline(SteeringMethods):
             words = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": prompt}
             return self.base(**words, **kwargs)
 
-        with (
-            state_kept(self.base),
-            noticing(self.base, texts_in(prompt, kwargs)),
-            steer(
-                self.base, adapters, composition=composition, guidance=steering_guidance,
-                window=window, prompts=count_prompts(prompt, kwargs),
-                num_images_per_prompt=images_per_prompt(kwargs), in_layers=True, encoded=encoded,
-            ) as sites,
-            look_out(self.base) as outlook,
-        ):  # fmt: skip
-            result = run()
-            if not encoded:
-                refuse_nothing(sites)
+        with state_kept(self.base), noticing(self.base, texts_in(prompt, kwargs)):
+            with steer(self.base, setting.layers, dial, call) as sites, look_out(self.base) as outlook:
+                result = run()
+                call.refuse_nothing()
             if sites and outlook.lost:
-                refuse_overflow(self.base, sites, run, restore)
+                refuse_overflow(steer(self.base, setting.layers, dial, call.watched()), run, restore)
             if sites and outlook.why:
                 raise LineaError(outlook.why)
             tell_unusable(outlook)

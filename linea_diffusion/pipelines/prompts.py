@@ -9,56 +9,65 @@ from typing import Any
 import torch
 
 from ..errors import LineaError
+from ..steering.call import RunningCall
+from ..steering.weights.carried import carried
 from .calling import accepts
 
 
-def spread(
-    prompt: Any, strengths: Mapping[str, torch.Tensor], arguments: Mapping[str, Any], pipe: Any
-) -> tuple[Any, dict[str, torch.Tensor], dict[str, Any]]:
-    """A call's prompt, strengths and further arguments with as many rows each.
+def spread(prompt: Any, rows: int | None, arguments: Mapping[str, Any], pipe: Any) -> tuple[Any, dict[str, Any]]:
+    """A call's prompt and further arguments with as many rows as there are strengths.
 
-    One prompt for several strengths is repeated, and every row begins from the same noise. A list of one strength is
-    that strength.
+    One prompt for several strengths is repeated, and every row begins from the same noise.
 
     Args:
         prompt: a text, a list of texts, or None with ``prompt_embeds`` among the arguments.
-        strengths: by adapter, () or (n,) each.
+        rows: strengths of the call; None if there is one for all rows.
         arguments: of the base pipeline.
         pipe: the base pipeline; noise is drawn on its device if no generator is given.
 
     Raises:
-        LineaError: lists of strengths of different lengths, lengths that do not fit the prompts, or an argument that
-            cannot be repeated.
+        LineaError: strengths that do not fit the prompts, or an argument that cannot be repeated.
     """
-    strengths = {name: values.reshape(()) if values.numel() == 1 else values for name, values in strengths.items()}
-    rows = rows_wanted(prompt, strengths, arguments)
+    rows = missing_rows(prompt, rows, arguments)
     if rows is None:
-        return prompt, strengths, dict(arguments)
+        return prompt, dict(arguments)
     images = images_per_prompt(arguments)
     repeated = repeat_arguments(arguments, rows, pipe)
     repeated["generator"] = _same_noise(arguments.get("generator"), images, rows, pipe.device)
-    return repeat_prompt(prompt, rows), strengths, repeated
+    return repeat_prompt(prompt, rows), repeated
 
 
-def rows_wanted(prompt: Any, strengths: Mapping[str, torch.Tensor], arguments: Mapping[str, Any]) -> int | None:
+def missing_rows(prompt: Any, rows: int | None, arguments: Mapping[str, Any]) -> int | None:
     """How many rows one prompt is to be repeated for; None if all stays as it is.
 
+    Args:
+        prompt: of a call.
+        rows: strengths of the call; None if there is one for all rows.
+        arguments: of the base pipeline.
+
     Raises:
-        LineaError: lists of strengths of different lengths, or lengths that do not fit the prompts.
+        LineaError: strengths that do not fit the prompts.
     """
-    lengths = {len(values) for values in strengths.values() if values.ndim and values.numel() > 1}
-    if not lengths:
-        return None
-    if len(lengths) > 1:
-        raise LineaError(f"got strength lists of lengths {sorted(lengths)}: expected equal lengths")
-    rows, present = lengths.pop(), count_prompts(prompt, arguments)
-    if present == rows:
+    present = count_prompts(prompt, arguments)
+    if rows is None or present == rows:
         return None
     if present != 1:
         raise LineaError(
             f"got {rows} strengths and {present or 'no'} prompts: expected one prompt, or one for each strength"
         )
     return rows
+
+
+def running_call(prompt: Any, arguments: Mapping[str, Any], *, encoded: bool = False) -> RunningCall:
+    """What is known of a call before it begins, as `steer` takes it.
+
+    Args:
+        prompt: with as many rows as there are strengths.
+        arguments: of the base pipeline, likewise.
+        encoded: whether they hold embeddings that were steered like the call.
+    """
+    prompts, images = count_prompts(prompt, arguments), images_per_prompt(arguments)
+    return RunningCall(prompts=max(prompts, 1), images=images, carry=carried, encoded=encoded)
 
 
 def repeat_prompt(prompt: Any, rows: int) -> list[Any] | None:

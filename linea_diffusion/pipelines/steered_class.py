@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 import warnings
+from types import FunctionType
 from typing import Any
 
 _ROOT = "_linea_root"
@@ -35,14 +36,19 @@ def root_of(own: type) -> Any:
 
 @functools.cache
 def _made(root: Any, base: Any) -> type:
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return root.__call__(self, *args, **kwargs)
-
-    __call__.__doc__ = root.__call__.__doc__
+    __call__ = _same_code(root.__call__)
     __call__.__qualname__ = f"LinEAS{base.__name__}.__call__"
     vars(__call__)["__signature__"] = joint_signature(root, base)
     names = {_ROOT: root, _BASE: base, "__call__": __call__, "__doc__": root.__doc__, "__module__": root.__module__}
     return _Kind(f"LinEAS{base.__name__}", (root,), names)
+
+
+def _same_code(function: FunctionType) -> FunctionType:
+    """A function of the same code, for another signature: a call goes through it once."""
+    code, names, defaults = function.__code__, function.__globals__, function.__defaults__
+    same = FunctionType(code, names, function.__name__, defaults, function.__closure__)
+    same.__kwdefaults__, same.__doc__ = function.__kwdefaults__, function.__doc__
+    return same
 
 
 class _Kind(type):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from ..errors import LineaError
-from .addresses import is_text_encoder
+from .activations import Site
+from .addresses import Address
 from .hooks import listen
 from .scopes import Scope
-from .sites import Site
 
 
 def guard_hooks() -> None:
@@ -48,13 +48,42 @@ def stale_code(component: str, passed: str) -> LineaError:
     )
 
 
+_ADVICE = (
+    "; in place of prompt embeddings give the prompt, or what encode_prompt(prompt, strength=...) of the steered "
+    "pipeline makes at the strength of the call"
+)
 _INSIDE = ("linea_diffusion.", "contextlib")
 _LEVELS = 3
 """A model, its children and theirs: pipelines also enter models by parts, such as ``text_encoder.model``."""
 
 
+class Presence:
+    """Whether an activation was to be steered in a call, and whether it came by.
+
+    Attributes:
+        site: the activation.
+        on: whether its part of the schedule is running.
+        due: whether something that contains the module ran meanwhile.
+        acted: whether the activation came by since its part of the schedule began or ended.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.on = self.due = self.acted = self._has_worked = False
+
+    def turn(self, on: bool) -> None:
+        """The site's part of the schedule runs, or does not."""
+        if on != self.on:
+            self._has_worked, self.acted, self.on = self.has_worked, False, on
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether the activation came by while the site was on: it was steered."""
+        return self._has_worked or (self.on and self.acted)
+
+
 class Account:
-    """What is due in a context, and what became of it.
+    """What is due in a call, and what became of it.
 
     Args:
         pipe: a diffusers pipeline.
@@ -63,17 +92,19 @@ class Account:
         encoded: whether the call is given embeddings that were steered like it: text encoders have no more to do.
     """
 
-    def __init__(self, pipe: Any, sites: Sequence[Site], resting: Sequence[str] = (), *, encoded: bool = False) -> None:
+    def __init__(
+        self, pipe: Any, sites: Sequence[Presence], resting: Sequence[str] = (), *, encoded: bool = False
+    ) -> None:
         self.sites, self.resting, self.encoded = sites, resting, encoded
-        self._entries: list[tuple[nn.Module, list[Site]]] = []
-        self._compiled: list[tuple[nn.Module, list[Site]]] = []
-        at: dict[nn.Module, list[Site]] = {}
-        for site in sites:
-            at.setdefault(site.module, []).append(site)
-        for component in dict.fromkeys(site.component for site in sites):
+        self._entries: list[tuple[nn.Module, list[Presence]]] = []
+        self._compiled: list[tuple[nn.Module, list[Presence]]] = []
+        at: dict[nn.Module, list[Presence]] = {}
+        for one in sites:
+            at.setdefault(one.site.module, []).append(one)
+        for component in dict.fromkeys(one.site.component for one in sites):
             self._enter(pipe.components[component], at, 0)
 
-    def _enter(self, module: nn.Module, at: Mapping[nn.Module, list[Site]], level: int | None) -> list[Site]:
+    def _enter(self, module: nn.Module, at: Mapping[nn.Module, list[Presence]], level: int | None) -> list[Presence]:
         """The sites that are due when a module runs, which are kept where they tell it. No level: in compiled code."""
         compiled = level is not None and runs_compiled(module)
         below = None if compiled or level is None else level + 1
@@ -88,9 +119,9 @@ class Account:
         return found
 
     @property
-    def compiled(self) -> set[Site]:
+    def compiled(self) -> set[Presence]:
         """The sites within code that torch.compile made."""
-        return {site for _, sites in self._compiled for site in sites}
+        return {one for _, sites in self._compiled for one in sites}
 
     @contextmanager
     def kept(self, scope: Scope) -> Iterator[None]:
@@ -116,14 +147,14 @@ class Account:
         """
         for _, sites in self._compiled:
             if silent := _silent(sites):
-                raise stale_code(silent[0].component, f"{_some(silent, of=sites)} were not steered")
-        for component in dict.fromkeys(site.component for site in self.sites):
-            sites = [site for site in self.sites if site.component == component]
-            if any(site.has_worked for site in sites) and not any(site.due for site in sites):
-                for site in sites:  # entered deeper than we watch, such as layer by layer
-                    site.due = site.on
+                raise stale_code(silent[0].site.component, f"{_some(silent, of=sites)} were not steered")
+        for component in dict.fromkeys(one.site.component for one in self.sites):
+            sites = [one for one in self.sites if one.site.component == component]
+            if any(one.has_worked for one in sites) and not any(one.due for one in sites):
+                for one in sites:  # entered deeper than we watch, such as layer by layer
+                    one.due = one.on
             silent = _silent(sites)
-            if silent and not any(site.has_worked for site in sites):
+            if silent and not any(one.has_worked for one in sites):
                 raise LineaError(
                     f"got a {component!r} that ran past {_some(silent, of=sites)}: expected a model whose modules are "
                     "called; if something replaced its forward (an export, a trace, code compiled by hand), do that "
@@ -136,51 +167,45 @@ class Account:
                 )
         self._tell_texts()
 
+    def refuse_nothing(self) -> None:
+        """Raise, or warn, if the call has ended and no site was seen.
+
+        Raises:
+            LineaError: nothing that was to be steered ran.
+        """
+        sites = self.sites
+        if self.encoded or not sites or any(one.has_worked for one in sites):
+            return
+        components = _components(one.site.address for one in sites)
+        if any(one.on and not one.due for one in sites):
+            raise LineaError(
+                f"got maps of {components}, and a call in which it did not run, so that nothing was steered: expected "
+                f"a call that runs it{_ADVICE}"
+            )
+        if not any(one.due for one in sites):
+            models = _components(one.site.address for one in sites if not one.site.address.in_text_encoder)
+            _warn(
+                f"nothing was steered: no denoising step of {models} fell between steering_start and steering_end; "
+                "choose a wider part of the schedule, or take more steps"
+                if models
+                else f"nothing was steered: maps of {components} act before the first step, and steering_start is "
+                "above 0; let it be 0"
+            )
+
     def _tell_texts(self) -> None:
         """Warn if maps of text encoders did nothing in a call in which others acted."""
-        worked = any(site.has_worked for site in self.sites)
+        worked = any(one.has_worked for one in self.sites)
         if self.encoded or not (worked or self.resting):
             return
-        waiting = [site.name for site in _waiting(self.sites)] if worked else []
+        waiting = [one.site.name for one in _waiting(self.sites)] if worked else []
         tell_resting([*self.resting, *waiting], acting=worked)
-
-
-_ADVICE = (
-    "; in place of prompt embeddings give the prompt, or what encode_prompt(prompt, strength=...) of the steered "
-    "pipeline makes at the strength of the call"
-)
-
-
-def refuse_nothing(sites: Sequence[Site]) -> None:
-    """Raise, or warn, if a call has ended in which no site was seen.
-
-    Raises:
-        LineaError: nothing that was to be steered ran.
-    """
-    if not sites or any(site.has_worked for site in sites):
-        return
-    components = ", ".join(dict.fromkeys(repr(site.component) for site in sites))
-    if any(site.on and not site.due for site in sites):
-        raise LineaError(
-            f"got maps of {components}, and a call in which it did not run, so that nothing was steered: expected a "
-            f"call that runs it{_ADVICE}"
-        )
-    if not any(site.due for site in sites):
-        models = ", ".join(dict.fromkeys(repr(site.component) for site in sites if not is_text_encoder(site.component)))
-        _warn(
-            f"nothing was steered: no denoising step of {models} fell between steering_start and steering_end; choose "
-            "a wider part of the schedule, or take more steps"
-            if models
-            else f"nothing was steered: maps of {components} act before the first step, and steering_start is above 0; "
-            "let it be 0"
-        )
 
 
 def tell_resting(names: Sequence[str], *, acting: bool = True) -> None:
     """Warn that maps of components that do not run rest, if there are any."""
     if names:
-        found = dict.fromkeys(name.split(".", maxsplit=1)[0] for name in names)
-        components, texts = ", ".join(map(repr, found)), any(map(is_text_encoder, found))
+        found = list(map(Address.of, names))
+        components, texts = _components(found), any(one.in_text_encoder for one in found)
         _warn(
             f"maps of {components} ({len(names)} activations) rest, because it does not run"
             f"{'; the other maps act' if acting else ''}{_ADVICE if texts else ''}; or load maps without it "
@@ -188,17 +213,21 @@ def tell_resting(names: Sequence[str], *, acting: bool = True) -> None:
         )
 
 
-def _waiting(sites: Sequence[Site]) -> list[Site]:
+def _components(addresses: Iterable[Address]) -> str:
+    return ", ".join(dict.fromkeys(repr(one.component) for one in addresses))
+
+
+def _waiting(sites: Sequence[Presence]) -> list[Presence]:
     """Sites of text encoders that did not run although they should have acted."""
-    return [site for site in sites if is_text_encoder(site.component) and site.on and not site.due]
+    return [one for one in sites if one.site.address.in_text_encoder and one.on and not one.due]
 
 
-def _silent(sites: Sequence[Site]) -> list[Site]:
-    return [site for site in sites if site.due and not site.has_worked]
+def _silent(sites: Sequence[Presence]) -> list[Presence]:
+    return [one for one in sites if one.due and not one.has_worked]
 
 
-def _some(silent: Sequence[Site], *, of: Sequence[Site]) -> str:
-    names = ", ".join(repr(site.name) for site in silent[:3])
+def _some(silent: Sequence[Presence], *, of: Sequence[Presence]) -> str:
+    names = ", ".join(repr(one.site.name) for one in silent[:3])
     more = ", ..." if len(silent) > 3 else ""
     return f"{len(silent)} of {len(of)} steered activations ({names}{more})"
 
@@ -212,12 +241,12 @@ def _warn(message: str) -> None:
 
 
 @contextmanager
-def _told(module: nn.Module, sites: Sequence[Site], scope: Scope) -> Iterator[None]:
+def _told(module: nn.Module, sites: Sequence[Presence], scope: Scope) -> Iterator[None]:
     """Within the context sites are due as soon as a module runs."""
 
     def due() -> None:
-        for site in sites:
-            site.due = site.due or site.on
+        for one in sites:
+            one.due = one.due or one.on
 
     def hook(module: nn.Module, inputs: Any) -> None:
         if not torch.compiler.is_compiling() and scope.acts():

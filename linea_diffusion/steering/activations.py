@@ -1,4 +1,4 @@
-"""Read and edit activations: two context managers over forward hooks that always come off.
+"""Where an activation is, and how it is read and edited: two context managers over forward hooks that always come off.
 
 An activation is named by its module's canonical name, with ``:1`` for the second entry of a tuple output (a joint
 attention layer gives an image and a text stream), ``:0`` or nothing for the first.
@@ -6,33 +6,89 @@ attention layer gives an image and a text stream), ``:0`` or nothing for the fir
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import LineaError
+from .addresses import Address
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
 Pool = Callable[[str, nn.Module, torch.Tensor], torch.Tensor]
 
 
-def split_address(name: str) -> tuple[str, int]:
-    """Module name and output entry of an activation's name: ``a.b:1`` -> (``a.b``, 1), ``a.b`` -> (``a.b``, 0)."""
-    match = re.fullmatch(r"(.*):(\d+)", name)
-    return (match[1], int(match[2])) if match else (name, 0)
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Where a pipeline's activation is, in a model as it stands.
+
+    Attributes:
+        address: of the activation.
+        module: that puts it out.
+        features_at: the axis of features, if the module's class tells.
+    """
+
+    address: Address
+    module: nn.Module
+    features_at: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features_at", _features_at(self.module))
+
+    @classmethod
+    def of(cls, name: str, module: nn.Module) -> Site:
+        """The site of an activation by its name."""
+        return cls(Address.of(name), module)
+
+    @property
+    def name(self) -> str:
+        """Of the activation."""
+        return self.address.name
+
+    @property
+    def component(self) -> str:
+        """Of the pipeline."""
+        return self.address.component
+
+    def axis(self, activation: torch.Tensor) -> int:
+        """The axis that holds features: 1 for images (n, d, h, w) and GroupNorm, else the last."""
+        known = self.features_at
+        if known is None:
+            known = 1 if activation.ndim == 4 else -1
+        return known % activation.ndim
+
+    def read(self, output: Any) -> torch.Tensor:
+        """The activation in the module's output.
+
+        Raises:
+            LineaError: the output has no such entry, or it is no tensor.
+        """
+        entry = self.address.entry
+        if isinstance(output, tuple):
+            activation = output[entry] if entry < len(output) else None
+        else:
+            activation = output if entry == 0 else None
+        if not isinstance(activation, torch.Tensor):
+            entries = len(output) if isinstance(output, tuple) else 1
+            raise LineaError(
+                f"got {self.name!r}, whose entry {entry} is {type(activation).__name__} in an output of {entries}: "
+                "expected a tensor there; address another entry as name:0, name:1, or leave the module out"
+            )
+        return activation
+
+    def write(self, output: Any, activation: torch.Tensor) -> Any:
+        """The module's output with another activation."""
+        if not isinstance(output, tuple):
+            return activation
+        entry = self.address.entry
+        return (*output[:entry], activation, *output[entry + 1 :])
 
 
-def join_address(module_name: str, index: int) -> str:
-    """The inverse of `split_address`; entry 0 needs no ending."""
-    return f"{module_name}:{index}" if index else module_name
-
-
-def features_at(module: nn.Module) -> int | None:
-    """The axis of features in a module's activations, if its class tells: 1 for GroupNorm, -1 for other norms, Linear.
+def _features_at(module: nn.Module) -> int | None:
+    """1 for GroupNorm, -1 for other norms and Linear.
 
     LayerNorm, RMSNorm and Linear work on the last axis whatever the number of axes (query and key norms see
     (n, heads, tokens, d); some transformers keep images as (n, h, w, d)).
@@ -44,50 +100,8 @@ def features_at(module: nn.Module) -> int | None:
 
 
 def feature_axis(module: nn.Module, activation: torch.Tensor) -> int:
-    """The axis of an activation that holds features: 1 for images (n, d, h, w) and GroupNorm, else the last."""
-    return axis_of(features_at(module), activation)
-
-
-def axis_of(known: int | None, activation: torch.Tensor) -> int:
-    """As `feature_axis`, from what `features_at` says of the module."""
-    if known is None:
-        known = 1 if activation.ndim == 4 else -1
-    return known % activation.ndim
-
-
-def entry_of(name: str, output: Any) -> torch.Tensor:
-    """The activation that a name addresses in a module's output."""
-    return _entry(split_address(name)[1], name, output)
-
-
-def _entry(index: int, name: str, output: Any) -> torch.Tensor:
-    """Entry number `index` of a module's output.
-
-    Raises:
-        LineaError: the output has no such entry, or it is no tensor.
-    """
-    if isinstance(output, tuple):
-        activation = output[index] if index < len(output) else None
-    else:
-        activation = output if index == 0 else None
-    if not isinstance(activation, torch.Tensor):
-        entries = len(output) if isinstance(output, tuple) else 1
-        raise LineaError(
-            f"got {name!r}, whose entry {index} is {type(activation).__name__} in an output of {entries}: expected a "
-            "tensor there; address another entry as name:0, name:1, or leave the module out"
-        )
-    return activation
-
-
-def with_entry(name: str, output: Any, activation: torch.Tensor) -> Any:
-    """A module's output with another activation in the entry that a name addresses."""
-    return _with_entry(split_address(name)[1], output, activation)
-
-
-def _with_entry(index: int, output: Any, activation: torch.Tensor) -> Any:
-    if not isinstance(output, tuple):
-        return activation
-    return (*output[:index], activation, *output[index + 1 :])
+    """The axis of a module's activation that holds features, see `Site.axis`."""
+    return Site(Address(""), module).axis(activation)
 
 
 @contextmanager
@@ -102,17 +116,17 @@ def edit_activations(modules: Mapping[str, nn.Module], edits: Mapping[str, Edit]
         edits: activation name -> function of the activation.
     """
 
-    def hook_of(name: str, edit: Edit) -> Callable[..., Any]:
-        index = split_address(name)[1]
-
+    def hook_of(site: Site, edit: Edit) -> Callable[..., Any]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            return _with_entry(index, output, edit(_entry(index, name, output)))
+            return site.write(output, edit(site.read(output)))
 
         return hook
 
     with ExitStack() as stack:
         for name, edit in edits.items():
-            stack.enter_context(modules[name].register_forward_hook(hook_of(name, edit), prepend=True))
+            stack.enter_context(
+                modules[name].register_forward_hook(hook_of(Site.of(name, modules[name]), edit), prepend=True)
+            )
         yield
 
 
@@ -145,9 +159,9 @@ def record_activations(modules: Mapping[str, nn.Module], *, pool: Pool | None = 
     """
     recording = Recording(modules)
 
-    def hook_of(name: str) -> Callable[..., None]:
+    def hook_of(name: str, site: Site) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            activation = entry_of(name, output)
+            activation = site.read(output)
             # Pooled also while paused: a recomputation must run the operations of the first run.
             pooled = activation if pool is None else pool(name, module, activation)
             if not recording.paused:
@@ -158,5 +172,5 @@ def record_activations(modules: Mapping[str, nn.Module], *, pool: Pool | None = 
 
     with ExitStack() as stack:
         for name, module in modules.items():
-            stack.enter_context(module.register_forward_hook(hook_of(name)))
+            stack.enter_context(module.register_forward_hook(hook_of(name, Site.of(name, module))))
         yield recording

@@ -1,15 +1,66 @@
-"""Which activations are steered: modules of a pipeline by preset or pattern, under names that do not move."""
+"""Where an activation is, by a name that does not move, and what a pipeline has there."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from ..errors import LineaError, nearest_name
-from .activations import join_address, split_address
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an activation is in a pipeline: ``unet.mid_block.attn:1`` is the second entry of what ``mid_block.attn``
+    puts out in the component ``unet``; ``:0``, or no ending, is the first.
+
+    Attributes:
+        component: of the pipeline.
+        path: of the module within it; empty for the component itself.
+        entry: number of the activation in a tuple output.
+    """
+
+    component: str
+    path: str = ""
+    entry: int = 0
+
+    @classmethod
+    @functools.lru_cache(maxsize=4096)
+    def of(cls, name: str) -> Address:
+        """The address that an activation's name is; also of a module or a component."""
+        module, entry = split_entry(name)
+        component, _, path = module.partition(".")
+        return cls(component, path, entry)
+
+    @property
+    def module_name(self) -> str:
+        """The name of its module."""
+        return f"{self.component}.{self.path}" if self.path else self.component
+
+    @property
+    def name(self) -> str:
+        """The inverse of `of`; entry 0 needs no ending."""
+        return f"{self.module_name}:{self.entry}" if self.entry else self.module_name
+
+    @functools.cached_property
+    def in_text_encoder(self) -> bool:
+        """Whether its component reads the prompt."""
+        return is_text_encoder(self.component)
+
+    @functools.cached_property
+    def in_denoiser(self) -> bool:
+        """Whether its component predicts noise or velocity."""
+        return is_denoiser(self.component)
+
+
+def split_entry(name: str) -> tuple[str, int]:
+    """What stands before the ending ``:1``, and its number."""
+    match = re.fullmatch(r"(.*):(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, 0)
 
 
 def canonical_name(name: str) -> str:
@@ -46,16 +97,55 @@ def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
                 yield canonical_name(name), module
 
 
-def module_at(components: Mapping[str, Any], name: str) -> nn.Module | None:
-    """The module with a canonical name, if the model itself calls it so: much quicker than going through all."""
-    component, _, path = name.partition(".")
-    model = components.get(component)
-    if not isinstance(model, nn.Module) or not (is_text_encoder(component) or is_denoiser(component)):
+def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> dict[str, nn.Module]:
+    """The modules of some activations, by activation name.
+
+    Components that the pipeline does without (they are None) are left out: maps of them rest.
+
+    Args:
+        pipe: a diffusers pipeline.
+        names: of activations.
+        base: what their maps were made for, for the error.
+
+    Raises:
+        LineaError: a module is missing: the maps were made for another model.
+    """
+    components = pipe.components
+    places = {name: Address.of(name) for name in names}
+    found = {
+        name: _module_at(components, one)
+        for name, one in places.items()
+        if components.get(one.component, one) is not None
+    }
+    missing = [name for name, module in found.items() if module is None]
+    if missing:
+        present = dict(steerable_modules(pipe))
+        for name in missing:
+            if Address.of(name).module_name not in present:
+                raise LineaError(
+                    f"got maps of {base} whose module {name!r} is not in this {type(pipe).__name__} (nearest: "
+                    f"{nearest_name(name, present)}): expected maps that were trained on this base model; load those, "
+                    "train new ones, or choose some by maps.subset"
+                )
+            found[name] = present[Address.of(name).module_name]
+    return {name: module for name, module in found.items() if module is not None}
+
+
+def _module_at(components: Mapping[str, Any], address: Address) -> nn.Module | None:
+    """The module at an address, if the model itself calls it so: much quicker than going through all."""
+    model = components.get(address.component)
+    if not isinstance(model, nn.Module) or not (address.in_text_encoder or address.in_denoiser):
         return None
     try:
-        return model.get_submodule(path)
+        return model.get_submodule(address.path)
     except AttributeError:
         return None
+
+
+def absent(pipe: Any, names: Iterable[str]) -> list[str]:
+    """The activations whose component the pipeline does without (it is None)."""
+    without = {component for component, model in pipe.components.items() if model is None}
+    return [name for name in names if Address.of(name).component in without]
 
 
 def named_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -96,109 +186,24 @@ def idle_projections(model: nn.Module) -> set[nn.Module]:
     }
 
 
+def refuse_idle(pipe: Any, modules: Mapping[str, nn.Module]) -> None:
+    """Raise if some modules, by activation name, are projections that never run.
+
+    Raises:
+        LineaError: they are.
+    """
+    components = dict.fromkeys(Address.of(name).component for name in modules)
+    idle = {module for component in components for module in idle_projections(pipe.components[component])}
+    names = [name for name, module in modules.items() if module in idle]
+    if names:
+        raise LineaError(
+            f"got maps of {len(names)} projections (such as {names[0]!r}) that never run while fuse_qkv_projections "
+            "has one layer in their place: call unfuse_qkv_projections first, or load maps without them (maps.subset)"
+        )
+
+
 def _runs_fused(layer: nn.Module) -> bool:
     """Whether an attention layer runs its fused projections: diffusers' older class says so by its processor alone."""
     if not vars(layer).get("fused_projections", False):
         return False
     return "Fused" in type(getattr(layer, "processor", None)).__name__ or hasattr(layer, "unfuse_projections")
-
-
-def is_attention(module: nn.Module) -> bool:
-    """Whether a module is an attention layer: the innermost one whose class is named ...Attention."""
-    inner = (child for child in module.modules() if child is not module)
-    return _is_named(module, "Attention") and not any(_is_named(child, "Attention") for child in inner)
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer: the innermost one with Norm in its class name."""
-    inner = (child for child in module.modules() if child is not module)
-    return "Norm" in type(module).__name__ and not any("Norm" in type(child).__name__ for child in inner)
-
-
-def _is_named(module: nn.Module, ending: str) -> bool:
-    return type(module).__name__.endswith(ending)
-
-
-def is_mlp(module: nn.Module) -> bool:
-    """Whether a module is a transformer's feed-forward layer, by its class: FeedForward, CLIPMLP, T5DenseActDense."""
-    return any(
-        part in type(module).__name__ for part in ("FeedForward", "MLP", "Mlp", "DenseActDense", "GatedActDense")
-    )
-
-
-_PROJECTION = re.compile(r".*\.(?:to_|add_)?(q|k|v)(?:_proj)?")
-
-
-def _projects(name: str, module: nn.Module, letters: str) -> bool:
-    match = _PROJECTION.fullmatch(name)
-    return isinstance(own_layer(module), nn.Linear) and match is not None and match[1] in letters
-
-
-PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
-    "attention": lambda name, module: is_attention(module),
-    "text-attention": lambda name, module: is_attention(module) and is_text_encoder(_component(name)),
-    "denoiser-attention": lambda name, module: is_attention(module) and is_denoiser(_component(name)),
-    "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
-    "norms": lambda name, module: is_norm(module) and is_denoiser(_component(name)),
-    "text-norms": lambda name, module: is_norm(module) and is_text_encoder(_component(name)),
-    "mlps": lambda name, module: is_mlp(module) and is_denoiser(_component(name)),
-    "text-mlps": lambda name, module: is_mlp(module) and is_text_encoder(_component(name)),
-    "queries-keys": lambda name, module: _projects(name, module, "qk") and is_denoiser(_component(name)),
-    "values": lambda name, module: _projects(name, module, "v") and is_denoiser(_component(name)),
-}
-"""Module choices by name: attention outputs of text encoders and denoiser (the default of training), of one of them, of
-the denoiser's cross-attention alone; normalisation layers of the denoiser (the paper's choice) or of the text encoders;
-feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
-
-
-def _component(name: str) -> str:
-    return name.split(".", maxsplit=1)[0]
-
-
-def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -> dict[str, nn.Module]:
-    """The activations of a pipeline that presets or patterns choose.
-
-    Args:
-        pipe: a diffusers pipeline.
-        target_modules: one or several of `PRESETS`, or regular expressions that must match a whole canonical
-            name, such as ``unet.*norm.*``. An ending ``:1`` chooses the second entry of a tuple output, ``:0`` the
-            first, as nothing does.
-
-    Returns:
-        Activation name -> module, in the order in which the pipeline registers them.
-
-    Raises:
-        LineaError: an entry matches no module, and the error names the nearest names; or none that runs.
-    """
-    named = dict(steerable_modules(pipe))
-    models = [model for model in pipe.components.values() if isinstance(model, nn.Module)]
-    idle = {module for model in models for module in idle_projections(model)}
-    chosen: set[tuple[str, int]] = set()
-    for entry in [target_modules] if isinstance(target_modules, str) else target_modules:
-        pattern, index = split_address(entry)
-        found = {name: module for name, module in named.items() if _matcher(pattern)(name, module)}
-        matches = {(name, index) for name, module in found.items() if module not in idle}
-        if found and not matches:
-            raise LineaError(
-                f"got {entry!r}, whose {len(found)} modules never run while fuse_qkv_projections has one layer in "
-                "their place: call unfuse_qkv_projections first, or choose others"
-            )
-        if not matches:
-            raise LineaError(
-                f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
-                f"or a regular expression for a whole module name; nearest: {nearest_name(entry, [*PRESETS, *named])}"
-            )
-        chosen |= matches
-    order = {name: number for number, name in enumerate(named)}
-    ordered = sorted(chosen, key=lambda place: (order[place[0]], place[1]))
-    return {join_address(name, index): named[name] for name, index in ordered}
-
-
-def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:
-    if entry in PRESETS:
-        return PRESETS[entry]
-    try:
-        pattern = re.compile(entry)
-    except re.error as error:
-        raise LineaError(f"got module pattern {entry!r}: expected a preset or a regular expression ({error})") from None
-    return lambda name, module: pattern.fullmatch(name) is not None

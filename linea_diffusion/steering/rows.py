@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import LineaError
+from .activations import Site
 from .addresses import is_text_encoder
 from .hooks import Listener, listen
 from .scopes import Scope
-
-SteeringGuidance = Literal["both", "cond"]
-STEERING_GUIDANCE = ("both", "cond")
 
 
 class BatchRows:
@@ -41,12 +39,11 @@ class BatchRows:
         self._read: dict[str, int] = {}
         self._meant: list[torch.Tensor] = []
 
-    def owners(self, name: str, component: str, rows: int, turn: int, prompts: int) -> list[int]:
+    def owners(self, site: Site, rows: int, turn: int, prompts: int) -> list[int]:
         """The prompt of each row of an activation.
 
         Args:
-            name: of the activation, for the error.
-            component: that it belongs to.
+            site: of the activation.
             rows: of the activation.
             turn: how many times it was seen before in this call, for text encoders that run prompt by prompt.
             prompts: how many there are.
@@ -55,33 +52,33 @@ class BatchRows:
             LineaError: the rows cannot be dealt out.
         """
         images = self.images
-        if is_text_encoder(component):
+        if site.address.in_text_encoder:
             if rows == 1:
                 return [turn % prompts]
             images = images if rows % (prompts * images) == 0 and rows != prompts else 1
-            return self._blocks(name, rows, rows, prompts, images)
+            return self._blocks(site, rows, rows, prompts, images)
         batch = rows if self._batch is None else self._batch
-        return self._spread(name, self._blocks(name, batch, rows, prompts, images), rows)
+        return self._spread(site, self._blocks(site, batch, rows, prompts, images), rows)
 
-    def conditional(self, name: str, component: str, rows: int) -> list[bool]:
+    def conditional(self, site: Site, rows: int) -> list[bool]:
         """Whether each row of an activation runs with the prompt."""
-        if is_text_encoder(component):
-            return [self._text_roles.get(component, True)] * rows
+        if site.address.in_text_encoder:
+            return [self._text_roles.get(site.component, True)] * rows
         batch = rows if self._batch is None else self._batch
         if batch % len(self._roles):
             return [True] * rows
-        return self._spread(name, [role for role in self._roles for _ in range(batch // len(self._roles))], rows)
+        return self._spread(site, [role for role in self._roles for _ in range(batch // len(self._roles))], rows)
 
-    def _blocks(self, name: str, batch: int, rows: int, prompts: int, images: int) -> list[int]:
+    def _blocks(self, site: Site, batch: int, rows: int, prompts: int, images: int) -> list[int]:
         """The prompts of a batch: each one's pictures side by side, and all that as often as it fits."""
         block = [prompt for prompt in range(prompts) for _ in range(images)]
         if batch % len(block):
             raise LineaError(
-                f"got {prompts} strengths and a batch of {rows} at {name!r}: expected one strength per prompt"
+                f"got {prompts} strengths and a batch of {rows} at {site.name!r}: expected one strength per prompt"
             )
         return block * (batch // len(block))
 
-    def _spread(self, name: str, values: list[Any], rows: int) -> list[Any]:
+    def _spread(self, site: Site, values: list[Any], rows: int) -> list[Any]:
         """Values of the samples of a batch for rows that are its tokens, sample after sample."""
         batch = len(values)
         if rows == batch:
@@ -94,8 +91,8 @@ class BatchRows:
         )
         if sum(lengths) != rows or len(lengths) != batch:
             raise LineaError(
-                f"got a strength for each picture at {name!r}, where {batch} pictures share {rows} rows: expected one "
-                "strength for all, or maps without this activation"
+                f"got a strength for each picture at {site.name!r}, where {batch} pictures share {rows} rows: expected "
+                "one strength for all, or maps without this activation"
             )
         return [value for value, length in zip(values, lengths, strict=True) for _ in range(length)]
 

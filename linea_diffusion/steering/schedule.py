@@ -60,7 +60,7 @@ class Progress:
 
 
 @contextmanager
-def follow_schedule(pipe: Any, scope: Scope | None = None) -> Iterator[Progress]:
+def follow_schedule(pipe: Any, scope: Scope | None = None, progress: Progress | None = None) -> Iterator[Progress]:
     """Within the context the yielded `Progress` follows the calls of the pipeline that are made in it.
 
     It is read from the timesteps that are taken, wherever they stand in the scheduler's own list: that of the step
@@ -73,8 +73,9 @@ def follow_schedule(pipe: Any, scope: Scope | None = None) -> Iterator[Progress]
     Args:
         pipe: a diffusers pipeline.
         scope: whose calls are followed; those that are made in this context when left out.
+        progress: that follows them; a new one when left out.
     """
-    progress = Progress()
+    progress = progress or Progress()
     with ExitStack() as stack:
         scope = stack.enter_context(own_calls() if scope is None else nullcontext(scope))
         schedules = {id(scheduler): _Schedule(scheduler, progress) for scheduler in stepping_schedulers(pipe)}

@@ -2,66 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from typing import Any
 
 import torch
-from torch import nn
 
 from ..errors import LineaError
-from .acted import Account, guard_hooks
-from .activations import Edit, edit_activations
-from .addresses import idle_projections, is_denoiser
-from .rows import BatchRows, SteeringGuidance, follow_rows
-from .schedule import Progress, follow_schedule
-from .scopes import Scope, own_calls, resting_in_other_calls
-from .sites import Composition, Part, Site, TrainedSite
-from .weights.folded import folded, is_offloaded
-from .weights.folded_outputs import folded_output
+from .acted import Presence, guard_hooks
+from .activations import Edit, Site, edit_activations
+from .addresses import absent, locate, refuse_idle
+from .affine.affine_map import AffineMap, acts
+from .affine.move import Move
+from .call import RunningCall
+from .dial import Composition, Dial
 
-if TYPE_CHECKING:
-    from ..maps.steering_maps import SteeringMaps
-
-COMPOSITIONS = ("sum", "chain")
-Adapter = tuple["SteeringMaps", torch.Tensor]
-Window = tuple[float, float]
-WHOLE: Window = (0.0, 1.0)
+Layer = tuple[Mapping[str, AffineMap], torch.Tensor]
+"""Maps by activation name, with the strength of all of them, () or (prompts,)."""
+Part = tuple[AffineMap, torch.Tensor]
 
 
 @contextmanager
 def steer(
-    pipe: Any,
-    adapters: Sequence[Adapter],
-    *,
-    composition: Composition = "sum",
-    num_images_per_prompt: int = 1,
-    prompts: int | None = None,
-    guidance: SteeringGuidance = "both",
-    window: Window = WHOLE,
-    progress: Progress | None = None,
-    in_layers: bool = False,
-    encoded: bool = False,
-) -> Iterator[list[Site]]:
+    pipe: Any, layers: Sequence[Layer], dial: Dial | None = None, call: RunningCall | None = None
+) -> Iterator[list[SteeredSite]]:
     """Within the context every call of `pipe` is steered; not what a callback of such a call calls, nor other threads.
 
     Args:
         pipe: a diffusers pipeline.
-        adapters: maps with their strengths, () or (prompts,) each.
-        composition: how several maps of one activation act together. ``"sum"``: each moves the unsteered activation
-            and the moves add up, z + sum_i s_i*((w_i-1)*z + b_i), so that the order does not matter. ``"chain"``: one
-            after the other in the order given; affine maps do not commute.
-        num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
-        prompts: how many there are; needed for ``guidance="cond"``.
-        guidance: ``"both"`` steers what classifier-free guidance runs with and without the prompt, ``"cond"`` only what
-            it runs with the prompt.
-        window: the part [start, end) of the denoising schedule in which denoisers are steered. Text encoders run before
-            the first step and are steered if start is 0.
-        progress: where in the schedule the calls are, if somebody follows it already.
-        in_layers: let plain norms and linear layers carry maps of their outputs in their own numbers where that is
-            exact and costs nothing. It comes before all hooks, so that contexts within this one must not steer the same
-            modules.
-        encoded: the call is given embeddings that were steered like it.
+        layers: maps with their strengths; identities and strength 0 do nothing.
+        dial: how they act together, for which rows, and when; `Dial` says what is usual.
+        call: what is known of the call.
 
     Yields:
         The sites that are steered.
@@ -71,140 +43,198 @@ def steer(
             context ends) activations that something ran past, see `Account.settle`.
     """
     guard_hooks()
+    dial, call = dial or Dial(), call or RunningCall()
+    sites = steered_sites(pipe, layers, dial, call)
+    strengths = max((site.strengths for site in sites), default=0)
     with ExitStack() as stack:
-        scope = stack.enter_context(own_calls())
-        if progress is None and (window != WHOLE or _binned(adapters)):
-            progress = stack.enter_context(follow_schedule(pipe, scope))
-        count = max([prompts or 1, *(len(strengths) for _, strengths in adapters if strengths.ndim)])
-        rows = BatchRows(count, num_images_per_prompt, only_conditional=guidance == "cond")
-        sites = make_sites(
-            pipe, adapters,
-            composition=composition, progress=progress, rows=rows, window=window,
-        )  # fmt: skip
+        stack.enter_context(call.followed(pipe, dial, strengths=strengths, binned=any(site.binned for site in sites)))
         edits: dict[str, Edit] = {site.name: site.edit for site in sites}
-        trained = any(isinstance(site, TrainedSite) for site in sites)
-        if sites and not trained:
-            stack.enter_context(resting_in_other_calls(pipe.components.values(), scope))
-            if progress is not None:
-                stack.enter_context(progress.told(lambda: _prepare(sites)))
-        account = Account(pipe, sites, resting(pipe, adapters), encoded=encoded)
-        if not trained:
-            hooked = set(sites) if not in_layers else account.compiled | _in_pieces(pipe, sites)
-            edits = _of_own_calls(sites, hooked, stack, scope)
-        if adapters and (count > 1 or rows.only_conditional):
-            stack.enter_context(follow_rows(pipe, rows, scope))
-        if not trained:
-            stack.enter_context(account.kept(scope))
-        stack.enter_context(edit_activations({site.name: site.module for site in sites}, edits))
+        if not any(isinstance(site, TrainedSite) for site in sites):
+            edits = stack.enter_context(_in_own_calls(pipe, sites, call, resting(pipe, layers)))
+        stack.enter_context(edit_activations({site.name: site.site.module for site in sites}, edits))
         yield sites
 
 
-def make_sites(
-    pipe: Any,
-    adapters: Sequence[Adapter],
-    *,
-    composition: Composition = "sum",
-    progress: Progress | None = None,
-    rows: BatchRows | None = None,
-    window: Window = WHOLE,
-) -> list[Site]:
+def steered_sites(
+    pipe: Any, layers: Sequence[Layer], dial: Dial | None = None, call: RunningCall | None = None
+) -> list[SteeredSite]:
     """The activations that maps steer, with what is done to them; the arguments are those of `steer`.
 
     Raises:
-        LineaError: an unknown composition, or maps of another model.
+        LineaError: maps of another model, or of projections that never run.
     """
-    if composition not in COMPOSITIONS:
-        raise LineaError(f"got composition {composition!r}: expected one of {', '.join(COMPOSITIONS)}")
-    modules, parts = _parts_of(pipe, adapters)
+    dial, call = dial or Dial(), call or RunningCall()
+    modules = locate(pipe, dict.fromkeys(name for maps, _ in layers for name in maps))
+    parts = {name: group for name, group in _acting(layers).items() if name in modules}
+    refuse_idle(pipe, {name: modules[name] for name in parts})
     trained = any(affine.is_trained for group in parts.values() for affine, _ in group)
-    make = TrainedSite if trained else Site
-    return [
-        make(name, modules[name], group, composition, progress or Progress(), rows or BatchRows(), window)
-        for name, group in parts.items()
-    ]
+    make = TrainedSite if trained else SteeredSite
+    return [make(Site.of(name, modules[name]), group, dial, call) for name, group in parts.items()]
 
 
-def _binned(adapters: Sequence[Adapter]) -> bool:
-    return any(affine.bins > 1 for maps, _ in adapters for _, affine in maps.acting())
-
-
-def _parts_of(pipe: Any, adapters: Sequence[Adapter]) -> tuple[dict[str, nn.Module], dict[str, list[Part]]]:
-    """Modules and (map, strengths) by activation name, of the maps that act."""
-    modules: dict[str, nn.Module] = {}
-    parts: dict[str, list[Part]] = {}
-    for maps, strengths in adapters:
-        present = maps.modules_in(pipe)
-        if bool(torch.any(strengths != 0)):
-            for name, affine in maps.acting():
-                if name in present:
-                    modules[name] = present[name]
-                    parts.setdefault(name, []).append((affine, strengths))
-    _refuse_idle(pipe, modules)
-    return modules, parts
-
-
-def _refuse_idle(pipe: Any, modules: dict[str, nn.Module]) -> None:
-    """Raise if some of the modules are projections that never run.
-
-    Raises:
-        LineaError: they are.
-    """
-    components = dict.fromkeys(name.split(".", maxsplit=1)[0] for name in modules)
-    idle = {module for component in components for module in idle_projections(pipe.components[component])}
-    names = [name for name, module in modules.items() if module in idle]
-    if names:
-        raise LineaError(
-            f"got maps of {len(names)} projections (such as {names[0]!r}) that never run while fuse_qkv_projections "
-            "has one layer in their place: call unfuse_qkv_projections first, or load maps without them (maps.subset)"
-        )
-
-
-def resting(pipe: Any, adapters: Sequence[Adapter]) -> list[str]:
+def resting(pipe: Any, layers: Sequence[Layer]) -> list[str]:
     """The activations with maps that act, but whose component the pipeline does without (it is None)."""
-    absent = {component for component, model in pipe.components.items() if model is None}
-    return list(
-        dict.fromkeys(
-            name
-            for maps, strengths in adapters
-            if bool(torch.any(strengths != 0))
-            for name, _ in maps.acting()
-            if name.split(".", maxsplit=1)[0] in absent
-        )
-    )
+    names = absent(pipe, dict.fromkeys(name for maps, _ in layers for name in maps))
+    active = _acting(layers) if names else {}
+    return [name for name in names if name in active]
 
 
-def _prepare(sites: Sequence[Site]) -> None:
+def _acting(layers: Sequence[Layer]) -> dict[str, list[Part]]:
+    """The maps that must be hooked, with their strengths, by activation name: those in training, and those that are
+    not exactly the identity, at strengths other than 0."""
+    parts: dict[str, list[Part]] = {}
+    for maps, strength in layers:
+        if bool(torch.any(strength != 0)):
+            for name, affine in maps.items():
+                if acts(affine):
+                    parts.setdefault(name, []).append((affine, strength))
+    return parts
+
+
+@contextmanager
+def _in_own_calls(
+    pipe: Any, sites: Sequence[SteeredSite], call: RunningCall, resting: Sequence[str]
+) -> Iterator[dict[str, Edit]]:
+    """Within the context sites act in the calls that are made in it; others see their activations unchanged.
+
+    Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
+    autograd's own.
+
+    Yields:
+        The edits of the sites; what layers carry themselves needs none.
+    """
+    with ExitStack() as stack:
+        if sites:
+            stack.enter_context(call.progress.told(lambda: _prepare(sites)))
+        account = stack.enter_context(call.accounted(pipe, [site.presence for site in sites], resting))
+        free = [site for site in sites if site.presence not in account.compiled] if call.carry is not None else []
+        carried = stack.enter_context(call.carry(pipe, free)) if call.carry is not None else ()
+        yield {site.name: site for site in sites if site not in carried}
+
+
+def _prepare(sites: Sequence[SteeredSite]) -> None:
     """The schedule has moved; text encoders do not depend on it."""
     for site in sites:
-        if is_denoiser(site.component):
+        if site.site.address.in_denoiser:
             site.prepare()
 
 
-def _in_pieces(pipe: Any, sites: Sequence[Site]) -> set[Site]:
-    """The sites in models whose weights are fetched in pieces: another weight would stay where those must leave."""
-    components = dict.fromkeys(site.component for site in sites)
-    offloaded = {component for component in components if is_offloaded(pipe.components[component])}
-    return {site for site in sites if site.component in offloaded}
+class SteeredSite:
+    """What is done to an activation in a call, worked out before its module runs.
 
-
-def _of_own_calls(sites: Sequence[Site], hooked: Set[Site], stack: ExitStack, scope: Scope) -> dict[str, Edit]:
-    """The sites' edits for the calls that are made in the context; others see their activations unchanged.
-
-    Training needs no such check, and could not have it: gradient checkpointing runs modules again in threads of
-    autograd's own. What layers carry themselves needs no edit.
+    The numbers change between calls of the denoiser, never within, and they are tensors: code that torch.compile made
+    of the model stays valid whatever the strength.
 
     Args:
-        hooked: sites that need hooks.
+        site: the activation.
+        parts: its maps with their strengths.
+        dial: how they act.
+        call: that they act in.
+
+    Attributes:
+        features: d of the maps.
+        rank: of the maps, 0 where all are coordinate-wise.
+        strengths: how many there are for the rows of a batch.
+        binned: whether some map is another in another part of the schedule.
+        alike: whether one strength steers all rows, whatever the place in the schedule.
+        presence: whether it is on, and has acted.
+        move: what is done to the activation now, for all rows alike or for each prompt.
     """
 
-    def edit_of(site: Site) -> Edit:
-        return lambda z: site.edit(z) if scope.acts() else z
+    def __init__(self, site: Site, parts: Sequence[Part], dial: Dial, call: RunningCall) -> None:
+        self.site, self.parts, self.dial, self.call = site, parts, dial, call
+        self.name, self.features = site.name, parts[0][0].features
+        self.rank = max(affine.rank for affine, _ in parts)
+        self.strengths = max(strength.numel() for _, strength in parts)
+        self.binned = any(affine.bins > 1 for affine, _ in parts)
+        self.alike = self.strengths == 1 and dial.guidance == "both"
+        self.presence = Presence(site)
+        self._counts_turns, self._turn = site.address.in_text_encoder, 0
+        self._by_rows: dict[tuple[object, ...], Move] = {}
+        self._by_bins: dict[tuple[int, ...] | None, Move] = {}
+        self.prepare()
 
-    edits: dict[str, Edit] = {}
-    for site in sites:
-        carried = site not in hooked and any(
-            stack.enter_context(way(site, scope.acts)) for way in (folded, folded_output)
-        )
-        if not carried:
-            edits[site.name] = edit_of(site)
-    return edits
+    def prepare(self) -> None:
+        """Work out the move for the present place in the schedule."""
+        fraction = self.call.progress.fraction
+        on = self.dial.start == 0 if self._counts_turns else self.dial.is_on(fraction)
+        self.presence.turn(on)
+        key = self._bins = tuple(affine.bin_at(fraction) for affine, _ in self.parts) if on else None
+        if key not in self._by_bins:
+            self._by_bins[key] = self._moved(fraction).detach() if on else self._unmoved()
+        self.move = self._by_bins[key]
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        """The activation as the running code sees it: steered in the site's own call, as it is in others."""
+        return self.edit(z) if self.call.is_mine() else z
+
+    def edit(self, z: torch.Tensor) -> torch.Tensor:
+        """The steered activation; any float dtype, which is kept."""
+        self.presence.acted = True
+        axis = self.axis(z)
+        if self.move.device != z.device:
+            self.move = self.move.to(z.device)
+        moved = self._for_rows(len(z), z.device).apply(z, axis=axis)
+        if self._counts_turns:
+            self._turn += 1
+        if self.call.watch is not None:
+            self.call.watch.see(self.name, z, moved)
+        return moved
+
+    def axis(self, z: torch.Tensor) -> int:
+        """Where the features are.
+
+        Raises:
+            LineaError: another number of them than the maps have.
+        """
+        axis = self.site.axis(z)
+        if z.shape[axis] != self.features:
+            raise LineaError(
+                f"got maps with {self.features} features for {self.name!r} whose activation has {z.shape[axis]}: "
+                "load maps that were trained on this base model"
+            )
+        return axis
+
+    def _for_rows(self, batch: int, device: torch.device) -> Move:
+        """The move for the rows of a batch, kept for the next time."""
+        if self.alike:
+            return self.move
+        prompts, rows = len(self.move), self.call.rows
+        owners = None if prompts == 1 else tuple(self._owners(batch, prompts))
+        kept = rows.conditional(self.site, batch) if rows.only_conditional else []
+        if owners is None and all(kept):
+            return self.move
+        key = (self._bins, owners, tuple(kept))
+        if key not in self._by_rows:
+            move = self.move if owners is None else self.move.rows(owners)
+            self._by_rows[key] = move.only(torch.tensor(kept or [True], device=device))
+        return self._by_rows[key]
+
+    def _owners(self, batch: int, prompts: int) -> list[int]:
+        return self.call.rows.owners(self.site, batch, self._turn, prompts)
+
+    def _moved(self, fraction: float) -> Move:
+        moves = [affine.move(strength, fraction=fraction) for affine, strength in self.parts]
+        return composed(moves, self.dial.composition)
+
+    def _unmoved(self) -> Move:
+        return Move.identity(self.features, self.parts[0][0].shift.device)
+
+
+class TrainedSite(SteeredSite):
+    """A site whose maps are being trained: worked out anew for every activation, so that gradients reach the maps."""
+
+    def prepare(self) -> None:
+        """Nothing is prepared."""
+
+    def edit(self, z: torch.Tensor) -> torch.Tensor:
+        """The steered activation, with gradients."""
+        move = self._moved(self.call.progress.fraction)
+        if len(move) > 1:
+            move = move.rows(self._owners(len(z), len(move)))
+        return move.apply(z, axis=self.axis(z))
+
+
+def composed(moves: Sequence[Move], composition: Composition) -> Move:
+    """One move for several: all of the unsteered activation, or one after the other."""
+    return reduce(Move.then if composition == "chain" else Move.plus, moves)

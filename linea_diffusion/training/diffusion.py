@@ -17,7 +17,9 @@ from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
 from ..steering.acted import guard_hooks
-from ..steering.addresses import find_modules, is_text_encoder
+from ..steering.addresses import Address
+from ..steering.call import RunningCall
+from ..steering.presets import find_modules
 from ..steering.schedule import Progress, follow_schedule
 from ..steering.steer import steer
 from .config import TrainingConfig
@@ -60,7 +62,7 @@ class DiffusionRun:
             LineaError: no module matches, or a masked mean without a text encoder's module.
         """
         modules = find_modules(self.pipe, target_modules)
-        if self.config.pooling == "masked-mean" and not any(is_text_encoder(_component(name)) for name in modules):
+        if self.config.pooling == "masked-mean" and not any(Address.of(name).in_text_encoder for name in modules):
             raise LineaError(
                 f"got pooling='masked-mean' with target_modules={target_modules!r}, none of which is in a text "
                 "encoder: expected some, such as 'text-attention', or pooling='mean'"
@@ -89,11 +91,12 @@ class DiffusionRun:
 
     def steered(self, maps: SteeringMaps, strength: float) -> AbstractContextManager[Any]:
         """See `steer`."""
-        return steer(self.pipe, [(maps, torch.tensor(strength))], progress=self.schedule)
+        layers = [(dict(maps.named_maps()), torch.tensor(strength))]
+        return steer(self.pipe, layers, call=RunningCall(progress=self.schedule))
 
     def text_mask(self, name: str) -> torch.Tensor | None:
         """That of a text encoder's present call; denoisers have none."""
-        return self._masks.get(_component(name))
+        return self._masks.get(Address.of(name).component)
 
     def check(self, concept: Concept, size: int | None) -> None:
         """Warn of prompts that text encoders cut.
@@ -111,10 +114,6 @@ class DiffusionRun:
     def identity(self) -> dict[str, Any]:
         """See `identity_of`."""
         return identity_of(self.pipe.components)
-
-
-def _component(name: str) -> str:
-    return name.split(".", maxsplit=1)[0]
 
 
 def _cheapest_output(pipe: Any) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from linea_diffusion import LinEASDiffusionPipeline
 from linea_diffusion.grids.report.depth import by_depth, stage_of
-from linea_diffusion.steering.addresses import find_modules
+from linea_diffusion.steering.presets import find_modules
 
 
 def _run_order(pipe, modules) -> list[str]:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from linea_diffusion import LineaError, find_modules
-from linea_diffusion.steering.addresses import PRESETS, canonical_name, steerable_modules
+from linea_diffusion.steering.addresses import canonical_name, steerable_modules
+from linea_diffusion.steering.presets import PRESETS
 
 
 def test_attention_is_three_text_layers_and_fourteen_denoiser_layers(pipe):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linea_diffusion import LineaError, SteeringMaps, StyleGrid
-from linea_diffusion.steering.dial import Dial, choose_dial, word_for
+from linea_diffusion.steering.dial import Calibration, choose_calibration, word_for
 
 from ..batches import tiny_pipe, tiny_style
 from ..conftest import seeded
@@ -20,7 +20,7 @@ SMALL = {"num_inference_steps": 2, "height": 16, "width": 16, "output_type": "la
 
 def _read(strengths: list, values: list, *wanted: float) -> list[float]:
     curve = {"strengths": strengths, "values": values, "measure": "truth"}
-    return Dial(curve).positions(torch.tensor(wanted, dtype=torch.float64)).tolist()
+    return Calibration(curve).positions(torch.tensor(wanted, dtype=torch.float64)).tolist()
 
 
 def test_the_curve_is_read_backwards():
@@ -54,27 +54,27 @@ def curves(draw) -> dict:
 @settings(max_examples=200, deadline=None)
 def test_the_curve_at_what_is_read_is_what_was_wanted(curve, wanted):
     dial = torch.tensor(sorted(wanted), dtype=torch.float64)
-    read = Dial(curve).positions(dial)
+    read = Calibration(curve).positions(dial)
     assert bool((read.diff() >= -1e-12).all())
     assert bool(((read >= 0) & (read <= 1)).all())
     assert np.interp(read, curve["strengths"], curve["values"]) == pytest.approx(dial.numpy(), abs=1e-9)
     ends = torch.tensor([-3.0, -1e-3, 0.0, 1.0, 1.001, 40.0])
-    assert torch.equal(Dial(curve).positions(ends), ends)
+    assert torch.equal(Calibration(curve).positions(ends), ends)
 
 
 def test_three_ways_to_read():
     strengths = torch.tensor([0.2, 0.8])
     for curve in (CURVE, None):
-        assert torch.equal(choose_dial(curve, False).positions(strengths), strengths)
-    assert torch.equal(choose_dial(None, None).positions(strengths), strengths)
-    assert torch.allclose(choose_dial(CURVE, None).positions(strengths), torch.tensor([0.5, 0.75]))
-    assert torch.allclose(choose_dial(CURVE, True).positions(strengths), torch.tensor([0.5, 0.75]))
+        assert torch.equal(choose_calibration(curve, False).positions(strengths), strengths)
+    assert torch.equal(choose_calibration(None, None).positions(strengths), strengths)
+    assert torch.allclose(choose_calibration(CURVE, None).positions(strengths), torch.tensor([0.5, 0.75]))
+    assert torch.allclose(choose_calibration(CURVE, True).positions(strengths), torch.tensor([0.5, 0.75]))
     with pytest.raises(LineaError, match="call calibrate first"):
-        choose_dial(None, True)
+        choose_calibration(None, True)
     for wrong in ("yes", 1, 0.0):
         with pytest.raises(LineaError, match="expected True"):
-            choose_dial(CURVE, wrong)
-    names = [choose_dial(CURVE, way).name for way in (None, True, False)]
+            choose_calibration(CURVE, wrong)
+    names = [choose_calibration(CURVE, way).name for way in (None, True, False)]
     assert names == ["calibrated by truth", "calibrated by truth", "share of the way in activations"]
     assert [word_for(some) for some in (names[:2], names, [])] == ["calibrated strength", "strength", "strength"]
 
@@ -148,7 +148,7 @@ def test_every_way_in_reads_alike(steered, way, stands):
 
 def _of_text(pipe) -> SteeringMaps:
     from linea_diffusion.pipelines.calling import measure_activations
-    from linea_diffusion.steering.addresses import find_modules
+    from linea_diffusion.steering.presets import find_modules
 
     modules = find_modules(pipe, r"text_encoder\..*layer_norm.*")
     shapes = measure_activations(pipe, modules)

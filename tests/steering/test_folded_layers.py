@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from linea_diffusion import AffineMap, SteeringMaps, find_modules
-from linea_diffusion.steering.activations import feature_axis, record_activations
+from linea_diffusion.steering.activations import Site, feature_axis, record_activations
 from linea_diffusion.steering.affine.move import Move
-from linea_diffusion.steering.rows import BatchRows
-from linea_diffusion.steering.schedule import Progress
-from linea_diffusion.steering.sites import Site
+from linea_diffusion.steering.call import RunningCall
+from linea_diffusion.steering.dial import Dial
+from linea_diffusion.steering.steer import SteeredSite
 from linea_diffusion.steering.weights.folded import folded
 
 from ..conftest import seeded
@@ -41,13 +41,14 @@ def _site(
     strengths: torch.Tensor | None = None,
     rank: int = 0,
     window: tuple[float, float] = (0.0, 1.0),
-) -> Site:
+) -> SteeredSite:
     rng = torch.Generator().manual_seed(0)
     affine = AffineMap(features, rank=rank).requires_grad_(False)
     for part in affine.tensors().values():
         part.copy_(0.3 * torch.randn(part.shape, generator=rng))
     strength = torch.tensor(1.0) if strengths is None else strengths
-    return Site("unet.norm", module, [(affine, strength)], "sum", Progress(), BatchRows(), window)
+    dial = Dial(start=window[0], end=window[1])
+    return SteeredSite(Site.of("unet.norm", module), [(affine, strength)], dial, RunningCall())
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ def test_a_layer_is_the_map_of_its_output(norm, shape):
     z, site = torch.randn(shape, generator=seeded()), _site(norm, 6)
     along = (1, 6, 1, 1) if len(shape) == 4 else (6,)
     expected = site.move.factor[0].reshape(along) * norm(z) + site.move.shift[0].reshape(along)
-    with folded(site, lambda: True) as taken:
+    with folded(site) as taken:
         assert taken
         assert torch.allclose(norm(z), expected, atol=1e-5)
         with torch.no_grad():
@@ -98,7 +99,7 @@ def test_a_layer_is_the_map_of_its_output(norm, shape):
 def test_new_numbers_are_seen():
     norm = nn.LayerNorm(6)
     site, z = _site(norm, 6), torch.randn(2, 6, generator=seeded())
-    with folded(site, lambda: True):
+    with folded(site):
         before = norm(z)
         site.move = Move.of(2 * site.move.factor, site.move.shift)
         assert torch.allclose(norm(z) - site.move.shift, 2 * (before - site.move.shift), atol=1e-5)
@@ -110,14 +111,14 @@ def test_a_norm_that_moves_between_devices_is_folded_again():
     """Offloading moves a parameter's data: the objects that were folded stay the same."""
     norm = nn.LayerNorm(6, elementwise_affine=False)
     site = _site(norm, 6)
-    with folded(site, lambda: True):
+    with folded(site):
         for device in ("cpu", "meta"):
             assert norm(torch.zeros(2, 6, device=device)).device.type == device
             assert norm.forward.layer._weight.device.type == device
 
 
-def _is_folded(site: Site) -> bool:
-    with folded(site, lambda: True) as taken:
+def _is_folded(site: SteeredSite) -> bool:
+    with folded(site) as taken:
         return taken
 
 
@@ -136,7 +137,7 @@ def test_a_linear_layer_carries_a_low_rank_part():
     layer, z = nn.Linear(4, 6), torch.randn(3, 4, generator=seeded())
     site = _site(layer, 6, rank=2)
     expected = site.move.apply(layer(z))
-    with folded(site, lambda: True) as taken:
+    with folded(site) as taken:
         assert taken
         assert torch.allclose(layer(z), expected, atol=1e-5)
 
@@ -144,7 +145,7 @@ def test_a_linear_layer_carries_a_low_rank_part():
 def test_gradients_come_through_the_hook():
     layer = nn.Linear(4, 6)
     site, z = _site(layer, 6), torch.randn(3, 4, generator=seeded(), requires_grad=True)
-    with folded(site, lambda: True), torch.enable_grad():
+    with folded(site), torch.enable_grad():
         for _ in range(2):
             layer(z).sum().backward()
     assert layer.weight.grad is not None
@@ -155,14 +156,14 @@ def test_autocast_is_computed_as_by_the_hook():
     z, site = torch.randn(4, 6, generator=seeded()), _site(layer, 6)
     with torch.autocast("cpu", torch.bfloat16):
         expected = site.edit(layer(z))
-        with folded(site, lambda: True):
+        with folded(site):
             assert torch.equal(layer(z), expected)
 
 
 def test_numbers_that_are_written_over_are_seen():
     layer = nn.Linear(6, 6)
     z, site = torch.randn(4, 6, generator=seeded()), _site(layer, 6)
-    with folded(site, lambda: True):
+    with folded(site):
         before = layer(z)
         layer.weight.zero_()
         layer.bias.zero_()
@@ -207,7 +208,7 @@ def test_half_precision_is_computed_as_by_the_hook():
     norm = nn.LayerNorm(6).to(torch.bfloat16)
     z, site = torch.randn(4, 6, generator=seeded()).to(torch.bfloat16), _site(norm, 6)
     expected = site.edit(norm(z))
-    with folded(site, lambda: True):
+    with folded(site):
         assert torch.equal(norm(z), expected)
         assert norm(z).dtype == torch.bfloat16
 
@@ -215,8 +216,8 @@ def test_half_precision_is_computed_as_by_the_hook():
 def test_the_first_of_two_threads_takes_the_norm():
     norm = nn.LayerNorm(6)
     first, second = _site(norm, 6), _site(norm, 6)
-    with folded(first, lambda: True) as taken:
-        with folded(second, lambda: True) as again:
+    with folded(first) as taken:
+        with folded(second) as again:
             assert (taken, again) == (True, False)
         assert "forward" in vars(norm)
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from linea_diffusion import AffineMap, SteeringMaps
-from linea_diffusion.steering.rows import BatchRows
-from linea_diffusion.steering.schedule import Progress
-from linea_diffusion.steering.sites import Site, Trail
+from linea_diffusion.steering.activations import Site
+from linea_diffusion.steering.call import RunningCall
+from linea_diffusion.steering.dial import Dial
+from linea_diffusion.steering.steer import SteeredSite
 from linea_diffusion.steering.weights.folded_outputs import folded_output
 
 from ..conftest import seeded
@@ -63,26 +64,26 @@ def _as_in_a_call():
         yield
 
 
-def _site(layer: nn.Module, name: str = "unet.attn", *, strengths: torch.Tensor | None = None) -> Site:
+def _site(layer: nn.Module, name: str = "unet.attn", *, strengths: torch.Tensor | None = None) -> SteeredSite:
     affine = AffineMap(6, rank=2).requires_grad_(False)
     for part in affine.tensors().values():
         part.copy_(0.3 * torch.randn(part.shape, generator=seeded(3)))
     strength = torch.tensor(1.0) if strengths is None else strengths
-    return Site(name, layer, [(affine, strength)], "sum", Progress(), BatchRows(), (0.0, 1.0))
+    return SteeredSite(Site.of(name, layer), [(affine, strength)], Dial(), RunningCall())
 
 
 def _x(*shape: int) -> torch.Tensor:
     return torch.randn(shape or (2, 5, 4), generator=seeded(1))
 
 
-def _expected(layer: nn.Module, x: torch.Tensor, site: Site, **arguments) -> torch.Tensor:
-    return site.move.apply(layer(x, **arguments)[site.entry])
+def _expected(layer: nn.Module, x: torch.Tensor, site: SteeredSite, **arguments) -> torch.Tensor:
+    return site.move.apply(layer(x, **arguments)[site.site.address.entry])
 
 
 @contextmanager
-def _steered(layer: nn.Module, site: Site | None = None):
+def _steered(layer: nn.Module, site: SteeredSite | None = None):
     site = _site(layer) if site is None else site
-    with folded_output(site, lambda: True) as taken:
+    with folded_output(site) as taken:
         assert taken
         yield site
     assert not layer._forward_hooks
@@ -93,17 +94,17 @@ def _steered(layer: nn.Module, site: Site | None = None):
 def _hook_free(layer: Layer, x: torch.Tensor, **arguments) -> bool:
     """Whether a run makes no low-rank product of an activation: the layer carries the map."""
     calls = []
-    site_edit = Site.edit
+    site_edit = SteeredSite.edit
 
     def counted(self, z):
         calls.append(self.name)
         return site_edit(self, z)
 
-    Site.edit = counted
+    SteeredSite.edit = counted
     try:
         layer(x, **arguments)
     finally:
-        Site.edit = site_edit
+        SteeredSite.edit = site_edit
     return not calls
 
 
@@ -118,13 +119,13 @@ def test_the_hooks_output_from_the_first_run_on(bias, name):
         with _steered(layer, _site(layer, name)) as site:
             for _ in range(2):
                 out = layer(x)
-                firsts.append(out[site.entry])
-                torch.testing.assert_close(out[site.entry], expected, atol=1e-5, rtol=1e-5)
-                assert torch.equal(out[1 - site.entry], plain[1 - site.entry])
-            assert site.acted
+                firsts.append(out[site.site.address.entry])
+                torch.testing.assert_close(out[site.site.address.entry], expected, atol=1e-5, rtol=1e-5)
+                assert torch.equal(out[1 - site.site.address.entry], plain[1 - site.site.address.entry])
+            assert site.presence.acted
             assert _hook_free(layer, x)
     assert all(torch.equal(one, firsts[0]) for one in firsts)
-    assert torch.equal(layer(x)[site.entry], plain[site.entry])
+    assert torch.equal(layer(x)[site.site.address.entry], plain[site.site.address.entry])
 
 
 def test_both_entries_at_once():
@@ -132,7 +133,7 @@ def test_both_entries_at_once():
     sites = [_site(layer), _site(layer, "unet.attn:1")]
     expected = [_expected(layer, x, site) for site in sites]
     for _ in range(2):
-        with folded_output(sites[0], lambda: True), folded_output(sites[1], lambda: True):
+        with folded_output(sites[0]), folded_output(sites[1]):
             torch.testing.assert_close(list(layer(x)), expected, atol=1e-5, rtol=1e-5)
             assert _hook_free(layer, x)
 
@@ -215,7 +216,9 @@ def test_a_hook_within_sees_what_it_saw():
 def test_the_layer_alone_and_other_calls_are_plain():
     layer, x = Layer(), _x()
     plain, alone, mine = layer(x)[0], layer.to_out[0](_x(2, 6)), [True]
-    with folded_output(_site(layer), lambda: mine[0]):
+    site = _site(layer)
+    site.call.is_mine = lambda: mine[0]
+    with folded_output(site):
         layer(x)
         layer(x)
         assert torch.equal(layer.to_out[0](_x(2, 6)), alone)
@@ -228,7 +231,7 @@ def test_the_first_of_two_contexts_takes_the_layer():
     first, second = _site(layer), _site(layer)
     expected = second.move.apply(_expected(layer, x, first))
     for _ in range(2):
-        with folded_output(first, lambda: True), folded_output(second, lambda: True):
+        with folded_output(first), folded_output(second):
             torch.testing.assert_close(layer(x)[0], expected, atol=1e-5, rtol=1e-5)
 
 
@@ -256,7 +259,7 @@ def test_half_precision_rows_and_managed_modules_keep_their_hooks():
         _site(nn.Conv2d(6, 6, 1)),
     ]
     for site in sites:
-        with folded_output(site, lambda: True) as taken:
+        with folded_output(site) as taken:
             assert not taken
 
 
@@ -280,19 +283,6 @@ def test_gradients_come_through_the_hook():
     assert x.grad is not None
 
 
-def test_a_trail_sees_before_and_after():
-    layer, x = Layer(), _x()
-    plain = layer(x)[0]
-    with _steered(layer) as site:
-        layer(x)
-        met = []
-        site.trail = Trail(site.progress)
-        site.trail.meet = lambda name, z, moved: met.append((z, moved))
-        layer(x)
-    assert torch.equal(met[0][0], plain)
-    assert torch.equal(met[0][1], site.move.apply(plain))
-
-
 def test_nothing_is_remembered_of_zeros_or_longer_than_the_module():
     layer, x = Layer(), torch.zeros(2, 5, 4)
     layer.to_v.bias.zero_()
@@ -303,7 +293,7 @@ def test_nothing_is_remembered_of_zeros_or_longer_than_the_module():
         assert _hook_free(layer, _x())
 
 
-def _expected_of_zero(site: Site) -> torch.Tensor:
+def _expected_of_zero(site: SteeredSite) -> torch.Tensor:
     return site.move.apply(torch.zeros(2, 5, 6))
 
 

@@ -63,7 +63,7 @@ def test_each_stream_is_steered_alone_and_both_together(pipe):
         modules = find_modules(pipe, list(names))
         with record_activations(modules) as before:
             pipe()
-        with steer(pipe, [(maps, one)]), record_activations(modules) as after:
+        with steer(pipe, [(dict(maps.named_maps()), one)]), record_activations(modules) as after:
             outputs.append(pipe())
         affine = dict(maps.named_maps())
         for name in names:
@@ -79,9 +79,9 @@ def test_the_address_survives_the_file(pipe, tmp_path):
     maps.save_pretrained(tmp_path)
     loaded = SteeringMaps.from_pretrained(tmp_path)
     assert [name for name, _ in loaded.named_maps()] == [f"{ATTENTION}:1"]
-    with steer(pipe, [(maps, torch.tensor(1.0))]):
+    with steer(pipe, [(dict(maps.named_maps()), torch.tensor(1.0))]):
         ours = pipe()
-    with steer(pipe, [(loaded, torch.tensor(1.0))]):
+    with steer(pipe, [(dict(loaded.named_maps()), torch.tensor(1.0))]):
         assert torch.equal(pipe(), ours)
 
 

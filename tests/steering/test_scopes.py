@@ -16,7 +16,9 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
-from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps
+from linea_diffusion import LinEASDiffusionPipeline
+from linea_diffusion.steering.call import RunningCall
+from linea_diffusion.steering.dial import Dial
 from linea_diffusion.steering.scopes import own_calls, resting_in_other_calls
 from linea_diffusion.steering.steer import steer
 
@@ -126,12 +128,13 @@ def test_the_base_pipeline_called_by_its_own_callback(steered):
 
 
 def test_steering_of_two_callers_ends_in_the_order_of_its_beginning(steered, maps):
-    few = SteeringMaps.of({name: one for name, one in maps.named_maps() if "mid_block" in name})
+    few = {name: one for name, one in maps.named_maps() if "mid_block" in name}
     before, first = traces(steered), ExitStack()
     for _ in range(100):
         then = ExitStack()
-        adapters = [(few, torch.tensor([1.0, 0.5]))]
-        then.enter_context(steer(steered.base, adapters, guidance="cond", prompts=2, window=(0.5, 1.0)))
+        layers = [(few, torch.tensor([1.0, 0.5]))]
+        dial = Dial(guidance="cond", start=0.5)
+        then.enter_context(steer(steered.base, layers, dial, RunningCall(prompts=2)))
         first.close()
         first = then
     first.close()
@@ -259,7 +262,7 @@ def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered, mon
 
     Layers that carry their map serve one thread at a time; hooks for all make the pictures the same to the last bits.
     """
-    monkeypatch.setattr("linea_diffusion.steering.steer._in_pieces", lambda pipe, sites: set(sites))
+    monkeypatch.setattr("linea_diffusion.steering.weights.carried.is_offloaded", lambda model: True)
     own, steered.base.scheduler = steered.base.scheduler, DDIMScheduler()
     twin = LinEASDiffusionPipeline(_with_own_scheduler(steered))
     twin.base.scheduler = steered.base.scheduler

@@ -13,7 +13,7 @@ from linea_diffusion.batch.engine import plan_batch
 from linea_diffusion.concepts.concept import StyleTexts
 from linea_diffusion.evaluation.evaluate import evaluate
 from linea_diffusion.pipelines.adapters import Adapters
-from linea_diffusion.steering.strengths import check_positions, check_strength, check_window
+from linea_diffusion.steering.dial import Dial, check_positions, check_strength
 
 GOOD_ROWS = [
     [0, 0.5],
@@ -161,7 +161,8 @@ def test_the_window_has_two_shares(pipe, share):
     for window in ({"steering_start": share}, {"steering_end": share}):
         with pytest.raises(LineaError, match="0 <= start < end <= 1"):
             pipe("a", **window)
-    assert check_window(np.float32(0.5), torch.tensor(1)) == (0.5, 1.0)
+    dial = Dial(start=np.float32(0.5), end=torch.tensor(1))
+    assert (dial.start, dial.end) == (0.5, 1.0)
 
 
 def test_numbers_of_numpy_in_jobs_are_those_of_python(pipe, random_maps, tmp_path):

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...errors import LineaError, short
-from ...steering.rows import STEERING_GUIDANCE
-from ...steering.steer import COMPOSITIONS
-from ...steering.strengths import check_strength
+from ...steering.dial import COMPOSITIONS, STEERING_GUIDANCE, check_strength
 
 ALIASES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 """Fields of a job that have another name in pipelines."""

@@ -10,7 +10,7 @@ import torch
 
 from ...errors import LineaError
 from ...maps.steering_maps import SteeringMaps
-from ...steering.dial import Dial
+from ...steering.dial import Calibration
 from .fingerprint import maps_digest
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Styles:
         self._add(name, maps.to(self._pipe.base.device))
         return name
 
-    def dial(self, name: str, calibrated: bool | None) -> Dial:
+    def dial(self, name: str, calibrated: bool | None) -> Calibration:
         """How strengths of maps are read, see `SteeringMaps.dial`.
 
         Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
+from ...steering.addresses import Address
+
 _STAGES = {
     "down_blocks": (1, "down"),
     "mid_block": (2, "middle"),
@@ -23,7 +25,7 @@ def stage_of(name: str) -> str:
         name: canonical activation name, such as ``unet.down_blocks.1.attentions.0.norm``.
     """
     component, *rest = name.split(".")
-    if "text_encoder" in component or "language" in component:
+    if Address.of(name).in_text_encoder:
         return component.replace("_", " ")
     if rest and rest[0] in _STAGES:
         return _STAGES[rest[0]][1]
@@ -41,8 +43,7 @@ def by_depth(names: Iterable[str]) -> list[str]:
 
 def _key(name: str) -> tuple[bool, str, int, list[tuple[int, int]]]:
     component, *rest = name.split(".")
-    text = "text_encoder" in component or "language" in component
-    return not text, component, _rank(rest[0] if rest else ""), _position(rest)
+    return not Address.of(name).in_text_encoder, component, _rank(rest[0] if rest else ""), _position(rest)
 
 
 def _rank(part: str) -> int:

@@ -199,6 +199,11 @@ class AffineMap(nn.Module):
         return AffineMap.of(scaled)
 
 
+def acts(affine: AffineMap) -> bool:
+    """Whether activations must be given to a map: it is in training, or not exactly the identity."""
+    return affine.is_trained or not affine.is_identity
+
+
 def affine_map(scale_offset: torch.Tensor, shift: torch.Tensor) -> AffineMap:
     """A coordinate-wise map from its numbers, (d,) or (bins, d) each; float32 copies, not to be trained."""
     return AffineMap.of({"scale_offset": scale_offset, "shift": shift})

@@ -20,7 +20,7 @@ from torch.nn.functional import group_norm, layer_norm, linear
 
 from ..affine.move import Move, is_autocast
 from ..hooks import replaced
-from ..sites import Site
+from ..steer import SteeredSite
 
 _RUN: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
     nn.LayerNorm: lambda norm, z, weight, bias: layer_norm(z, norm.normalized_shape, weight, bias, norm.eps),
@@ -123,36 +123,33 @@ def _version(parameter: torch.Tensor | None) -> int:
 
 
 @contextmanager
-def folded(site: Site, is_mine: Callable[[], bool]) -> Iterator[bool]:
+def folded(site: SteeredSite) -> Iterator[bool]:
     """Within the context a site's module steers its own output, if it can.
-
-    Args:
-        site: any.
-        is_mine: whether the call that is running is one that is steered.
 
     Yields:
         Whether it does; False, and nothing is done, if the module or the map are of another kind, or another thread has
         taken the module for itself.
     """
-    if not (site.alike and can_carry(site.module, site.features, rank=site.rank)):
+    module = site.site.module
+    if not (site.alike and can_carry(module, site.features, rank=site.rank)):
         yield False
         return
-    with replaced(site.module, "forward", _FoldedForward(site, is_mine), only_if_free=True) as taken:
+    with replaced(module, "forward", _FoldedForward(site), only_if_free=True) as taken:
         yield taken
 
 
 class _FoldedForward:
     """A layer's forward with the map in its numbers."""
 
-    def __init__(self, site: Site, is_mine: Callable[[], bool]) -> None:
-        self.site, self.is_mine = site, is_mine
-        self.layer = FoldedLayer(site.module)
+    def __init__(self, site: SteeredSite) -> None:
+        self.site = site
+        self.layer = FoldedLayer(site.site.module)
 
     def __call__(self, input: torch.Tensor) -> torch.Tensor:
         site, layer = self.site, self.layer
-        if not self.is_mine():
+        if not site.call.is_mine():
             return layer.plain(input)
-        if site.trail is not None or not layer.suits(input):
+        if not layer.suits(input):
             return site.edit(layer.plain(input))
-        site.acted = True
+        site.presence.acted = True
         return layer(input, site.move)

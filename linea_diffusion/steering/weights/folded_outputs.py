@@ -17,9 +17,8 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import nn
 
-from ..activations import entry_of, with_entry
 from ..hooks import replaced
-from ..sites import Site
+from ..steer import SteeredSite
 from .folded import FoldedLayer, can_carry, is_own
 from .makers import Witness
 
@@ -31,28 +30,25 @@ _MAKERS: WeakKeyDictionary[nn.Module, dict[tuple[int, Way], ref[nn.Module] | Non
 
 
 @contextmanager
-def folded_output(site: Site, is_mine: Callable[[], bool]) -> Iterator[bool]:
+def folded_output(site: SteeredSite) -> Iterator[bool]:
     """Within the context a site's activation is steered in the layer that makes it, or by a hook.
-
-    Args:
-        site: any.
-        is_mine: whether the call that is running is one that is steered.
 
     Yields:
         Whether the site is steered; False, and nothing is done, if the map or all layers within are of another kind.
     """
-    layers = _linears(site.module, site) if site.alike and is_own(site.module) else []
+    module = site.site.module
+    layers = _linears(module, site) if site.alike and is_own(module) else []
     if not layers:
         yield False
         return
     with ExitStack() as stack:
-        output = _FoldedOutput(site, is_mine, layers, stack)
-        stack.enter_context(site.module.register_forward_pre_hook(output.before, with_kwargs=True))
-        stack.enter_context(site.module.register_forward_hook(output.after, with_kwargs=True, prepend=True))
+        output = _FoldedOutput(site, layers, stack)
+        stack.enter_context(module.register_forward_pre_hook(output.before, with_kwargs=True))
+        stack.enter_context(module.register_forward_hook(output.after, with_kwargs=True, prepend=True))
         yield True
 
 
-def _linears(module: nn.Module, site: Site) -> list[nn.Module]:
+def _linears(module: nn.Module, site: SteeredSite) -> list[nn.Module]:
     """The layers that may make a module's output: its own ones; what is within other modules is their affair."""
     found: list[nn.Module] = []
     for child in module.children():
@@ -82,66 +78,70 @@ def _kind(value: Any) -> Any:
 class _FoldedOutput:
     """One site's module, for the length of a context."""
 
-    def __init__(self, site: Site, is_mine: Callable[[], bool], layers: list[nn.Module], stack: ExitStack) -> None:
-        self.site, self.is_mine = site, is_mine
-        self._layers = layers
-        self._passing = [one for one in site.module.modules() if not any(True for _ in one.parameters())]
-        self._makers = _MAKERS.setdefault(site.module, {})
+    def __init__(self, site: SteeredSite, layers: list[nn.Module], stack: ExitStack) -> None:
+        self.steered, self.site, self._layers = site, site.site, layers
+        self._passing = [one for one in self.site.module.modules() if not any(True for _ in one.parameters())]
+        self._makers = _MAKERS.setdefault(self.site.module, {})
         self._carriers: dict[nn.Module, _Carrier | None] = {}
         self._running: _Carrier | None = None
-        self._key: tuple[int, Way] = (site.entry, ())
-        self._witness = Witness(is_mine)
+        self._key: tuple[int, Way] = (self.site.address.entry, ())
+        self._witness = Witness(site.call.is_mine)
         self._watching, self._stack = stack.enter_context(ExitStack()), stack
+        self._looks = False
 
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The module begins to run."""
-        if not self.is_mine():
+        if not self.steered.call.is_mine():
             return
         self._rest()
-        if self.site.trail is not None or not self.site.on or torch.is_grad_enabled():
+        if not self.steered.presence.on or torch.is_grad_enabled():
             return
-        self._key = (self.site.entry, way_of(module, args, kwargs))
+        self._key = (self.site.address.entry, way_of(module, args, kwargs))
         if self._key in self._makers:
             maker = self._makers[self._key]
             self._running = None if maker is None else self._carrier(maker())
         elif is_own(module):
+            self._looks = True
             self._watching.enter_context(self._witness.watching(self._layers))
 
     def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """The module has run; gives the output with the steered activation, or None where it is that already."""
-        if not self.is_mine():
+        if not self.steered.call.is_mine():
             return None
-        name, carrier = self.site.name, self._running
-        self._watching.close()
-        z = entry_of(name, output)
+        carrier = self._running
+        if self._looks:
+            self._watching.close()
+        z = self.site.read(output)
         moved = self._learned(z) if carrier is None else None
         if moved is not None or (carrier is not None and carrier.made(z)):
-            self.site.acted = True
+            self.steered.presence.acted = True
             self._rest()
-            return None if moved is None else with_entry(name, output, moved)
+            return None if moved is None else self.site.write(output, moved)
         ran = carrier is not None and carrier.runs > 0
         self._rest()
         if ran:  # the module has other code than before, unseen: what it makes without a map is moved
             self._makers[self._key] = None
             output = module.forward(*args, **kwargs)
-            z = entry_of(name, output)
-        return with_entry(name, output, self.site.edit(z))
+            z = self.site.read(output)
+        return self.site.write(output, self.steered.edit(z))
 
     def _rest(self) -> None:
         if self._running is not None:
             self._running.begin()
             self._running = None
-        self._watching.close()
-        self._witness.forget()
+        if self._looks:
+            self._looks = False
+            self._watching.close()
+            self._witness.forget()
 
     def _learned(self, z: torch.Tensor) -> torch.Tensor | None:
         """Remember which layer made an activation, if that was looked at; the steered activation, if it makes that.
 
         So the first call gives the very picture that later ones give.
         """
-        if not self._witness.has_seen or not bool(z.any()):
+        if not self._looks or not self._witness.has_seen or not bool(z.any()):
             return None
-        layer = self._witness.maker(z) if self.site.axis_of(z) == z.ndim - 1 else None
+        layer = self._witness.maker(z) if self.steered.axis(z) == z.ndim - 1 else None
         self._makers[self._key] = None if layer is None else ref(layer)
         carrier = self._carrier(layer)
         if layer is None or carrier is None:
@@ -155,8 +155,8 @@ class _FoldedOutput:
         if layer not in self._layers or any(one._forward_hooks for one in (layer, *self._passing)):
             return None
         if layer not in self._carriers:
-            carrier = _Carrier(layer, self.site, lambda: self._running is carrier and self.is_mine())
-            free = can_carry(layer, self.site.features, rank=self.site.rank)
+            carrier = _Carrier(layer, self.steered, lambda: self._running is carrier and self.steered.call.is_mine())
+            free = can_carry(layer, self.steered.features, rank=self.steered.rank)
             taken = free and self._stack.enter_context(replaced(layer, "forward", carrier, only_if_free=True))
             self._carriers[layer] = carrier if taken else None
         return self._carriers[layer]
@@ -169,7 +169,7 @@ class _Carrier:
         runs: how often the layer made a moved output since the module began.
     """
 
-    def __init__(self, layer: nn.Module, site: Site, acts: Callable[[], bool]) -> None:
+    def __init__(self, layer: nn.Module, site: SteeredSite, acts: Callable[[], bool]) -> None:
         self._layer, self._site, self._acts = FoldedLayer(layer), site, acts
         self._is_known = False
         self.begin()

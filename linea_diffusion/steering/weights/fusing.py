@@ -20,11 +20,12 @@ from torch import nn
 
 from ...errors import LineaError
 from ..acted import tell_resting
-from ..activations import edit_activations, entry_of
+from ..activations import Site, edit_activations
 from ..addresses import idle_projections, named_modules, steerable_modules
+from ..affine.affine_map import acts
 from ..affine.move import Move
-from ..sites import Composition, Site
-from ..steer import Adapter, make_sites, resting
+from ..dial import Dial
+from ..steer import Layer, SteeredSite, resting, steered_sites
 from .folded import DTYPES, is_offloaded, is_plain
 from .makers import Witness
 
@@ -50,7 +51,7 @@ class Fusion:
         self._kept: Kept = []
         self._moves: dict[nn.Module, Move] = {}
 
-    def fold(self, site: Site, layer: nn.Module | None, like: torch.Tensor) -> bool:
+    def fold(self, site: SteeredSite, layer: nn.Module | None, like: torch.Tensor) -> bool:
         """Fold one site's map into a layer, if that can be done exactly."""
         if layer is None or layer in self.folded.values():
             return False
@@ -63,13 +64,14 @@ class Fusion:
         _FUSED.add(layer)
         return True
 
-    def keep_hook(self, site: Site) -> None:
+    def keep_hook(self, site: SteeredSite) -> None:
         """Steer one site by a hook that stays until `undo`."""
+        module = site.site.module
         self.hooked.append(site.name)
-        self._modules[site.name] = site.module
-        _FUSED.add(site.module)
-        self.rest.callback(_FUSED.discard, site.module)
-        self.rest.enter_context(edit_activations({site.name: site.module}, {site.name: site.edit}))
+        self._modules[site.name] = module
+        _FUSED.add(module)
+        self.rest.callback(_FUSED.discard, module)
+        self.rest.enter_context(edit_activations({site.name: module}, {site.name: site.edit}))
 
     def refuse_stale(self, pipe: Any) -> None:
         """Raise if some of the steered layers is no longer what the pipeline runs.
@@ -113,50 +115,49 @@ class Fusion:
         self.rest.close()
 
 
-def fuse(
-    pipe: Any, adapters: Sequence[Adapter], run: Callable[[], object], *, composition: Composition = "sum"
-) -> Fusion:
+def fuse(pipe: Any, layers: Sequence[Layer], run: Callable[[], object], *, dial: Dial | None = None) -> Fusion:
     """Fold maps at one strength each into the weights of a pipeline.
 
     Args:
         pipe: a diffusers pipeline.
-        adapters: maps with their strengths, () each.
+        layers: maps with their strengths, () each.
         run: calls the pipeline once, with any prompt and as few steps as it takes.
-        composition: how several maps of one activation act together, see `steer`.
+        dial: how several maps of one activation act together.
 
     Raises:
         LineaError: a strength per picture, a map per step bin, or a model that is fused already.
     """
-    for maps, strength in adapters:
-        if strength.ndim or any(affine.bins > 1 for _, affine in maps.acting()):
+    for maps, strength in layers:
+        if strength.ndim or any(affine.bins > 1 and acts(affine) for affine in maps.values()):
             raise LineaError(
                 "got a strength for each picture, or maps for parts of the schedule: expected one strength, and maps "
                 "that all steps share; weights are the same for all of them"
             )
-    sites = make_sites(pipe, adapters, composition=composition)
-    tell_resting(resting(pipe, adapters), acting=bool(sites))
+    sites = steered_sites(pipe, layers, dial)
+    tell_resting(resting(pipe, layers), acting=bool(sites))
     refuse_fused(sites)
-    offloaded = {site.component for site in sites if is_offloaded(pipe.components[site.component])}
-    fusion = Fusion([pipe.components[name] for name in dict.fromkeys(site.component for site in sites)])
-    makers = makers_of([site for site in sites if site.component not in offloaded], run)
+    models = {name: pipe.components[name] for name in dict.fromkeys(site.site.component for site in sites)}
+    whole = {name for name, model in models.items() if not is_offloaded(model)}
+    fusion = Fusion(list(models.values()))
+    makers = makers_of([site.site for site in sites if site.site.component in whole], run)
     with ExitStack() as stack:
         stack.callback(fusion.undo)
         for site in sites:
-            like = next(p for p in pipe.components[site.component].parameters() if p.dtype in DTYPES)
+            like = next(p for p in models[site.site.component].parameters() if p.dtype in DTYPES)
             if not fusion.fold(site, makers.get(site.name), like):
                 fusion.keep_hook(site)
         stack.pop_all()
     return fusion
 
 
-def refuse_fused(sites: list[Site]) -> None:
+def refuse_fused(sites: Sequence[SteeredSite]) -> None:
     """Raise if some layer within the sites is fused already.
 
     Raises:
         LineaError: it is, by this pipeline or by another that shares the model.
     """
     for site in sites:
-        if any(layer in _FUSED for layer in site.module.modules()):
+        if any(layer in _FUSED for layer in site.site.module.modules()):
             raise LineaError(
                 f"got {site.name!r}, whose model has maps fused into it already (perhaps by another pipeline that "
                 "shares it): call unfuse_steering there first"
@@ -180,14 +181,14 @@ def makers_of(sites: list[Site], run: Callable[[], object]) -> dict[str, nn.Modu
             layers = [layer for _, layer in named_modules(site.module) if not list(layer.children())]
             witness = Witness()
             stack.enter_context(witness.watching(layer for layer in layers if _has_weight(layer)))
-            stack.enter_context(site.module.register_forward_hook(_ask(witness, site.name, seen[site.name])))
+            stack.enter_context(site.module.register_forward_hook(_ask(witness, site, seen[site.name])))
         run()
     return {**makers, **{name: found.pop() if len(found) == 1 else None for name, found in seen.items()}}
 
 
-def _ask(witness: Witness, name: str, found: set[nn.Module | None]) -> Callable[..., None]:
+def _ask(witness: Witness, site: Site, found: set[nn.Module | None]) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        found.add(witness.maker(entry_of(name, output)))
+        found.add(witness.maker(site.read(output)))
         witness.forget()
 
     return hook

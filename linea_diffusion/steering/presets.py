@@ -1,0 +1,111 @@
+"""Which activations are steered: modules of a pipeline, chosen by preset or pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from ..errors import LineaError, nearest_name
+from .addresses import Address, idle_projections, own_layer, split_entry, steerable_modules
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Whether a module is an attention layer: the innermost one whose class is named ...Attention."""
+    inner = (child for child in module.modules() if child is not module)
+    return _is_named(module, "Attention") and not any(_is_named(child, "Attention") for child in inner)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a normalisation layer: the innermost one with Norm in its class name."""
+    inner = (child for child in module.modules() if child is not module)
+    return "Norm" in type(module).__name__ and not any("Norm" in type(child).__name__ for child in inner)
+
+
+def _is_named(module: nn.Module, ending: str) -> bool:
+    return type(module).__name__.endswith(ending)
+
+
+def is_mlp(module: nn.Module) -> bool:
+    """Whether a module is a transformer's feed-forward layer, by its class: FeedForward, CLIPMLP, T5DenseActDense."""
+    return any(
+        part in type(module).__name__ for part in ("FeedForward", "MLP", "Mlp", "DenseActDense", "GatedActDense")
+    )
+
+
+_PROJECTION = re.compile(r".*\.(?:to_|add_)?(q|k|v)(?:_proj)?")
+
+
+def _projects(name: str, module: nn.Module, letters: str) -> bool:
+    match = _PROJECTION.fullmatch(name)
+    return isinstance(own_layer(module), nn.Linear) and match is not None and match[1] in letters
+
+
+PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
+    "attention": lambda name, module: is_attention(module),
+    "text-attention": lambda name, module: is_attention(module) and Address.of(name).in_text_encoder,
+    "denoiser-attention": lambda name, module: is_attention(module) and Address.of(name).in_denoiser,
+    "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
+    "norms": lambda name, module: is_norm(module) and Address.of(name).in_denoiser,
+    "text-norms": lambda name, module: is_norm(module) and Address.of(name).in_text_encoder,
+    "mlps": lambda name, module: is_mlp(module) and Address.of(name).in_denoiser,
+    "text-mlps": lambda name, module: is_mlp(module) and Address.of(name).in_text_encoder,
+    "queries-keys": lambda name, module: _projects(name, module, "qk") and Address.of(name).in_denoiser,
+    "values": lambda name, module: _projects(name, module, "v") and Address.of(name).in_denoiser,
+}
+"""Module choices by name: attention outputs of text encoders and denoiser (the default of training), of one of them, of
+the denoiser's cross-attention alone; normalisation layers of the denoiser (the paper's choice) or of the text encoders;
+feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
+
+
+def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -> dict[str, nn.Module]:
+    """The activations of a pipeline that presets or patterns choose.
+
+    Args:
+        pipe: a diffusers pipeline.
+        target_modules: one or several of `PRESETS`, or regular expressions that must match a whole canonical
+            name, such as ``unet.*norm.*``. An ending ``:1`` chooses the second entry of a tuple output, ``:0`` the
+            first, as nothing does.
+
+    Returns:
+        Activation name -> module, in the order in which the pipeline registers them.
+
+    Raises:
+        LineaError: an entry matches no module, and the error names the nearest names; or none that runs.
+    """
+    named = dict(steerable_modules(pipe))
+    models = [model for model in pipe.components.values() if isinstance(model, nn.Module)]
+    idle = {module for model in models for module in idle_projections(model)}
+    chosen: set[tuple[str, int]] = set()
+    for entry in [target_modules] if isinstance(target_modules, str) else target_modules:
+        pattern, index = split_entry(entry)
+        matching = _matcher(pattern)
+        found = {name: module for name, module in named.items() if matching(name, module)}
+        matches = {(name, index) for name, module in found.items() if module not in idle}
+        if found and not matches:
+            raise LineaError(
+                f"got {entry!r}, whose {len(found)} modules never run while fuse_qkv_projections has one layer in "
+                "their place: call unfuse_qkv_projections first, or choose others"
+            )
+        if not matches:
+            raise LineaError(
+                f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
+                f"or a regular expression for a whole module name; nearest: {nearest_name(entry, [*PRESETS, *named])}"
+            )
+        chosen |= matches
+    order = {name: number for number, name in enumerate(named)}
+    ordered = sorted(chosen, key=lambda place: (order[place[0]], place[1]))
+    return {replace(Address.of(name), entry=entry).name: named[name] for name, entry in ordered}
+
+
+def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:
+    if entry in PRESETS:
+        return PRESETS[entry]
+    try:
+        pattern = re.compile(entry)
+    except re.error as error:
+        raise LineaError(f"got module pattern {entry!r}: expected a preset or a regular expression ({error})") from None
+    return lambda name, module: pattern.fullmatch(name) is not None
