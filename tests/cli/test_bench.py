@@ -17,7 +17,7 @@ from linea_diffusion.cli.bench import bench as bench_module
 from linea_diffusion.cli.bench import random_models
 from linea_diffusion.cli.bench import ways as bench_ways
 from linea_diffusion.cli.bench.bench import BenchConfig, Row, bench
-from linea_diffusion.cli.bench.machine import machine_facts, peak_growth
+from linea_diffusion.cli.bench.machine import machine_facts, peak_growth, timed
 from linea_diffusion.cli.bench.random_models import random_pipeline
 from linea_diffusion.cli.bench.ways import Way, generation_ways, maps_in, row_ways, training_ways
 
@@ -72,7 +72,7 @@ def test_only_the_job_is_timed_and_not_its_preparation():
         def __exit__(self, *error):
             time.sleep(0.1)
 
-    laps = bench_module.timed([Way("generation", "slow", Slow)], range(2), CPU)
+    laps = timed([Way("generation", "slow", Slow)], range(2), CPU)
     assert [lap[:3] for lap in laps] == [(0, "generation", "slow"), (1, "generation", "slow")]
     assert all(0.01 <= seconds < 0.08 for *_, seconds in laps)
 
