@@ -105,7 +105,7 @@ def dial_of(
     """
     pipe.load_steering(maps)
     captions = held_out_prompts(prompts) * len(seeds)
-    noise = [seed + row for seed in seeds for row in range(prompts)]
+    noise = [seed + row for seed in seeds for row in range(len(captions) // len(seeds))]
     verdicts = {one: truth().judge(render_prompts(pipe, captions, noise, strength=one)) for one in STRENGTHS}
     return Dial(maps, [_dial_row(verdict, style, one, captions) for one, verdict in verdicts.items()], seconds)
 

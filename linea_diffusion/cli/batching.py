@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import LineaError
 from ..training.stopping import STOP, Stopped
 from . import checks
+from .batch_log import print_event, print_plan, print_summary, silence_loading
 from .options import (
     Calibrated,
     Clip,
@@ -28,9 +28,6 @@ from .options import (
     key_values,
     literal,
 )
-
-if TYPE_CHECKING:
-    from ..batch.engine import BatchPlan, BatchSummary
 
 
 @dataclass(frozen=True)
@@ -73,9 +70,9 @@ def batch(
         typer.Argument(help="A .jsonl file (a job each line), .csv (a column each field), .txt (a prompt each line)."),
     ],
     *,
-    folder: Annotated[
-        str, typer.Option("--out", help="Folder for images/, metadata.jsonl and failures.jsonl.", metavar="FOLDER")
-    ] = "batch",
+    out: Annotated[
+        Path, typer.Option(help="Folder for images/, metadata.jsonl and failures.jsonl.", metavar="FOLDER")
+    ] = Path("batch"),
     steering: Steering = [],  # noqa: B006
     defaults: JobDefaults,
     model: Model = "shapeland-unet",
@@ -110,14 +107,13 @@ def batch(
     machine: Machine,
 ) -> None:
     """Render the jobs of a file into an image folder. Stopped or killed, the same command goes on where it was."""
-    out = _named(folder)
     _check(jobs, out, grid)
     settings: dict[str, Any] = {
         "defaults": defaults.fields, "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
     }  # fmt: skip
     if log != "bar":
-        _silence_loading()
+        silence_loading()
     machine = replace(machine, device=_own_device(out, machine.device, dry_run))
     pipe = machine.open(model, steering)
     settings["scorer"] = Scoring(clip, clip_weights).scorer(machine.device) if score else None
@@ -125,13 +121,6 @@ def batch(
         _plan(pipe, jobs, out, settings, log)
     else:
         _run(pipe, jobs, out, {**settings, "prune": prune}, log, grid)
-
-
-def _named(folder: str) -> Path:
-    """The output folder; as a path an empty name would be the folder that one is in."""
-    from ..batch.folder.layout import Layout
-
-    return Layout(folder).folder
 
 
 def _check(jobs: Path, out: Path, grid: Path | None) -> None:
@@ -166,13 +155,13 @@ def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, g
     from ..batch.folder.shares import own_share
     from ..batch.sheet import write_sheet
 
-    listener = _print_json if log == "json" else None
+    listener = print_event if log == "json" else None
     STOP.gentle = True
     summary = generate_batch(pipe, jobs, out, stop=STOP, progress=log == "bar", on_event=listener, **settings)
     if grid is not None and summary.images:
         write_sheet(out, grid)
     alone = own_share().world == 1
-    _print_summary(summary, out, grid if summary.images else None)
+    print_summary(summary, out, grid if summary.images else None)
     if summary.stopped:
         raise Stopped("stopped; the same command goes on")
     failed = summary.failed + summary.bad_lines if alone else summary.failures
@@ -187,58 +176,7 @@ def _plan(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str) 
     def tell(line: int, error: LineaError) -> None:
         typer.echo(f"line {line}: {clipped(str(error))}", err=True)
 
-    plan: BatchPlan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **settings)
-    typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
-    if plan.leftovers:
-        typer.echo(f"{_images(plan.leftovers)} that no line asks for would be put aside in {out / '.linea/leftovers'}")
+    plan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **settings)
+    print_plan(plan, out)
     if plan.bad_lines or plan.failed:
         sys.exit(1)
-
-
-def _print_summary(summary: BatchSummary, out: Path, grid: Path | None) -> None:
-    speed = f", {summary.done / summary.seconds:.2f} a second" if summary.done else ""
-    typer.echo(f"{summary.done} images made in {summary.seconds:.1f} s{speed}; {_others(summary)}")
-    if summary.images is not None:
-        typer.echo(f"{out / 'metadata.jsonl'}: {summary.images} images")
-    if summary.failures:
-        typer.echo(f"{out / 'failures.jsonl'}: {summary.failures} failures, each with its line and reason")
-    if summary.pruned:
-        typer.echo(f"{_images(summary.pruned)} that no line asks for removed")
-    elif summary.leftovers:
-        typer.echo(
-            f"{_images(summary.leftovers)} that no line asks for put aside in {out / '.linea/leftovers'}, named in "
-            f"{out / '.linea/leftovers.jsonl'}; --prune removes them"
-        )
-    if summary.damaged:
-        typer.echo(f"{out / '.linea'}: {summary.damaged} lines or files that no batch wrote, passed over")
-    if grid is not None:
-        typer.echo(f"look at {grid}")
-
-
-def _others(counts: BatchPlan | BatchSummary) -> str:
-    return (
-        f"{counts.skipped} there already, {counts.duplicates} asked for more than once, {counts.failed} failed, "
-        f"{counts.bad_lines} bad lines"
-    )
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
-
-
-def _silence_loading() -> None:
-    """No bars of the libraries that load models between the lines of a log."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-
-
-def _print_json(event: dict[str, Any]) -> None:
-    """A line for each event but those that only pass something over, which the end counts."""
-    from datetime import UTC, datetime
-
-    if event["event"] not in ("skipped", "duplicate", "failed_before"):
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import typer
 from ..errors import LineaError
 from . import batching, demo, evaluating, facts, grids, learning, pictures, scores
 from .bench import command as benching
-from .options import blocks
+from .blocks import blocks
 
 app = typer.Typer(
     no_args_is_help=True,

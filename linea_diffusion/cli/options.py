@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -129,42 +127,6 @@ class Session(Machine, Seeded, Call):
 @dataclass(frozen=True)
 class ScoredSession(Machine, Seeded, Scoring, Call):
     """Calls of a pipeline on a machine, and the CLIP that scores their pictures."""
-
-
-def blocks(command: Callable[..., None]) -> Callable[..., None]:
-    """A command in which every parameter that is a dataclass stands for the options of its fields, in their order."""
-    signature = inspect.signature(command, eval_str=True)
-    classes: dict[str, Any] = {
-        name: one.annotation for name, one in signature.parameters.items() if is_dataclass(one.annotation)
-    }
-    parameters = [
-        option
-        for name, one in signature.parameters.items()
-        for option in (_options(classes[name]) if name in classes else [one])
-    ]
-
-    @wraps(command)
-    def flat(**values: Any) -> None:
-        made = {
-            name: block(**{one.name: values.pop(one.name) for one in fields(block)}) for name, block in classes.items()
-        }
-        command(**made, **values)
-
-    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
-    flat.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
-    flat.__annotations__ = {one.name: one.annotation for one in own}
-    return flat
-
-
-def _options(block: Any) -> list[inspect.Parameter]:
-    """The fields of a dataclass as parameters of a function."""
-    hints, kind = get_type_hints(block, include_extras=True), inspect.Parameter.KEYWORD_ONLY
-    defaults = {
-        one.name: one.default if one.default_factory is MISSING else one.default_factory() for one in fields(block)
-    }
-    return [
-        inspect.Parameter(name, kind, default=default, annotation=hints[name]) for name, default in defaults.items()
-    ]
 
 
 def dtype_of(name: str) -> Any:

@@ -82,7 +82,7 @@ class BenchConfig:
     def training(self) -> TrainingConfig:
         """Settings of the iteration that is measured."""
         given = {"target_modules": self.modules, "call_arguments": self.sizes, "seed": self.seed, **self.schedule}
-        return TrainingConfig(sparsity=0.0, pairing="rows", strengths=(1.0,), **given)
+        return TrainingConfig(batch_size=None, sparsity=0.0, pairing="rows", strengths=(1.0,), **given)
 
 
 @dataclass(frozen=True)
