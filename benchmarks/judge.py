@@ -153,10 +153,10 @@ def judge(judged: Judged, pipe: Any, render: Render, unsteered: Render) -> None:
 
 def call_of(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of the pipeline's calls."""
-    given = dict(DEFAULT_ARGUMENTS[options.model])
+    call = dict(DEFAULT_ARGUMENTS[options.model])
     if options.call == "usual":
-        given |= {"num_inference_steps": USUAL_STEPS[options.model], "guidance_scale": 7.5}
-    return given
+        call |= {"num_inference_steps": USUAL_STEPS[options.model], "guidance_scale": 7.5}
+    return call
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -189,10 +189,10 @@ def main(options: argparse.Namespace) -> None:
         for seed in (options.seeds if method not in WORDS or options.set == "training" else options.seeds[:1])
     ]
     if not options.table:
-        pipe, given = opened(options.model), call_of(options)
+        pipe, call = opened(options.model), call_of(options)
 
         def render(prompts: Sequence[str], noise: Sequence[int]) -> list[Any]:
-            return render_prompts(pipe.base, prompts, noise, batch_size=BATCH, **given)
+            return render_prompts(pipe.base, prompts, noise, batch_size=BATCH, **call)
 
         kept = cache(render)  # the same for all methods and styles
         for judged in everything:

@@ -166,6 +166,6 @@ def _cell(found: Mapping[str, Samples], figure: str, styles: Sequence[str], some
         return f"- ({len(known)} of {len(wanted)} styles)" if len(wanted) > 1 else "-"
     with np.errstate(invalid="ignore"):
         value, low, high = interval(np.mean([found[style][figure] for style in known], axis=0))
-    told = f" ({len(known)} of {len(wanted)} styles)" if len(known) < len(wanted) else ""
+    some_of = f" ({len(known)} of {len(wanted)} styles)" if len(known) < len(wanted) else ""
     sign = "+" if some else ""
-    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]{told}"
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]{some_of}"

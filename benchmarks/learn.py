@@ -77,8 +77,8 @@ def main(options: argparse.Namespace) -> None:
 
 def _learn(pipe: LinEASDiffusionPipeline, method: str, style: str, seed: int, folder: Path) -> None:
     concept = load_concept(style)
-    name, *given = method.split(",")
-    settings = settings_of(one.replace("/", ",") for one in given)
+    name, *changes = method.split(",")
+    settings = settings_of(one.replace("/", ",") for one in changes)
     with counted(pipe) as rows:
         began = time.process_time()
         if name in OFFICIAL:
@@ -86,9 +86,9 @@ def _learn(pipe: LinEASDiffusionPipeline, method: str, style: str, seed: int, fo
         elif settings:
             maps = METHODS[name](pipe, concept, recipe_for(pipe, concept, seed=seed, **settings))
         else:
-            found = fit(name, pipe, concept, recipe_for(pipe, concept, seed=seed))
-            assert found is not None
-            maps = found
+            fitted = fit(name, pipe, concept, recipe_for(pipe, concept, seed=seed))
+            assert fitted is not None
+            maps = fitted
         seconds = time.process_time() - began
     if "calibration" not in maps.metadata:  # the same dial for all, so that each is read where its change is
         call = {"num_inference_steps": 4, "guidance_scale": 1.0}

@@ -88,14 +88,14 @@ def _pipeline_card(name: str, title: str, parts: str, recipe: str) -> None:
     images = render_prompts(pipe, [prompt for row in rows for prompt in row], range(64))
     _sheet([[images[8 * j + i] for i in range(8)] for j in range(8)]).save(folder / "samples.png")
     shares = [(key.replace("_", " "), f"{value:.3f}") for key, value in figures.items()]
-    given = pipe.default_arguments
+    call = pipe.default_arguments
     _write(
         folder,
         f"{name}: {title}",
         parts,
         recipe,
-        f"256 prompts, a fifth of them object-style pairs that no training saw, {given['num_inference_steps']} steps, "
-        f"guidance {given['guidance_scale']}; shares judged by the truth classifier.\n\n"
+        f"256 prompts, a fifth of them object-style pairs that no training saw, {call['num_inference_steps']} steps, "
+        f"guidance {call['guidance_scale']}; shares judged by the truth classifier.\n\n"
         + "\n".join(table(("right", "share"), shares)),
         "One row per style (plain, " + ", ".join(STYLES) + "), one column per object.",
     )

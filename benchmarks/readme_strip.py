@@ -34,8 +34,8 @@ def main(options: argparse.Namespace) -> None:
         x = left + column * (side + gap) + side / 2
         draw.text((x, top / 2), f"strength {label}", font=font, fill=(40, 40, 46), anchor="mm")
     for row, (style, prompt, seed) in enumerate(ROWS):
-        known = SteeringMaps.from_pretrained(options.maps.format(style=style)) if options.maps else None
-        pipe.load_steering(known or train_steering_maps(pipe, load_concept(style)))
+        maps = SteeringMaps.from_pretrained(options.maps.format(style=style)) if options.maps else None
+        pipe.load_steering(maps or train_steering_maps(pipe, load_concept(style)))
         images = pipe(prompt, strength=list(STRENGTHS), generator=torch.Generator().manual_seed(seed)).images
         y = top + row * (side + gap)
         draw.multiline_text((4, y + side / 2), f"{style}\n\n“{prompt}”", font=font, fill=(40, 40, 46), anchor="lm")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as entry
-from benchmarks import batch_soak, workbench
+from benchmarks import batch_soak, cost, workbench
 
 NAMES = entry.names()
 
@@ -70,3 +70,12 @@ def test_the_first_model_has_the_plain_name():
 def test_settings_are_read_as_python_writes_them():
     given = ["rank=8", "strengths=(1.0, 0.5)", "pairing=law", "batch_size=None"]
     assert workbench.settings_of(given) == {"rank": 8, "strengths": (1.0, 0.5), "pairing": "law", "batch_size": None}
+
+
+def test_what_an_iteration_costs_is_measured_against_a_plain_generation():
+    plain, iteration = cost.measure({"in micro-batches of 1": {"micro_batch_size": 1}}, 1, 2, num_inference_steps=1)
+    assert (plain.name, iteration.name) == ("generation without gradients", "iteration in micro-batches of 1")
+    assert plain.ratio == 1 < iteration.ratio
+    (memory,) = cost.measure({"in one piece": {}}, 0, 2, num_inference_steps=1)
+    assert memory.ratio is None
+    assert memory.peak_mib > 1

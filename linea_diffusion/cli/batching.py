@@ -54,8 +54,8 @@ class JobDefaults:
         from ..batch.jobs.defaults import check_defaults
         from ..steering.strengths import parse_strengths
 
-        own = ("calibrated", "seed", "images", "negative_prompt", "steps", "guidance", "size")
-        made = chosen(**{name: getattr(self, name) for name in own})
+        names = ("calibrated", "seed", "images", "negative_prompt", "steps", "guidance", "size")
+        made = chosen(**{name: getattr(self, name) for name in names})
         if self.strengths is not None:
             made["strength"] = parse_strengths(self.strengths)
         form = "FIELD=VALUE such as --set steering_end=0.8"

@@ -28,9 +28,9 @@ def blocks(command: Callable[..., None]) -> Callable[..., None]:
         }
         command(**made, **values)
 
-    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
-    flat.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
-    flat.__annotations__ = {one.name: one.annotation for one in own}
+    options = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    flat.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    flat.__annotations__ = {one.name: one.annotation for one in options}
     return flat
 
 

@@ -55,7 +55,7 @@ def refuse_empty_paths(arguments: Sequence[str]) -> None:
     """
     hints = [get_type_hints(command.callback) for command in app.registered_commands if command.callback]
     paths = {
-        f"--{name.replace('_', '-')}" for own in hints for name, hint in own.items() if hint in (Path, Path | None)
+        f"--{name.replace('_', '-')}" for one in hints for name, hint in one.items() if hint in (Path, Path | None)
     }
     for option, value in zip(arguments, [*arguments[1:], "-"], strict=True):
         if option.partition("=")[0] in paths and not (value if "=" not in option else option.partition("=")[2]).strip():

@@ -53,7 +53,7 @@ def evaluate(
     ways = _named(methods)
     for concept in concepts:
         check_removal(concept, ways, prompts)
-    asked = {concept.name: prompts_for(concept, model, prompts, count) for concept in concepts}
+    held_out = {concept.name: prompts_for(concept, model, prompts, count) for concept in concepts}
     check_dial(positions)
     make_folder(out)
     scorer, pipe = session.scorer(session.device), session.open(model)
@@ -63,12 +63,12 @@ def evaluate(
     pictures: Pictures = {}
     shown: dict[str, SteeringMaps] = {}
     for concept in concepts:
-        config, own = recipe_for(pipe, concept, seed=session.seed), asked[concept.name]
+        config, texts = recipe_for(pipe, concept, seed=session.seed), held_out[concept.name]
         maps = {name: kept_maps(way, pipe, concept, config, out / "maps" / concept.name) for name, way in ways.items()}
         records += evaluate(
-            pipe, maps, concept.texts, own, strengths=positions, scorer=scorer, calibrated=calibrated,
+            pipe, maps, concept.texts, texts, strengths=positions, scorer=scorer, calibrated=calibrated,
             judge=judge_of(concept, model), seed=seed,
-            on_pictures=keep_first(pictures, concept.name, own[:SHOWN]), **call,
+            on_pictures=keep_first(pictures, concept.name, texts[:SHOWN]), **call,
         )  # fmt: skip
         shown |= {f"{concept.name}, {name}": one for name, one in maps.items() if one is not None}
         write_records(records, out / "evaluation.csv")

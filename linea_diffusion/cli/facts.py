@@ -26,11 +26,11 @@ def concepts(
         for kind in KINDS:
             if names := list_concepts(kind, world=world):
                 typer.echo(f"{kind}, {models}:")
-                for known in names:
-                    concept = load_concept(known)
+                for one in names:
+                    concept = load_concept(one)
                     counts = f"{len(concept.source)} -> {len(concept.target)}"
                     shown = concept.source if kind == "object removal" else concept.target
-                    typer.echo(f"  {known:<28} {counts} prompts, e.g. {shown[0]!r}")
+                    typer.echo(f"  {one:<28} {counts} prompts, e.g. {shown[0]!r}")
 
 
 def modules(

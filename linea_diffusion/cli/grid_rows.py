@@ -117,9 +117,9 @@ class Rows:
             return kinds.plan_methods(pipe, prompt, self.columns, methods=methods, style=style, seed=seed)
         if self.kind == "dials":
             return self._dials(pipe, maps, prompt, seed)
-        for name, own in maps.items():
-            pipe.load_steering(own, adapter_name=name)
-        style = style or next((str(own.metadata.get("concept", "")) for own in maps.values()), "")
+        for name, one in maps.items():
+            pipe.load_steering(one, adapter_name=name)
+        style = style or next((str(one.metadata.get("concept", "")) for one in maps.values()), "")
         if self.kind == "seeds":
             seeds = self._seeds or list(range(seed, seed + 4))
             return kinds.plan_seeds(pipe, prompt, self.columns, seeds=seeds, style=style)

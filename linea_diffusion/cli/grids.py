@@ -172,6 +172,6 @@ def _print_curves(grid: StyleGrid) -> None:
 
     figures = grid.curve_figures()
     for name, figure in CURVES.items():
-        known = [row[name] for row in figures if not math.isnan(row[name])]
-        if known:
-            typer.echo(f"{figure.header}: mean over rows {sum(known) / len(known):.3f}")
+        values = [row[name] for row in figures if not math.isnan(row[name])]
+        if values:
+            typer.echo(f"{figure.header}: mean over rows {sum(values) / len(values):.3f}")

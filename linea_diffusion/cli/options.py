@@ -111,10 +111,10 @@ class Scoring:
         """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
         from ..scoring.clip_scorer import ClipScorer
 
-        known = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
+        keys = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
         settings = {
             key: dtype_of(text) if key == "dtype" else literal(text)
-            for key, text in key_values("--clip-set", self.clip_set, known)
+            for key, text in key_values("--clip-set", self.clip_set, keys)
         }
         return ClipScorer(self.clip, self.clip_weights, device=device, **settings)
 
@@ -141,23 +141,23 @@ def dtype_of(name: str) -> Any:
 
 
 def key_values(
-    option: str, settings: Sequence[str], known: Sequence[str] = (), form: str = "KEY=VALUE"
+    option: str, settings: Sequence[str], keys: Sequence[str] = (), form: str = "KEY=VALUE"
 ) -> Iterator[tuple[str, str]]:
     """The settings of an option that may be repeated, taken apart.
 
     Args:
         option: its name, for errors.
         settings: as they were typed.
-        known: what a key may be; anything when left out.
+        keys: what a key may be; anything when left out.
         form: what is expected, for errors.
 
     Raises:
         LineaError: a setting without a key or an equals sign, or with an unknown key.
     """
-    form = f"{form} with KEY one of {', '.join(known)}" if known else form
+    form = f"{form} with KEY one of {', '.join(keys)}" if keys else form
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not (key and equals) or (known and key not in known):
+        if not (key and equals) or (keys and key not in keys):
             raise LineaError(f"got {option} {short(setting)}: expected {form}")
         yield key, text
 

@@ -98,7 +98,7 @@ class Settings:
             target_modules=tuple(self.modules) if self.modules else None,
             seed=session.seed,
         )
-        known = [one.name for one in fields(TrainingConfig)]
-        made |= {key: literal(text) for key, text in key_values("--set", self.settings or (), known)}
+        keys = [one.name for one in fields(TrainingConfig)]
+        made |= {key: literal(text) for key, text in key_values("--set", self.settings or (), keys)}
         TrainingConfig(**made)
         return made

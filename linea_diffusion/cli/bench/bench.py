@@ -81,8 +81,8 @@ class BenchConfig:
     @property
     def training(self) -> TrainingConfig:
         """Settings of the iteration that is measured."""
-        given = {"target_modules": self.modules, "call_arguments": self.sizes, "seed": self.seed, **self.schedule}
-        return TrainingConfig(batch_size=None, sparsity=0.0, pairing="rows", strengths=(1.0,), **given)
+        settings = {"target_modules": self.modules, "call_arguments": self.sizes, "seed": self.seed, **self.schedule}
+        return TrainingConfig(batch_size=None, sparsity=0.0, pairing="rows", strengths=(1.0,), **settings)
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,15 @@ def _check_arguments(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> None
 
 def _row(way: Way, first: str, laps: Sequence[Lap], peak_mib: float | None, note: str) -> Row:
     part = [lap for lap in laps if lap[1] == way.part]
-    own = {number: seconds for number, _, name, seconds in part if name == way.name}
-    if not own:
+    seconds, base = (
+        {number: taken for number, _, name, taken in part if name == wanted} for wanted in (way.name, first)
+    )
+    if not seconds:
         return Row(way.part, way.name, peak_mib=peak_mib, note=note)
-    base = {number: seconds for number, _, name, seconds in part if name == first}
-    ratios = torch.tensor([own[number] / base[number] for number in sorted(own)], dtype=torch.float64)
+    ordered = {number: seconds[number] for number in sorted(seconds)}
+    ratios = torch.tensor([taken / base[number] for number, taken in ordered.items()], dtype=torch.float64)
     low, ratio, high = ratios.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
-    return Row(way.part, way.name, tuple(own[number] for number in sorted(own)), ratio, low, high, peak_mib, note)
+    return Row(way.part, way.name, tuple(ordered.values()), ratio, low, high, peak_mib, note)
 
 
 def _described(pipe: LinEASDiffusionPipeline) -> str:

@@ -66,11 +66,11 @@ def calls_of(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> dict[str, di
 
 def generation_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
     """A batch from the base pipeline, steered, and steered by fused weights."""
-    prompts, given = config.prompts, calls_of(pipe, config)["pictures"]
+    prompts, call = config.prompts, calls_of(pipe, config)["pictures"]
 
     def job(run: Callable[..., Any]) -> Job:
         seeds = range(config.seed, config.seed + len(prompts))
-        return lambda: run(prompts, generator=generators(seeds), **given)
+        return lambda: run(prompts, generator=generators(seeds), **call)
 
     @contextmanager
     def fused() -> Iterator[Job]:
@@ -90,10 +90,10 @@ def generation_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[
 
 def row_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
     """One prompt at five strengths: a call for the row, or a call for each, which puts its hooks up anew."""
-    prompt, given = config.prompts[0], calls_of(pipe, config)["pictures"]
+    prompt, arguments = config.prompts[0], calls_of(pipe, config)["pictures"]
 
     def call(strength: Any) -> Any:
-        return pipe(prompt, strength=strength, generator=generators([config.seed])[0], **given)
+        return pipe(prompt, strength=strength, generator=generators([config.seed])[0], **arguments)
 
     return [
         Way("row", "one call with a row of 5 strengths", lambda: nullcontext(lambda: [call(list(ROW))])),
