@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LineaError
+from ..steering.parsing import parse_strengths
 from ..training.stopping import STOP, Stopped
 from . import checks
 from .batch_log import print_event, print_plan, print_summary, silence_loading
@@ -52,7 +53,6 @@ class JobDefaults:
     def fields(self) -> dict[str, Any]:
         """Field of a job -> its value, checked."""
         from ..batch.jobs.defaults import check_defaults
-        from ..steering.strengths import parse_strengths
 
         names = ("calibrated", "seed", "images", "negative_prompt", "steps", "guidance", "size")
         made = chosen(**{name: getattr(self, name) for name in names})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import LineaError
+from ..steering.parsing import parse_strengths
 from . import checks
 from .options import Calibrated, Model, ScoredSession, command_line
 
@@ -46,7 +47,6 @@ def evaluate(
     from ..evaluation.methods import kept_maps
     from ..evaluation.page import evaluation_page
     from ..grids.report.page import write_report
-    from ..steering.strengths import parse_strengths
     from ..training.recipes import recipe_for
 
     concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)

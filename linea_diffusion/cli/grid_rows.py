@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError, check_seed
+from ..steering.parsing import parse_strengths
 
 if TYPE_CHECKING:
     from ..concepts.concept import StyleTexts
@@ -68,14 +69,10 @@ class Rows:
     @property
     def columns(self) -> list[float]:
         """The strengths of the columns."""
-        from ..steering.strengths import parse_strengths
-
         return parse_strengths(self.strengths)
 
     @property
     def _down(self) -> list[float]:
-        from ..steering.strengths import parse_strengths
-
         return parse_strengths(self.row_strengths or self.strengths)
 
     @property

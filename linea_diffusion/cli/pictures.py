@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import LineaError
+from ..steering.parsing import parse_strengths
 from .options import Calibrated, Model, Session, Steering
 
 
@@ -35,7 +36,6 @@ def generate(
     from ..errors import make_folder
     from ..pipelines.overflow import usable_pictures
     from ..scoring.images import check_image_name
-    from ..steering.strengths import parse_strengths
 
     strengths = parse_strengths(strength or ("1" if steering else "0"))
     check_image_name(out)

@@ -11,11 +11,6 @@ from ..errors import LineaError, as_number, short
 
 Strength = float | torch.Tensor
 
-MOST_STRENGTHS = 10_000
-"""Positions that ``FIRST:LAST:COUNT`` may ask for."""
-_LARGEST = 3.4e38
-"""What float32 can hold."""
-
 
 def check_strength(strength: Strength | Sequence[float]) -> torch.Tensor:
     """A strength as a float32 tensor, () or (n,).
@@ -56,31 +51,6 @@ def check_positions(strengths: Sequence[float]) -> tuple[float, ...]:
     if values.ndim != 1:
         raise LineaError(f"got strengths {short(strengths)}: expected a list of numbers, such as [0, 0.5, 1]")
     return tuple(float(one) for one in _listed(strengths))
-
-
-def parse_strengths(text: str) -> list[float]:
-    """Numbers with commas, or ``first:last:count``, equally spaced with both ends: ``0:1:5`` is 0, .25, .5, .75, 1.
-
-    Raises:
-        LineaError: neither, or a number that float32 cannot hold.
-    """
-    try:
-        values = _spaced(*text.split(":")) if ":" in text else [float(part) for part in text.split(",")]
-    except (TypeError, ValueError):
-        values = []
-    if not values or not all(abs(value) <= _LARGEST for value in values):
-        raise LineaError(
-            f"got strength {short(text)}: expected finite numbers such as 0.7 or 0,0.5,1, or FIRST:LAST:COUNT such as "
-            "0:1:5"
-        )
-    return values
-
-
-def _spaced(first: str, last: str, count: str) -> list[float]:
-    start, end, steps = float(first), float(last), int(count) - 1
-    if not 1 <= steps < MOST_STRENGTHS:
-        raise ValueError
-    return [round(start + (end - start) * i / steps, 12) for i in range(steps + 1)]
 
 
 def check_window(start: Any, end: Any) -> tuple[float, float]:

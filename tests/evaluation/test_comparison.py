@@ -12,7 +12,7 @@ from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount
 from linea_diffusion.evaluation.evaluate import POSITIONS, Record
 from linea_diffusion.evaluation.evaluate import evaluate as in_python
 from linea_diffusion.scoring.statistics import bootstrap_interval
-from linea_diffusion.steering.strengths import parse_strengths
+from linea_diffusion.steering.parsing import parse_strengths
 
 PROMPTS = ("a red heart", "a blue fish", "a green star", "a teal tree")
 

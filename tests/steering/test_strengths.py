@@ -13,7 +13,7 @@ from linea_diffusion.batch.engine import plan_batch
 from linea_diffusion.concepts.concept import StyleTexts
 from linea_diffusion.evaluation.evaluate import evaluate
 from linea_diffusion.pipelines.adapters import Adapters
-from linea_diffusion.steering.strengths import check_positions, check_strength, check_window, parse_strengths
+from linea_diffusion.steering.strengths import check_positions, check_strength, check_window
 
 GOOD_ROWS = [
     [0, 0.5],
@@ -200,19 +200,3 @@ def test_a_damaged_list_of_adapters_is_one_sentence(tmp_path, text):
     (tmp_path / "steering" / "adapters.json").write_text(text)
     with pytest.raises(LineaError, match=r"got (list of adapters|adapter name)"):
         Adapters().load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [("0.7", [0.7]), ("0,0.5,1", [0, 0.5, 1]), ("0:1:5", [0, 0.25, 0.5, 0.75, 1]), ("1:-1:3", [1, 0, -1])],
-)
-def test_strengths_as_text(text, values):
-    assert parse_strengths(text) == values
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "0,", "nan", "0,inf", "1e39", "0:1", "0:1:1", "0:1:2:3", "0:1:2.5", "0:1:99999999", "0:nan:3"]
-)
-def test_texts_that_are_no_strengths(text):
-    with pytest.raises(LineaError, match="FIRST:LAST:COUNT"):
-        parse_strengths(text)

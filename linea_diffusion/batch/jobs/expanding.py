@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from ...errors import LineaError, short
-from ...steering.strengths import parse_strengths
+from ...steering.parsing import parse_strengths
 
 MOST_IMAGES = 1_000_000
 """Images that one line may ask for."""
