@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import LineaError
+from ..errors import LineaError, clipped
 from ..steering.parsing import parse_strengths
 from ..training.stopping import STOP, Stopped
 from . import checks
@@ -171,7 +171,6 @@ def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, g
 
 def _plan(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str) -> None:
     from ..batch.engine import plan_batch
-    from ..errors import clipped
 
     def tell(line: int, error: LineaError) -> None:
         typer.echo(f"line {line}: {clipped(str(error))}", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import LineaError
+from ..errors import LineaError, make_folder
 from ..steering.parsing import parse_strengths
 from . import checks
 from .options import Calibrated, Model, ScoredSession, command_line
@@ -40,7 +40,6 @@ def evaluate(
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts.concept import load_concept
-    from ..errors import make_folder
     from ..evaluation.comparison import markdown
     from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first, write_records
     from ..evaluation.held_out import check_removal, judge_of, prompts_for

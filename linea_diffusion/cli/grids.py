@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import LineaError
+from ..errors import LineaError, make_folder
 from . import checks
 from .grid_rows import Rows
 from .options import Calibrated, Model, ScoredSession, Steering, command_line
@@ -67,7 +67,6 @@ class GridOutput:
 
     def check(self, columns: int, *, scores: bool) -> None:
         """Raise for what would only fail after the rendering."""
-        from ..errors import make_folder
         from ..grids.animation import check_animation
         from ..grids.sheet import check_drawing
 
@@ -115,7 +114,6 @@ def grid(
     session: GridSession,
 ) -> None:
     """Render a grid of pictures, each row from one noise, with CLIP scores."""
-    from ..errors import make_folder
     from ..grids import StyleGrid
 
     maps, texts = rows.opened(steering), rows.texts

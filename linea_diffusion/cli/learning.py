@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import LineaError
+from ..errors import LineaError, TrainingDivergedError, make_folder
 from ..training.stopping import STOP, Stopped
 from . import checks
 from .options import Model, ScoredSession, Session
@@ -53,7 +53,6 @@ def learn(
     Raises:
         Stopped: a signal ended the training; what is learned so far is saved.
     """
-    from ..errors import make_folder
     from ..training.checkpoints import claimed
     from ..training.processes import is_main_process, join_processes
 
@@ -76,7 +75,6 @@ def _trained(
     pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any], out: Path, checkpoint_every: int
 ) -> SteeringMaps:
     """Maps that are learned and, whatever is learned of them, saved."""
-    from ..errors import TrainingDivergedError
     from ..training.processes import is_main_process
     from ..training.recipes import recipe_for
     from ..training.train import train_steering_maps

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import LineaError
+from ..errors import LineaError, make_folder
 from ..steering.parsing import parse_strengths
 from .options import Calibrated, Model, Session, Steering
 
@@ -33,7 +33,6 @@ def generate(
     """Render one prompt, steered."""
     import torch
 
-    from ..errors import make_folder
     from ..pipelines.overflow import usable_pictures
     from ..scoring.images import check_image_name
 

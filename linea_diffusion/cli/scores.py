@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import make_folder
 from .options import Device, Scoring
 
 
@@ -37,7 +38,6 @@ def score(
     --reference). Conventions are in the table's header.
     """
     from ..concepts.concept import StyleTexts
-    from ..errors import make_folder
     from ..scoring.picture_scores import check_table_name, find_entries, mean_figures, score_entries, write_table
     from ..scoring.scores import SCORES
 

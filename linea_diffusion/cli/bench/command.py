@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import LineaError
+from ...errors import LineaError, make_folder
 from ..options import Call, Machine, Seeded, Steering, dtype_of
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def bench(
 
     from tqdm.auto import tqdm
 
-    from ...errors import make_folder
     from .bench import BenchConfig, bench
 
     config = BenchConfig(
