@@ -121,6 +121,7 @@ def test_the_demonstration_keeps_what_is_learned(linea, tmp_path, monkeypatch):
     assert (found, len(out.splitlines())) == (143, 1), "what is saved is told"
     assert _last(err).startswith("linea: training stopped after 2 of 4 iterations")
     assert SteeringMaps.from_pretrained(tmp_path / "maps").metadata["stopped_after"] == 2
+    assert _states(tmp_path / "maps") == ["after-00000002"], "the same command goes on"
     assert not (tmp_path / "grid.png").exists()
 
 
