@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps, find_modules
+from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, find_modules
 from linea_diffusion.cli.bench import bench as bench_module
 from linea_diffusion.cli.bench import random_models
 from linea_diffusion.cli.bench import ways as bench_ways
@@ -128,6 +128,11 @@ def test_training_ways_run_the_denoiser_as_often_as_they_must(pipe):
         "iteration in micro-batches of 1": [(1, False)] * 4 + [(1, True)] * 4,
         "iteration checkpointed": [(2, True)] * 2,
     }
+
+
+def test_one_piece_is_the_whole_batch_whatever_trainings_default_is():
+    assert TrainingConfig().batch_size is not None
+    assert BenchConfig(batch_size=64).training.batch_size is None
 
 
 def test_a_batch_of_one_has_no_smaller_pieces(pipe):
