@@ -1,1 +1,1 @@
-"""Scripts that measure what the project claims; results lie beside them."""
+"""Measurements of what the project claims, each run as ``python -m benchmarks NAME``; results lie beside them."""

@@ -1,8 +1,8 @@
 """What each choice of training by laws gives, one change of its recipe at a time, judged on held-out prompts.
 
-    python benchmarks/ablations.py modules --styles neon
-    python benchmarks/ablations.py prompts --styles watercolor
-    python benchmarks/ablations.py trajectory --styles watercolor
+    python -m benchmarks ablations modules --styles neon
+    python -m benchmarks ablations prompts --styles watercolor
+    python -m benchmarks ablations trajectory --styles watercolor
 
 adds rows to results/ablations.csv and writes results/ablations.md. A row that is there is not made again.
 """
@@ -11,26 +11,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
-import time
 from dataclasses import replace
-from datetime import date
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import torch
-from measured import measure_dial
-
-from linea_diffusion import Concept, LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
-from linea_diffusion.shapeland import load_truth_classifier
+from linea_diffusion import Concept, TrainingConfig, load_concept
 from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, PLAIN_WORDINGS, STYLED_WORDINGS, is_held_out
 from linea_diffusion.shapeland.objects import COLORS, OBJECTS
 from linea_diffusion.shapeland.truth import held_out_prompts
 from linea_diffusion.training.recipes import RECIPES
 
-RESULTS = Path(__file__).parent / "results"
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+from .measured import learn_dial
+from .workbench import RESULTS, add_shared, opened, table, write
+
 LAWS = {**RECIPES["unet"]["law"], "pairing": "law", "calibrate": False}
 GROUPS: dict[str, dict[str, dict[str, Any]]] = {
     "modules": {
@@ -86,39 +78,32 @@ def enlarged(style: str, count: int) -> Concept:
     return replace(concept, source=tuple(source[:count]), target=tuple(target[:count]), levels=())
 
 
-def measure(pipe: Any, classifier: Any, group: str, style: str, choice: str, seed: int) -> dict[str, str]:
+def measure(pipe: Any, group: str, style: str, choice: str, seed: int) -> dict[str, str]:
     change = dict(GROUPS[group][choice])
     concept = enlarged(style, change.pop("prompts", 32)) if group == "prompts" else load_concept(style)
-    began = time.monotonic()
-    maps = train_steering_maps(pipe, concept, TrainingConfig(**{**LAWS, "seed": seed, **change}))
-    seconds = time.monotonic() - began
-    pipe.load_steering(maps)
-    rows = measure_dial(pipe, style, STRENGTHS, classifier=classifier, prompts=64, seeds=(1000,))
-    steps = [after.amount - before.amount for before, after in pairwise(rows)]
+    dial = learn_dial(pipe, concept, TrainingConfig(**{**LAWS, "seed": seed, **change}), prompts=64, seeds=(1000,))
+    last = dial.rows[-1]
     values = (
-        group, style, choice, str(seed), f"{rows[-1].style_probability:.3f}",
-        " ".join(f"{row.amount:.2f}" for row in rows), f"{max(steps) / (rows[-1].amount - rows[0].amount):.2f}",
-        f"{rows[-1].object_accuracy:.2f}", f"{rows[-1].color_accuracy:.2f}", f"{seconds:.0f}",
+        group, style, choice, str(seed), f"{last.style_probability:.3f}",
+        " ".join(f"{amount:.2f}" for amount in dial.amounts), f"{dial.largest_step:.2f}",
+        f"{last.object_accuracy:.2f}", f"{last.color_accuracy:.2f}", f"{dial.seconds:.0f}",
     )  # fmt: skip
     return dict(zip(FIELDS, values, strict=True))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("group", choices=GROUPS)
-    parser.add_argument("--styles", nargs="+", default=["neon"])
+    add_shared(parser, styles=["neon"], seed=0, threads=2)
     parser.add_argument("--choices", nargs="+")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    pipe, classifier = LinEASDiffusionPipeline.from_pretrained("shapeland-unet"), load_truth_classifier()
-    pipe.set_progress_bar_config(disable=True)
+
+
+def main(options: argparse.Namespace) -> None:
+    pipe = opened()
     for style in options.styles:
         for choice in options.choices or GROUPS[options.group]:
             key = (options.group, style, choice, str(options.seed))
             if key not in {tuple(row[field] for field in FIELDS[:4]) for row in _rows()}:
-                row = measure(pipe, classifier, *key[:3], options.seed)
+                row = measure(pipe, *key[:3], options.seed)
                 print(row, flush=True)
                 _write([*_rows(), row])
 
@@ -133,19 +118,12 @@ def _write(rows: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    lines = [
-        "# One change at a time",
-        "",
-        f"{date.today()}, {platform.machine()}, torch {torch.__version__}, `shapeland-unet`; default recipe but for "
-        "the choice; 64 held-out prompts at each of the strengths 0, .25, .5, .75, 1; truth classifier. Seconds of "
-        "training on one core that other work shared: roughly.",
-    ]
-    shown = FIELDS[1:]
+    shown, lines = FIELDS[1:], []
     for group in dict.fromkeys(row["group"] for row in rows):
-        lines += ["", f"## {group}", "", "| " + " | ".join(shown) + " |", "|" + " --- |" * len(shown)]
-        lines += ["| " + " | ".join(row[field] for field in shown) + " |" for row in rows if row["group"] == group]
-    (RESULTS / "ablations.md").write_text("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        cells = ([row[field] for field in shown] for row in rows if row["group"] == group)
+        lines += [f"## {group}", "", *table(shown, cells), ""]
+    about = (
+        "`shapeland-unet`; recipe for laws but for the choice; 64 held-out prompts at each of the strengths 0, .25, "
+        ".5, .75, 1; truth classifier. Seconds of training on one core that other work shared: roughly."
+    )
+    write(RESULTS / "ablations.md", "One change at a time", about, lines[:-1])

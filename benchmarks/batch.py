@@ -1,6 +1,6 @@
 """Images a second of `generate_batch` against a plain loop over ``pipe(...)`` that saves its pictures.
 
-    python benchmarks/batch.py
+    python -m benchmarks batch
 
 Both make the same jobs (prompts, seeds, strengths of a style that was just learned) and take turns in one run; each
 turn has new seeds, so that nothing is there already.
@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ import torch
 
 from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, generate_batch, load_concept, train_steering_maps
 from linea_diffusion.shapeland.captions import plain_captions
+
+from .workbench import RESULTS, add_shared, opened, table, write
 
 WAYS: dict[str, int | str | None] = {
     "plain loop": None,
@@ -44,8 +44,7 @@ def plain_loop(pipe: LinEASDiffusionPipeline, jobs: list[dict[str, Any]], folder
 
 
 def measure(count: int, turns: int) -> dict[str, list[float]]:
-    pipe = LinEASDiffusionPipeline.from_pretrained("shapeland-unet")
-    pipe.set_progress_bar_config(disable=True)
+    pipe = opened()
     pipe.load_steering(train_steering_maps(pipe, load_concept("neon"), TrainingConfig(iterations=3)), "neon")
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for turn in range(turns + 1):
@@ -63,37 +62,23 @@ def measure(count: int, turns: int) -> dict[str, list[float]]:
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser, threads=1)
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    seconds = measure(options.count, options.turns)
-    lines = [
-        "# Throughput of a batch",
-        "",
-        f"`python benchmarks/batch.py --count {options.count} --turns {options.turns} --threads {options.threads}`, "
-        f"{date.today()}, {platform.machine()}, {options.threads} thread(s), torch {torch.__version__}, "
+
+
+def main(options: argparse.Namespace) -> None:
+    seconds, rows = measure(options.count, options.turns), []
+    for way, times in seconds.items():
+        ratios = [plain / own for plain, own in zip(seconds["plain loop"], times, strict=True)]
+        against = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        rows.append((way, f"{options.count / statistics.median(times):.2f}", against))
+    about = (
         f"`shapeland-unet` (8 steps, 64 x 64), one style, {options.count} jobs at five strengths, seeds 1000 to "
         f"{1000 * options.turns + options.count - 1}. Median of {options.turns} turns after a first that does not "
         "count; the ratio is taken within each turn. `generate_batch` syncs every file to the disk, the loop does not. "
-        f"Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
-        "",
-        "| way | images a second | against the plain loop (lowest to highest turn) |",
-        "| --- | --- | --- |",
-    ]
-    for way, times in seconds.items():
-        ratios = [plain / own for plain, own in zip(seconds["plain loop"], times, strict=True)]
-        speed = options.count / statistics.median(times)
-        lines.append(
-            f"| {way} | {speed:.2f} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
-        )
-    text = "\n".join(lines) + "\n"
-    (Path(__file__).parent / "results" / "batch.md").write_text(text)
-    print(text)
-
-
-if __name__ == "__main__":
-    main()
+        f"Load of the machine at the end: {os.getloadavg()[0]:.1f}."
+    )
+    head = ("way", "images a second", "against the plain loop (lowest to highest turn)")
+    write(RESULTS / "batch.md", "Throughput of a batch", about, table(head, rows))

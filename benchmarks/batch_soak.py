@@ -1,7 +1,7 @@
 """Whether memory stays constant: 20,000 jobs on a tiny pipeline, and a million lines planned.
 
-    python benchmarks/batch_soak.py soak --jobs 20000
-    python benchmarks/batch_soak.py plan --lines 1000000
+    python -m benchmarks batch_soak soak --jobs 20000
+    python -m benchmarks batch_soak plan --lines 1000000
 
 Jobs differ in prompt, seed, strength, style and steps; the pipeline is a real Stable Diffusion XL class with random
 weights at its tiniest. The resident memory of the process is read every second.
@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import platform
 import resource
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import torch
@@ -30,7 +28,8 @@ from linea_diffusion.cli.bench.random_models import random_pipeline
 from linea_diffusion.steering.activations import record_activations
 from linea_diffusion.steering.presets import find_modules
 
-RESULTS = Path(__file__).parent / "results"
+from .workbench import DOCS, RESULTS, add_shared, made
+
 WORDS = ["heart", "fish", "star", "tree", "house", "boat", "cat", "mug"]
 DEFAULTS = {"size": 32, "guidance": 1.0, "steps": 1}
 
@@ -110,10 +109,10 @@ def soak(count: int, folder: Path) -> None:
     early = [mib for _, images, mib in watch.rows if images >= count // 20][:10]
     late = [mib for _, _, mib in watch.rows][-10:]
     print(
-        f"{date.today()}, {platform.machine()}, {torch.get_num_threads()} thread: {summary.done} images in "
-        f"{summary.seconds:.0f} s ({summary.done / summary.seconds:.1f} a second), {summary.failed} failed; resident "
-        f"after a twentieth {sum(early) / len(early):.0f} MiB, at the end {sum(late) / len(late):.0f} MiB; run again: "
-        f"{again.skipped} passed over in {time.perf_counter() - began:.1f} s"
+        f"{made()}: {summary.done} images in {summary.seconds:.0f} s ({summary.done / summary.seconds:.1f} a second), "
+        f"{summary.failed} failed; resident after a twentieth {sum(early) / len(early):.0f} MiB, at the end "
+        f"{sum(late) / len(late):.0f} MiB; run again: {again.skipped} passed over in "
+        f"{time.perf_counter() - began:.1f} s"
     )
 
 
@@ -125,7 +124,7 @@ def draw(rows: list[tuple[float, int, float]]) -> None:
     axes.set(xlabel="images made", ylabel="resident memory, MiB", ylim=(0, 1.15 * max(mib for *_, mib in rows)))
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(Path(__file__).parent.parent / "docs" / "batch_memory.png", dpi=130)
+    figure.savefig(DOCS / "batch_memory.png", dpi=130)
 
 
 def plan(count: int, folder: Path) -> None:
@@ -136,25 +135,22 @@ def plan(count: int, folder: Path) -> None:
     planned = plan_batch(pipe, jobs, folder / "out", defaults=DEFAULTS, batch_size=16)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{date.today()}, {platform.machine()}, {torch.get_num_threads()} thread: {count} lines "
-        f"({jobs.stat().st_size / 2**20:.0f} MiB) planned as {planned.images} images in {planned.batches} batches, "
-        f"{time.perf_counter() - began:.0f} s; peak resident {after:.0f} MiB, {after - before:.0f} MiB more than before"
+        f"{made()}: {count} lines ({jobs.stat().st_size / 2**20:.0f} MiB) planned as {planned.images} images in "
+        f"{planned.batches} batches, {time.perf_counter() - began:.0f} s; peak resident {after:.0f} MiB, "
+        f"{after - before:.0f} MiB more than before"
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["soak", "plan"])
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--lines", type=int, default=1_000_000)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    add_shared(parser, threads=1)
+
+
+def main(options: argparse.Namespace) -> None:
     folder = Path(tempfile.mkdtemp(prefix="linea-soak-"))
     try:
         soak(options.jobs, folder) if options.what == "soak" else plan(options.lines, folder)
     finally:
         shutil.rmtree(folder)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Which modules, rates and iterations steer the DiT? Each recipe learns a style and is judged on held-out prompts.
 
-    python benchmarks/dit_recipes.py --styles neon --recipes "attention lr=0.06 iterations=120" "modulation lr=0.02"
+    python -m benchmarks dit_recipes --styles neon --recipes "attention lr=0.06 iterations=120" "modulation lr=0.02"
 
 A recipe is names of modules with ``+`` between them (presets, patterns, or a name of `MODULES`), and any settings of
 ``TrainingConfig``. Lines are added to ``--out`` as they come, so that several runs make one table.
@@ -9,22 +9,16 @@ A recipe is names of modules with ``+`` between them (presets, patterns, or a na
 from __future__ import annotations
 
 import argparse
-import ast
 import re
-import time
 from datetime import date
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import torch
-from measured import DialRow, measure_dial
-
-from linea_diffusion import LinEASDiffusionPipeline, TrainingConfig, load_concept, train_steering_maps
-from linea_diffusion.shapeland import load_truth_classifier
+from linea_diffusion import TrainingConfig, load_concept
 from linea_diffusion.training.recipes import RECIPES
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+from .measured import Dial, learn_dial
+from .workbench import add_shared, line, opened, settings_of
+
 LAWS = {**RECIPES["unet"]["law"], "pairing": "law", "calibrate": False}
 """What recipes change: the settings of training by laws that were the default when these were compared."""
 MODULES = {
@@ -44,68 +38,39 @@ MODULES = {
 }
 
 
-def main() -> None:
-    options = _options()
-    torch.set_num_threads(options.threads)
-    pipe = LinEASDiffusionPipeline.from_pretrained(options.model)
-    pipe.set_progress_bar_config(disable=True)
-    classifier = load_truth_classifier()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser, model="shapeland-dit", styles=["neon"], seed=0, prompts=16, threads=1)
+    parser.add_argument("--recipes", nargs="+", required=True)
+    parser.add_argument("--noises", type=int, nargs="+", default=[1000])
+    parser.add_argument("--maps", type=Path, help="folder to keep maps in")
+    parser.add_argument("--out", type=Path, default=Path(f"runs/dit_recipes_{date.today()}.md"))
+
+
+def main(options: argparse.Namespace) -> None:
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    pipe = opened(options.model)
     for recipe in options.recipes:
         for style in options.styles:
             config = read_recipe(recipe, options.seed)
-            began = time.monotonic()
-            maps = train_steering_maps(pipe, load_concept(style), config)
-            seconds = time.monotonic() - began
+            dial = learn_dial(pipe, load_concept(style), config, prompts=options.prompts, seeds=options.noises)
             if options.maps:
-                maps.save_pretrained(options.maps / f"{style}-{'-'.join(re.findall('[a-z0-9.]+', recipe))}")
-            pipe.load_steering(maps)
-            rows = measure_dial(
-                pipe, style, STRENGTHS, classifier=classifier, prompts=options.prompts, seeds=options.noises
-            )
-            line = _line(recipe, style, rows, seconds)
+                dial.maps.save_pretrained(options.maps / f"{style}-{'-'.join(re.findall('[a-z0-9.]+', recipe))}")
             with options.out.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-            print(line, flush=True)
+                file.write(_line(recipe, style, dial) + "\n")
+            print(_line(recipe, style, dial), flush=True)
 
 
 def read_recipe(text: str, seed: int) -> TrainingConfig:
     """A recipe's settings."""
     modules, *settings = text.split()
-    given: dict[str, Any] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        given[name] = ast.literal_eval(value)
     chosen = tuple(MODULES.get(name, name) for name in modules.split("+"))
-    return TrainingConfig(**{**LAWS, "seed": seed, "target_modules": chosen, **given})
+    return TrainingConfig(**{**LAWS, "seed": seed, "target_modules": chosen, **settings_of(settings)})
 
 
-def _line(recipe: str, style: str, rows: list[DialRow], seconds: float) -> str:
-    amounts = " ".join(f"{row.amount:.2f}" for row in rows)
-    steps = [after.amount - before.amount for before, after in pairwise(rows)]
-    largest = max(steps) / max(rows[-1].amount - rows[0].amount, 1e-9)
-    objects = f"{rows[2].object_accuracy:.2f} {rows[-1].object_accuracy:.2f}"
-    colors = f"{rows[2].color_accuracy:.2f} {rows[-1].color_accuracy:.2f}"
-    return (
-        f"| {recipe} | {style} | {rows[-1].style_probability:.2f} | {amounts} | {largest:.2f} | {objects} | "
-        f"{colors} | {seconds:.0f} |"
-    )
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--styles", nargs="+", default=["neon"])
-    parser.add_argument("--recipes", nargs="+", required=True)
-    parser.add_argument("--model", default="shapeland-dit")
-    parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--noises", type=int, nargs="+", default=[1000])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--maps", type=Path, help="folder to keep maps in")
-    parser.add_argument("--out", type=Path, default=Path(f"runs/dit_recipes_{date.today()}.md"))
-    options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    return options
-
-
-if __name__ == "__main__":
-    main()
+def _line(recipe: str, style: str, dial: Dial) -> str:
+    half, whole = dial.rows[2], dial.rows[-1]
+    amounts = " ".join(f"{amount:.2f}" for amount in dial.amounts)
+    objects = f"{half.object_accuracy:.2f} {whole.object_accuracy:.2f}"
+    colors = f"{half.color_accuracy:.2f} {whole.color_accuracy:.2f}"
+    figures = (f"{whole.style_probability:.2f}", amounts, f"{dial.largest_step:.2f}", objects, colors)
+    return line([recipe, style, *figures, f"{dial.seconds:.0f}"])

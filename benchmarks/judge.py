@@ -1,8 +1,8 @@
 """Ways to steer at equal amount of style, by the truth classifier: folders of maps on prompts nothing was learned from.
 
-    python benchmarks/judge.py runs/maps --methods lineas lin-act prompting --styles neon halftone --seeds 0 1
-    python benchmarks/judge.py runs/maps --call usual --prompts 16 --noises 1 --positions 5
-    python benchmarks/judge.py runs/maps --table
+    python -m benchmarks judge runs/maps --methods lineas lin-act prompting --styles neon halftone --seeds 0 1
+    python -m benchmarks judge runs/maps --call usual --prompts 16 --noises 1 --positions 5
+    python -m benchmarks judge runs/maps --table
 
 reads maps from ROOT/{model}/{method}/{style}-{seed}/, keeps a line for every picture in runs/judge/, where nothing is
 made again unless the maps are others, and writes results/judge.md (judge_shapeland-dit.md; judge_usual_held-out.md for
@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from judge_table import write_table
-from where import add_model
 
-from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, load_concept
+from linea_diffusion import SteeringMaps, load_concept
 from linea_diffusion.pipelines.calling import render_prompts
 from linea_diffusion.scoring.tables import read_csv, write_csv
 from linea_diffusion.shapeland import DEFAULT_ARGUMENTS
 from linea_diffusion.shapeland.styles import STYLES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
+
+from .judge_table import write_table
+from .workbench import FIRST, add_shared, opened
 
 FIGURES = ("truth_style", "truth_amount", "truth_object", "truth_color")
 FIELDS = ("prompt", "noise", "strength", "maps", *FIGURES)
@@ -153,49 +153,21 @@ def judge(judged: Judged, pipe: Any, render: Render, unsteered: Render) -> None:
 
 def call_of(options: argparse.Namespace) -> dict[str, Any]:
     """Arguments of the pipeline's calls."""
-    given = dict(DEFAULT_ARGUMENTS[options.model])
+    call = dict(DEFAULT_ARGUMENTS[options.model])
     if options.call == "usual":
-        given |= {"num_inference_steps": USUAL_STEPS[options.model], "guidance_scale": 7.5}
-    return given
+        call |= {"num_inference_steps": USUAL_STEPS[options.model], "guidance_scale": 7.5}
+    return call
 
 
-def main() -> None:
-    options = _options()
-    everything = [
-        Judged(method, style, seed, options)
-        for style in options.styles
-        for method in options.methods
-        for seed in (options.seeds if method not in WORDS or options.set == "training" else options.seeds[:1])
-    ]
-    if not options.table:
-        torch.set_num_threads(options.threads)
-        pipe = LinEASDiffusionPipeline.from_pretrained(options.model)
-        pipe.set_progress_bar_config(disable=True)
-        given = call_of(options)
-
-        def render(prompts: Sequence[str], noise: Sequence[int]) -> list[Any]:
-            return render_prompts(pipe.base, prompts, noise, batch_size=BATCH, **given)
-
-        kept = cache(render)  # the same for all methods and styles
-        for judged in everything:
-            if judged.method in WORDS or judged.maps:
-                judge(judged, pipe, render, lambda prompts, noise: kept(tuple(prompts), tuple(noise)))
-            else:
-                print(f"no maps in {judged.folder}", flush=True)
-    print(write_table(everything, options, call_of(options)))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="folder of maps: ROOT/{model}/{method}/{style}-{seed}/")
-    add_model(parser)
+    add_shared(parser, model=FIRST, prompts=32, threads=1)
     parser.add_argument(
         "--methods", nargs="+", default=["lineas", "lin-act", "gaussian-act", "mean-shift", "prompting"],
         help="folders; the first is compared with each of the others",
     )  # fmt: skip
     parser.add_argument("--styles", nargs="+", default=list(STYLES), choices=list(STYLES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--noises", type=int, default=2, help="for each held-out prompt")
     parser.add_argument("--positions", type=int, default=9, help="of the dial, evenly from 0 to 1")
     parser.add_argument("--set", choices=("held-out", "training"), default="held-out", help="of prompts and noise")
@@ -204,12 +176,28 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--calibrated", action="store_true", help="read the calibrated dial of maps that have one, as users do"
     )
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/judge"), help="where figures of pictures are kept")
     parser.add_argument("--table", action="store_true", help="make the table only")
     parser.add_argument("--out", type=Path, help="table; beside the others when left out")
-    return parser.parse_args()
 
 
-if __name__ == "__main__":
-    main()
+def main(options: argparse.Namespace) -> None:
+    everything = [
+        Judged(method, style, seed, options)
+        for style in options.styles
+        for method in options.methods
+        for seed in (options.seeds if method not in WORDS or options.set == "training" else options.seeds[:1])
+    ]
+    if not options.table:
+        pipe, call = opened(options.model), call_of(options)
+
+        def render(prompts: Sequence[str], noise: Sequence[int]) -> list[Any]:
+            return render_prompts(pipe.base, prompts, noise, batch_size=BATCH, **call)
+
+        kept = cache(render)  # the same for all methods and styles
+        for judged in everything:
+            if judged.method in WORDS or judged.maps:
+                judge(judged, pipe, render, lambda prompts, noise: kept(tuple(prompts), tuple(noise)))
+            else:
+                print(f"no maps in {judged.folder}", flush=True)
+    write_table(everything, options, call_of(options))

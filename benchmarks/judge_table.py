@@ -1,22 +1,19 @@
-"""The table of `judge.py`: each style, means over styles, and what the first method has over the others."""
+"""The table of `judge`: each style, means over styles, and what the first method has over the others."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from where import results_of
 
 from linea_diffusion.scoring.resampling import Dial, Samples, dial_samples, interval, paired_differences, point_samples
 from linea_diffusion.shapeland.styles import STYLES
+
+from .workbench import results_of, table, write
 
 CHOSEN_ON = ("neon", "watercolor", "mosaic")
 """Styles that settings were chosen on; the others report."""
@@ -31,18 +28,18 @@ Numbers = Callable[[str, str], Samples | None]
 """Of a method and a style, where there is something."""
 
 
-def write_table(everything: Sequence[Any], options: argparse.Namespace, call: Mapping[str, Any]) -> Path:
-    """The table of all that is judged.
+def write_table(everything: Sequence[Any], options: argparse.Namespace, call: Mapping[str, Any]) -> None:
+    """Write the table of all that is judged.
 
     Args:
-        everything: `Judged` of `judge.py`.
+        everything: `Judged` of `judge`.
         options: of the command line.
         call: arguments of the pipeline's calls.
     """
     dials = _dials(everything)
     methods = [method for method in options.methods if any(method == known for known, _ in dials)]
     styles = [style for style in options.styles if any(style == known for _, known in dials)]
-    lines, numbers = _head(everything, options, call), _numbers(dials, options.methods[0])
+    lines, numbers = _notes(everything, options), _numbers(dials, options.methods[0])
     for title, chosen in (
         ("Styles that report", [style for style in styles if style not in CHOSEN_ON]),
         ("Styles that settings were chosen on", [style for style in styles if style in CHOSEN_ON]),
@@ -58,9 +55,8 @@ def write_table(everything: Sequence[Any], options: argparse.Namespace, call: Ma
         if (options.call, options.set, options.calibrated) == ("embedded", "held-out", False)
         else "_".join(["", options.call, options.set, *(["calibrated"] if options.calibrated else [])])
     )
-    out: Path = options.out or results_of(options.model, f"judge{kind}.md")
-    out.write_text("\n".join(lines) + "\n")
-    return out
+    out = options.out or results_of(options.model, f"judge{kind}.md")
+    write(out, f"Ways to steer at equal amount of style, `{options.model}`", _about(options, call), lines)
 
 
 def _dials(everything: Sequence[Any]) -> Dials:
@@ -81,19 +77,20 @@ def _dials(everything: Sequence[Any]) -> Dials:
     return dials
 
 
-def _head(everything: Sequence[Any], options: argparse.Namespace, call: Mapping[str, Any]) -> list[str]:
-    missing = sorted({f"{j.method} {j.style}-{j.seed}" for j in everything if j.figure("truth_amount") is None})
+def _about(options: argparse.Namespace, call: Mapping[str, Any]) -> str:
     noises = "noise of training" if options.set == "training" else f"{options.noises} noises"
-    told = ", ".join(f"{key}={value}" for key, value in call.items())
-    return [
-        f"# Ways to steer at equal amount of style, `{options.model}`",
-        "",
-        f"{date.today()}, {platform.machine()}, torch {torch.__version__}; `benchmarks/judge.py`, {options.call} call "
-        f"({told}), {options.prompts} {options.set} prompts x {noises}, training seeds "
+    arguments = ", ".join(f"{key}={value}" for key, value in call.items())
+    return (
+        f"{options.call} call ({arguments}), {options.prompts} {options.set} prompts x {noises}, training seeds "
         f"{', '.join(map(str, options.seeds))}, {options.positions} strengths from 0 to 1"
         f"{' on the calibrated dial' if options.calibrated else ''}; judged by the truth classifier; value [95% "
-        "bootstrap interval over prompts and training seeds].",
-        "",
+        "bootstrap interval over prompts and training seeds]."
+    )
+
+
+def _notes(everything: Sequence[Any], options: argparse.Namespace) -> list[str]:
+    missing = sorted({f"{j.method} {j.style}-{j.seed}" for j in everything if j.figure("truth_amount") is None})
+    return [
         "at 0.85: share of pictures with the right object (colour) where the mean amount of style first reaches .85, "
         "between strengths linearly; in brackets, where it never does, the most that it reaches. Area of colour: mean "
         "share with the right colour over all amounts from 0 to .95; amounts that are not reached count 0. Largest "
@@ -153,9 +150,8 @@ def _table(
         found = {style: samples for style in styles if (samples := numbers(method, style)) is not None}
         if found and figures[0] in next(iter(found.values())):
             cells = [_cell(found, figure, styles, some) for figure in figures]
-            rows.append("| " + " | ".join([method, *cells]) + " |")
-    head = ["", f"### {title}", "", "| " + " | ".join(["method", *figures]) + " |", "|" + " --- |" * (len(figures) + 1)]
-    return [*head, *rows] if rows else []
+            rows.append([method, *cells])
+    return ["", f"### {title}", "", *table(["method", *figures], rows)] if rows else []
 
 
 def _cell(found: Mapping[str, Samples], figure: str, styles: Sequence[str], some: bool) -> str:
@@ -170,6 +166,6 @@ def _cell(found: Mapping[str, Samples], figure: str, styles: Sequence[str], some
         return f"- ({len(known)} of {len(wanted)} styles)" if len(wanted) > 1 else "-"
     with np.errstate(invalid="ignore"):
         value, low, high = interval(np.mean([found[style][figure] for style in known], axis=0))
-    told = f" ({len(known)} of {len(wanted)} styles)" if len(known) < len(wanted) else ""
+    some_of = f" ({len(known)} of {len(wanted)} styles)" if len(known) < len(wanted) else ""
     sign = "+" if some else ""
-    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]{told}"
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]{some_of}"

@@ -1,6 +1,6 @@
-"""Learn the maps that `judge.py` judges, and note what each training costs.
+"""Learn the maps that `judge` judges, and note what each training costs.
 
-    python benchmarks/learn.py --model shapeland-dit --methods lineas lin-act --styles neon --seeds 0 1 2
+    python -m benchmarks learn --model shapeland-dit --methods lineas lin-act --styles neon --seeds 0 1 2
 
 fills ``runs/maps/{model}/{method}/{style}-{seed}/``; what is there is not made again. ``cost.json`` beside it holds
 the CPU seconds and how many rows went through the denoiser, without and with gradients. A method is one of
@@ -11,7 +11,6 @@ get a calibrated dial, which is part of the cost where it is part of the trainin
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import time
 from collections.abc import Iterator
@@ -20,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from where import add_model
 
 from linea_diffusion import LinEASDiffusionPipeline, load_concept, recipe_for, train_steering_maps
 from linea_diffusion.evaluation.methods import METHODS, fit
 from linea_diffusion.pipelines.calling import denoisers_of
 from linea_diffusion.training.calibration.calibrate import calibrate_progress
 from linea_diffusion.training.recipes import paper_recipe
+
+from .workbench import FIRST, add_shared, opened, settings_of
 
 OFFICIAL: dict[str, dict[str, Any]] = {
     "official-quick": {"batch_size": 4, "lr": 0.01, "iterations": 60, "scale_by_variance": False},
@@ -58,11 +58,15 @@ def counted(pipe: Any) -> Iterator[dict[str, int]]:
             hook.remove()
 
 
-def main() -> None:
-    options = _options()
-    torch.set_num_threads(options.threads)
-    pipe = LinEASDiffusionPipeline.from_pretrained(options.model)
-    pipe.set_progress_bar_config(disable=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser, model=FIRST, styles=["neon", "watercolor", "mosaic"], threads=1)
+    parser.add_argument("--methods", nargs="+", default=["lineas"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/maps"))
+
+
+def main(options: argparse.Namespace) -> None:
+    pipe = opened(options.model)
     for method in options.methods:
         for style in options.styles:
             for seed in options.seeds:
@@ -73,8 +77,8 @@ def main() -> None:
 
 def _learn(pipe: LinEASDiffusionPipeline, method: str, style: str, seed: int, folder: Path) -> None:
     concept = load_concept(style)
-    name, *given = method.split(",")
-    settings = {key: _value(value) for key, value in (one.split("=") for one in given)}
+    name, *changes = method.split(",")
+    settings = settings_of(one.replace("/", ",") for one in changes)
     with counted(pipe) as rows:
         began = time.process_time()
         if name in OFFICIAL:
@@ -82,9 +86,9 @@ def _learn(pipe: LinEASDiffusionPipeline, method: str, style: str, seed: int, fo
         elif settings:
             maps = METHODS[name](pipe, concept, recipe_for(pipe, concept, seed=seed, **settings))
         else:
-            found = fit(name, pipe, concept, recipe_for(pipe, concept, seed=seed))
-            assert found is not None
-            maps = found
+            fitted = fit(name, pipe, concept, recipe_for(pipe, concept, seed=seed))
+            assert fitted is not None
+            maps = fitted
         seconds = time.process_time() - began
     if "calibration" not in maps.metadata:  # the same dial for all, so that each is read where its change is
         call = {"num_inference_steps": 4, "guidance_scale": 1.0}
@@ -93,25 +97,3 @@ def _learn(pipe: LinEASDiffusionPipeline, method: str, style: str, seed: int, fo
     cost = {"seconds": round(seconds, 1), **rows, "numbers": maps.stored}
     (folder / "cost.json").write_text(json.dumps(cost) + "\n")
     print(folder, cost, flush=True)
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text.replace("/", ","))
-    except ValueError:
-        return text
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_model(parser)
-    parser.add_argument("--methods", nargs="+", default=["lineas"])
-    parser.add_argument("--styles", nargs="+", default=["neon", "watercolor", "mosaic"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("runs/maps"))
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()

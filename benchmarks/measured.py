@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
+from linea_diffusion import Concept, SteeringMaps, TrainingConfig, train_steering_maps
 from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, STYLED_WORDINGS, is_held_out
 from linea_diffusion.shapeland.classifier import TruthClassifier, Verdict
 from linea_diffusion.shapeland.objects import COLORS, OBJECTS
 from linea_diffusion.shapeland.styles import STYLES
 from linea_diffusion.shapeland.truth import content_of, held_out_prompts
 from linea_diffusion.shapeland.world import Scene
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Where dials are read."""
 
 
 @dataclass(frozen=True)
@@ -37,46 +45,86 @@ class DialRow:
     color_accuracy: float
 
 
-def measure_dial(
+@dataclass(frozen=True)
+class Dial:
+    """How the dial of some maps turns on held-out prompts.
+
+    Attributes:
+        maps: that were measured.
+        rows: one for each of `STRENGTHS`.
+        seconds: that the training took, 0 where the maps were there.
+    """
+
+    maps: SteeringMaps
+    rows: list[DialRow]
+    seconds: float = 0.0
+
+    @property
+    def amounts(self) -> list[float]:
+        """Of the style, at each strength."""
+        return [row.amount for row in self.rows]
+
+    @property
+    def steps(self) -> list[float]:
+        """From each amount to the next."""
+        return [after - before for before, after in pairwise(self.amounts)]
+
+    @property
+    def largest_step(self) -> float:
+        """As a share of the whole rise; an even dial of five positions has 0.25."""
+        return max(self.steps) / max(self.amounts[-1] - self.amounts[0], 1e-9)
+
+
+def learn_dial(
+    pipe: Any, concept: Concept, config: TrainingConfig, *, prompts: int = 32, seeds: Sequence[int] = (1000, 2000)
+) -> Dial:
+    """Maps that are learned now, and how their dial turns; prompts and seeds are those of `dial_of`."""
+    began = time.monotonic()
+    maps = train_steering_maps(pipe, concept, config)
+    return dial_of(pipe, concept.name, maps, seconds=time.monotonic() - began, prompts=prompts, seeds=seeds)
+
+
+def dial_of(
     pipe: Any,
     style: str,
-    strengths: Sequence[float],
+    maps: SteeringMaps,
     *,
-    classifier: TruthClassifier,
+    seconds: float = 0.0,
     prompts: int = 32,
     seeds: Sequence[int] = (1000, 2000),
-    **arguments: Any,
-) -> list[DialRow]:
-    """Turn a steered pipeline's dial on held-out prompts and judge every picture.
+) -> Dial:
+    """Turn the dial of some maps on held-out prompts and judge every picture; the maps stay loaded.
 
     Args:
-        pipe: a `LinEASDiffusionPipeline` with maps of `style` loaded.
+        pipe: a `LinEASDiffusionPipeline`.
         style: one of `STYLES`.
-        strengths: the dial's positions; noise is the same at each.
-        classifier: from `load_truth_classifier`.
+        maps: of this style.
+        seconds: that they took.
         prompts: how many held-out captions.
-        seeds: each prompt is rendered once from each of these, plus its own number.
-        **arguments: of the pipeline.
+        seeds: each prompt is rendered once from each of these, plus its own number; the same at each strength.
     """
+    pipe.load_steering(maps)
     captions = held_out_prompts(prompts) * len(seeds)
     noise = [seed + row for seed in seeds for row in range(len(captions) // len(seeds))]
-    contents = [content_of(caption) for caption in captions]
-    rows = []
-    for strength in strengths:
-        verdict = classifier.judge(render_prompts(pipe, captions, noise, strength=strength, **arguments))
-        rows.append(_dial_row(verdict, style, strength, contents))
-    return rows
+    verdicts = {one: truth().judge(render_prompts(pipe, captions, noise, strength=one)) for one in STRENGTHS}
+    return Dial(maps, [_dial_row(verdict, style, one, captions) for one, verdict in verdicts.items()], seconds)
 
 
-def _dial_row(verdict: Verdict, style: str, strength: float, contents: Sequence[tuple[str, str]]) -> DialRow:
-    objects, colors = zip(*contents, strict=True)
-    return DialRow(
-        strength=strength,
-        style_probability=verdict.style_probability(style).mean().item(),
-        amount=verdict.amount_of(style).mean().item(),
-        object_accuracy=verdict.is_object(objects).float().mean().item(),
-        color_accuracy=verdict.is_color(colors).float().mean().item(),
-    )
+def _dial_row(verdict: Verdict, style: str, strength: float, captions: Sequence[str]) -> DialRow:
+    probability, amount = verdict.style_probability(style), verdict.amount_of(style)
+    return DialRow(strength, probability.mean().item(), amount.mean().item(), *contents_right(verdict, captions))
+
+
+def contents_right(verdict: Verdict, captions: Sequence[str]) -> tuple[float, float]:
+    """Shares of pictures whose object, and whose colour, are those of their captions."""
+    objects, colors = zip(*map(content_of, captions), strict=True)
+    return verdict.is_object(objects).float().mean().item(), verdict.is_color(colors).float().mean().item()
+
+
+@cache
+def truth() -> TruthClassifier:
+    """The classifier that knows."""
+    return load_truth_classifier()
 
 
 def quality_scenes(count: int = 256, *, seed: int = 0) -> list[tuple[Scene, str]]:

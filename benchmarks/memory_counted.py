@@ -1,6 +1,6 @@
 """How much memory does end-to-end training of a real-size model need? Counted on the meta device, without a GPU.
 
-    python benchmarks/memory_counted.py
+    python -m benchmarks memory_counted
 
 runs one denoising step of SDXL's U-Net at 1024 x 1024 in bfloat16 without numbers, with trainable maps on all norms and
 adds up every tensor that autograd keeps for the backward pass. With ``gradient_checkpointing`` one denoising step is
@@ -12,9 +12,7 @@ measurement: workspaces of kernels and fragmentation of the allocator come on to
 
 from __future__ import annotations
 
-import platform
-from datetime import date
-from pathlib import Path
+import argparse
 from typing import Any
 from unittest.mock import patch
 
@@ -25,10 +23,16 @@ from linea_diffusion import SteeringMaps, find_modules
 from linea_diffusion.cli.bench.random_models import random_pipeline
 from linea_diffusion.steering.activations import edit_activations, feature_axis, record_activations
 
+from .workbench import RESULTS, add_shared, line, table, write
+
 GIB = 2**30
 
 
-def main() -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser)
+
+
+def main(options: argparse.Namespace) -> None:
     pipe = random_pipeline("random-sdxl", device="meta", dtype=torch.bfloat16)
     inputs = {
         "sample": torch.empty(1, 4, 128, 128, device="meta", dtype=torch.bfloat16),
@@ -52,21 +56,14 @@ def main() -> None:
         "**sum, flash attention**": weights + flash + 16 * maps,
         "sum, attention matrices": weights + matrices + 16 * maps,
     }
-    lines = [
-        "# Memory of end-to-end training, counted",
-        "",
-        f"{date.today()}, {platform.machine()}, torch {torch.__version__}: `random-sdxl` (real configuration) on the "
-        "meta device, 1024 x 1024, bfloat16, guidance 1, maps on the U-Net's norms, `gradient_checkpointing=True`, "
-        "`micro_batch_size=1`: any number of denoising steps and prompts. Counted, not measured; see "
-        "`benchmarks/memory_counted.py`.",
-        "",
-        "| what | GiB |",
-        "| --- | --- |",
-        *(f"| {name} | {size / GIB:.2f} |" for name, size in rows.items()),
-    ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    (Path(__file__).parent / "results" / "memory_counted.md").write_text(text)
+    cells = [(name, f"{size / GIB:.2f}") for name, size in rows.items()]
+    print(*map(line, cells), sep="\n")
+    about = (
+        "`random-sdxl` (real configuration) on the meta device, 1024 x 1024, bfloat16, guidance 1, maps on the U-Net's "
+        "norms, `gradient_checkpointing=True`, `micro_batch_size=1`: any number of denoising steps and prompts. "
+        "Counted, not measured; `python -m benchmarks memory_counted --help` says how."
+    )
+    write(RESULTS / "memory_counted.md", "Memory of end-to-end training, counted", about, table(("what", "GiB"), cells))
 
 
 class _Flash(torch.autograd.Function):
@@ -118,7 +115,3 @@ def kept_for_backward(pipe: Any, inputs: dict[str, Any]) -> tuple[int, int]:
 
 def _bytes(tensor: torch.Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-if __name__ == "__main__":
-    main()

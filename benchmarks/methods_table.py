@@ -2,7 +2,7 @@
 
     linea evaluate --style neon --methods lineas,lineas-paper,lin-act,gaussian-act,mean-shift,prompting \
         --strengths 0,0.1,0.2,0.25,0.5,0.75,1 --out runs/evaluation/neon
-    python benchmarks/methods_table.py runs/evaluation/*/evaluation.csv
+    python -m benchmarks methods_table runs/evaluation/*/evaluation.csv
 
 writes results/methods.md and results/methods.csv (means and intervals at every strength).
 """
@@ -11,39 +11,38 @@ from __future__ import annotations
 
 import argparse
 import csv
-import platform
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from linea_diffusion.evaluation.comparison import markdown, text_of
 from linea_diffusion.evaluation.evaluate import FIGURES, Record, curves, read_records, summarise
 from linea_diffusion.scoring.statistics import at_content, bootstrap_interval, spearman
+from linea_diffusion.shapeland.styles import STYLES
 
-RESULTS = Path(__file__).parent / "results"
+from .workbench import RESULTS, table, write
+
 LEVELS = (0.95, 0.9, 0.8)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--methods", nargs="+", help="which, in this order; all when left out")
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     records = [record for file in options.files for record in read_records(file)]
     methods = options.methods or list(dict.fromkeys(record.method for record in records))
     records = sorted(
         (r for r in records if r.method in methods), key=lambda r: (methods.index(r.method), r.style, r.strength)
     )
     styles = list(dict.fromkeys(record.style for record in records))
-    head = [
-        "# LinEAS and other ways to steer, `shapeland-unet`",
-        "",
-        f"{date.today()}, {platform.machine()}, torch {torch.__version__}; `linea evaluate`, training seed 0, 64 "
-        "held-out prompts, one noise each, the same for all; mean [95% bootstrap interval over prompts]. truth_*: "
-        "truth classifier; clip_*, content: shapeland-clip (content is the raw cosine with the unsteered picture).",
-        "",
+    about = (
+        "`linea evaluate`, `shapeland-unet`, training seed 0, 64 held-out prompts, one noise each, the same for all; "
+        "mean [95% bootstrap interval over prompts]. truth_*: truth classifier; clip_*, content: shapeland-clip "
+        "(content is the raw cosine with the unsteered picture)."
+    )
+    lines = [
         "## All styles together, at strength 1",
         "",
         *_together(records, methods, styles),
@@ -60,17 +59,15 @@ def main() -> None:
         "## Each style",
         "",
     ]
-    table = "\n".join(markdown([r for r in records if r.style == style]) for style in styles)
-    (RESULTS / "methods.md").write_text("\n".join(head) + table)
+    each = "\n".join(markdown([r for r in records if r.style == style]) for style in styles)
+    title = "LinEAS and other ways to steer, `shapeland-unet`"
+    write(RESULTS / "methods.md", title, about, [*lines, each.rstrip()])
     _write_summary(records)
 
 
 def _together(records: list[Record], methods: list[str], styles: list[str]) -> list[str]:
     figures = ("truth_style", "truth_amount", "truth_object", "truth_color", "clip_prompt", "content")
-    lines = [
-        "| method | " + " | ".join(figures) + " | Spearman (truth_amount) |",
-        "|" + " --- |" * (len(figures) + 2),
-    ]
+    rows = []
     for method in methods:
         at_one = [r for r in records if r.method == method and r.strength == 1]
         cells = [text_of(_by_prompt(at_one, figure)) for figure in figures]
@@ -80,8 +77,8 @@ def _together(records: list[Record], methods: list[str], styles: list[str]) -> l
             if len(strengths) > 2:
                 rho.append(spearman(strengths, values))
         cells.append(text_of(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([method, *cells])
+    return table(["method", *figures, "Spearman (truth_amount)"], rows)
 
 
 def _by_prompt(records: list[Record], figure: str) -> tuple[float, float, float]:
@@ -93,12 +90,7 @@ def _by_prompt(records: list[Record], figure: str) -> tuple[float, float, float]
 
 
 def _equal_content(records: list[Record], methods: list[str], styles: list[str]) -> list[str]:
-    from linea_diffusion.shapeland.styles import STYLES
-
-    lines = [
-        "| method | content kept | " + " | ".join(styles) + " | mean |",
-        "|" + " --- |" * (len(styles) + 3),
-    ]
+    rows = []
     for method in methods:
         for level in LEVELS:
             best = []
@@ -109,9 +101,8 @@ def _equal_content(records: list[Record], methods: list[str], styles: list[str])
                     right = right * curves(records, style, method, "truth_color")[1]
                 best.append(at_content(list(right.mean(axis=0)), list(amount.mean(axis=0)), level))
             if len(strengths) > 2:
-                cells = " | ".join(f"{value:.2f}" for value in best)
-                lines.append(f"| {method} | {level:g} | {cells} | {np.mean(best):.2f} |")
-    return lines
+                rows.append([method, f"{level:g}", *(f"{value:.2f}" for value in [*best, np.mean(best)])])
+    return table(["method", "content kept", *styles, "mean"], rows)
 
 
 def _write_summary(records: list[Record]) -> None:
@@ -122,7 +113,3 @@ def _write_summary(records: list[Record]) -> None:
         for entry in summarise(records):
             numbers = [f"{value:.4f}" for figure in FIGURES for value in entry[figure]]
             writer.writerow([entry["style"], entry["method"], entry["strength"], entry["prompts"], *numbers])
-
-
-if __name__ == "__main__":
-    main()

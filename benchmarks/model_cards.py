@@ -1,23 +1,22 @@
 """Measure the embedded models and write their cards: ``README.md`` and ``samples.png`` beside each one's weights.
 
-python benchmarks/model_cards.py [shapeland-unet] [shapeland-dit]
+python -m benchmarks model_cards [shapeland-unet] [shapeland-dit]
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import asdict
 from datetime import date
 from itertools import islice
 from pathlib import Path
 
 import torch
-from measured import measure_quality
 from PIL import Image, ImageDraw, ImageFont
 
-from linea_diffusion import ClipScorer, LinEASDiffusionPipeline
+from linea_diffusion import ClipScorer
 from linea_diffusion.pipelines.calling import render_prompts
-from linea_diffusion.shapeland import WEIGHTS, load_truth_classifier
+from linea_diffusion.shapeland import WEIGHTS
 from linea_diffusion.shapeland.captions import training_scenes
 from linea_diffusion.shapeland.classifier import COLOR_NAMES, OBJECT_NAMES, STYLE_NAMES
 from linea_diffusion.shapeland.objects import COLORS, OBJECTS
@@ -26,17 +25,22 @@ from linea_diffusion.shapeland.pretrain.classifier import shows_color
 from linea_diffusion.shapeland.styles import STYLES
 from linea_diffusion.shapeland.world import Scene, render
 
+from .measured import measure_quality, truth
+from .workbench import opened, table
+
 FRESH = 2000
 COMPUTE = "two cores of an x86-64 CPU, no accelerator"
 
 
-def main() -> None:
-    only = sys.argv[1:]
-    truth = load_truth_classifier()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="*", help="whose cards; all, and those of CLIP and classifier, when left out")
+
+
+def main(options: argparse.Namespace) -> None:
     for name, card in {"shapeland-unet": _unet_card, "shapeland-dit": _dit_card}.items():
-        if not only or name in only:
-            card(truth)
-    if only:
+        if not options.models or name in options.models:
+            card()
+    if options.models:
         return
     scenes = [scene for scene, _ in islice(training_scenes(987_654), FRESH)]
     pictures = [render(scene) for scene in scenes]
@@ -44,7 +48,7 @@ def main() -> None:
     _classifier_card(scenes, pictures)
 
 
-def _unet_card(truth) -> None:
+def _unet_card() -> None:
     _pipeline_card(
         "shapeland-unet",
         "a Stable Diffusion pipeline for Shapeland",
@@ -54,11 +58,10 @@ def _unet_card(truth) -> None:
         f"U-Net: `{asdict(unet.RECIPE)}`. These weights warmed up over 180 steps and kept the full learning "
         "rate until step 2250; otherwise as the recipe. Autoencoder 12 minutes on one core, U-Net about an hour "
         "on two cores that were shared with other work.",
-        truth,
     )
 
 
-def _dit_card(truth) -> None:
+def _dit_card() -> None:
     _pipeline_card(
         "shapeland-dit",
         "a Stable Diffusion 3 pipeline for Shapeland",
@@ -71,14 +74,12 @@ def _dit_card(truth) -> None:
         f"Transformer: `{asdict(dit.RECIPE)}`. These weights were begun with 6000 steps in mind, and the end was "
         "brought nearer twice: warm-up over 120 steps, the full learning rate until step 2940, down to 63% of it at "
         "step 3400, then 35% and linearly down to zero. About an hour and a half on one core, shared with other work.",
-        truth,
     )
 
 
-def _pipeline_card(name: str, title: str, parts: str, recipe: str, truth) -> None:
-    folder, pipe = WEIGHTS / name, LinEASDiffusionPipeline.from_pretrained(name)
-    pipe.set_progress_bar_config(disable=True)
-    figures = measure_quality(pipe, classifier=truth, count=256)
+def _pipeline_card(name: str, title: str, parts: str, recipe: str) -> None:
+    folder, pipe = WEIGHTS / name, opened(name)
+    figures = measure_quality(pipe, classifier=truth(), count=256)
     colors = list(COLORS)
     rows = [
         [f"a {colors[(i + j) % len(colors)]} {thing}{suffix}" for i, thing in enumerate(OBJECTS)]
@@ -86,16 +87,16 @@ def _pipeline_card(name: str, title: str, parts: str, recipe: str, truth) -> Non
     ]
     images = render_prompts(pipe, [prompt for row in rows for prompt in row], range(64))
     _sheet([[images[8 * j + i] for i in range(8)] for j in range(8)]).save(folder / "samples.png")
-    table = "\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in figures.items())
-    given = pipe.default_arguments
+    shares = [(key.replace("_", " "), f"{value:.3f}") for key, value in figures.items()]
+    call = pipe.default_arguments
     _write(
         folder,
         f"{name}: {title}",
         parts,
         recipe,
-        f"256 prompts, a fifth of them object-style pairs that no training saw, {given['num_inference_steps']} steps, "
-        f"guidance {given['guidance_scale']}; shares judged by the truth classifier.\n\n"
-        f"| right | share |\n| --- | --- |\n{table}",
+        f"256 prompts, a fifth of them object-style pairs that no training saw, {call['num_inference_steps']} steps, "
+        f"guidance {call['guidance_scale']}; shares judged by the truth classifier.\n\n"
+        + "\n".join(table(("right", "share"), shares)),
         "One row per style (plain, " + ", ".join(STYLES) + "), one column per object.",
     )
     print(name, figures)
@@ -123,7 +124,7 @@ def _clip_card(scenes: list[Scene], pictures: list[Image.Image]) -> None:
         choice = (embedded @ scorer.embed_texts(list(texts.values())).T).argmax(-1).tolist()
         answers[name] = [list(texts)[i] for i in choice]
         share = sum(answers[name][i] == right[i] for i in rows) / len(rows)
-        lines.append(f"| {name} | {share:.3f} | {len(rows)} |")
+        lines.append((name, f"{share:.3f}", len(rows)))
     labels = [f"{answers['color'][i]} {answers['object'][i]}\n{answers['style'][i]}" for i in full[:32]]
     folder = WEIGHTS / "shapeland-clip"
     _labelled([pictures[i] for i in full[:32]], labels).save(folder / "samples.png")
@@ -133,15 +134,15 @@ def _clip_card(scenes: list[Scene], pictures: list[Image.Image]) -> None:
         "A residual network and a text tower of three layers in open_clip's own folder format "
         '(`open_clip.create_model_and_transforms("local-dir:...")`).',
         f"`{asdict(clip.RECIPE)}`.",
-        f"Zero-shot on fresh renders in plain or full style (color where the style shows it).\n\n"
-        f"| question | right | pictures |\n| --- | --- | --- |\n{chr(10).join(lines)}",
+        "Zero-shot on fresh renders in plain or full style (color where the style shows it).\n\n"
+        + "\n".join(table(("question", "right", "pictures"), lines)),
         "Renders with the model's own answers.",
     )
     print(lines)
 
 
 def _classifier_card(scenes: list[Scene], pictures: list[Image.Image]) -> None:
-    verdict = load_truth_classifier().judge(pictures)
+    verdict = truth().judge(pictures)
     shown = torch.tensor([shows_color(scene) for scene in scenes])
     figures = {
         "object": verdict.is_object([s.object for s in scenes]).float().mean().item(),
@@ -156,13 +157,13 @@ def _classifier_card(scenes: list[Scene], pictures: list[Image.Image]) -> None:
     ]
     folder = WEIGHTS / "truth-classifier"
     _labelled(pictures[:32], labels).save(folder / "samples.png")
-    table = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items())
+    cells = [(name, f"{value:.3f}") for name, value in figures.items()]
     _write(
         folder,
         "truth-classifier: reads object, colour, style and amount off a Shapeland picture",
         "A small CNN (`linea_diffusion.shapeland.classifier.TruthClassifier`).",
         f"`{asdict(classifier.RECIPE)}`.",
-        f"{FRESH} fresh renders.\n\n| figure | value |\n| --- | --- |\n{table}",
+        f"{FRESH} fresh renders.\n\n" + "\n".join(table(("figure", "value"), cells)),
         "Renders with the classifier's own answers.",
     )
     print(figures)
@@ -196,7 +197,3 @@ def _labelled(images: list[Image.Image], labels: list[str], *, across: int = 8) 
         sheet.paste(image.resize((128, 128), Image.Resampling.NEAREST), (x, y))
         draw.multiline_text((x, y + 130), label, font=font, fill=(40, 40, 46))
     return sheet
-
-
-if __name__ == "__main__":
-    main()

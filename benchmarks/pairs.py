@@ -1,6 +1,6 @@
 """One row of the table how the recipes for pairs were found: learn a style with some settings, judge held-out prompts.
 
-    python benchmarks/pairs.py --model shapeland-dit --style neon --set rank=8 iterations=40 sparsity=0.0
+    python -m benchmarks pairs --model shapeland-dit --style neon --set rank=8 iterations=40 sparsity=0.0
 
 prints amounts along the uncalibrated dial, the largest step of each picture, and objects and colours at equal amount.
 """
@@ -8,34 +8,34 @@ prints amounts along the uncalibrated dial, the largest step of each picture, an
 from __future__ import annotations
 
 import argparse
-import ast
 import time
-from typing import Any
 
 import numpy as np
-import torch
-from where import add_model
 
-from linea_diffusion import LinEASDiffusionPipeline, load_concept, recipe_for, train_steering_maps
+from linea_diffusion import load_concept, recipe_for, train_steering_maps
 from linea_diffusion.pipelines.calling import render_prompts
 from linea_diffusion.scoring.equal_amount import at_position, largest_step, position_at
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
+from .workbench import FIRST, add_shared, opened, settings_of
+
 LEVELS = (0.85, 0.9, 0.95)
 
 
-def main() -> None:
-    options = _options()
-    torch.set_num_threads(options.threads)
-    pipe = LinEASDiffusionPipeline.from_pretrained(options.model)
-    pipe.set_progress_bar_config(disable=True)
-    concept = load_concept(options.style)
-    settings = {key: _value(value) for key, value in (one.split("=", 1) for one in options.set)}
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser, model=FIRST, prompts=32, threads=1)
+    parser.add_argument("--style", default="neon")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of TrainingConfig, as rank=8")
+    parser.add_argument("--top", type=float, default=1.0, help="end of the dial")
+
+
+def main(options: argparse.Namespace) -> None:
+    pipe, concept, settings = opened(options.model), load_concept(options.style), settings_of(options.set)
     began = time.process_time()
     maps = train_steering_maps(pipe, concept, recipe_for(pipe, concept, **settings))
     seconds = time.process_time() - began
     prompts, strengths = held_out_prompts(options.prompts), np.linspace(0, options.top, 9)
-    judge, figures = truth_judge(concept.name.replace("-", " ")), []
+    judge, figures = truth_judge(concept.name), []
     for strength in strengths.tolist():
         with maps.apply(pipe, strength, calibrated=False):
             noise = range(1000, 1000 + len(prompts))
@@ -49,25 +49,3 @@ def main() -> None:
         place = position_at(amounts.mean(axis=0), level)
         read = [float(at_position(figure.mean(axis=0), place)) for figure in (objects, colors)]
         print(f"at amount {level:g}: object {read[0]:.2f}, colour {read[1]:.2f}")
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_model(parser)
-    parser.add_argument("--style", default="neon")
-    parser.add_argument("--set", nargs="*", default=[], help="settings of TrainingConfig, as rank=8")
-    parser.add_argument("--prompts", type=int, default=32)
-    parser.add_argument("--top", type=float, default=1.0, help="end of the dial")
-    parser.add_argument("--threads", type=int, default=1)
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -28,6 +27,15 @@ def at_least(least: int) -> Check:
     return check
 
 
+def one_of(*names: str) -> Check:
+    """One of some words."""
+
+    def check(option: typer.CallbackParam, value: str) -> str:
+        return choice(value, _name(option), names)
+
+    return check
+
+
 def seed(option: typer.CallbackParam, value: int) -> int:
     """A seed that every generator takes."""
     return check_seed(value, _name(option))
@@ -42,9 +50,7 @@ def guidance(option: typer.CallbackParam, value: float | None) -> float | None:
 
 def dtype(option: typer.CallbackParam, value: str) -> str:
     """The name of a dtype."""
-    if value not in DTYPES:
-        raise LineaError(f"got {_name(option)} {value!r}: expected one of {', '.join(DTYPES)}")
-    return value
+    return choice(value, _name(option), DTYPES)
 
 
 def device(option: typer.CallbackParam, value: str) -> str:
@@ -64,15 +70,11 @@ def device(option: typer.CallbackParam, value: str) -> str:
     return value
 
 
-def strengths(text: str) -> list[float]:
-    """The numbers of --strength or --strengths, checked."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = [math.nan]
-    if not all(abs(value) <= _LARGEST for value in values):
-        raise LineaError(f"got strength {text!r}: expected finite numbers such as 0.7 or 0,0.5,1")
-    return values
+def choice(value: str, what: str, names: Sequence[str]) -> str:
+    """One of some words; `what` says in errors whose it is."""
+    if value not in names:
+        raise LineaError(f"got {what} {value!r}: expected one of {', '.join(names)}")
+    return value
 
 
 def _name(option: typer.CallbackParam) -> str:

@@ -9,8 +9,9 @@ from typing import get_type_hints
 import typer
 
 from ..errors import LineaError
-from . import batching, evaluating, facts, grids, learning, pictures, scores
+from . import batching, demo, evaluating, facts, grids, learning, pictures, scores
 from .bench import command as benching
+from .blocks import blocks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 for _command, _example in (
-    (learning.demo, "linea demo --style watercolor --out demo"),
+    (demo.demo, "linea demo --style watercolor --out demo"),
     (learning.train, "linea train neon --out neon"),
     (learning.calibrate, "linea calibrate neon"),
     (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
@@ -43,7 +44,7 @@ for _command, _example in (
     (facts.modules, "linea modules shapeland-unet --modules norms"),
     (facts.info, "linea info demo/maps"),
 ):
-    app.command(epilog=f"Example: {_example}")(_command)
+    app.command(epilog=f"Example: {_example}")(blocks(_command))
 
 
 def refuse_empty_paths(arguments: Sequence[str]) -> None:
@@ -54,7 +55,7 @@ def refuse_empty_paths(arguments: Sequence[str]) -> None:
     """
     hints = [get_type_hints(command.callback) for command in app.registered_commands if command.callback]
     paths = {
-        f"--{name.replace('_', '-')}" for own in hints for name, hint in own.items() if hint in (Path, Path | None)
+        f"--{name.replace('_', '-')}" for one in hints for name, hint in one.items() if hint in (Path, Path | None)
     }
     for option, value in zip(arguments, [*arguments[1:], "-"], strict=True):
         if option.partition("=")[0] in paths and not (value if "=" not in option else option.partition("=")[2]).strip():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import open_pipeline
+from .options import Machine, Modules
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
@@ -26,23 +26,23 @@ def concepts(
         for kind in KINDS:
             if names := list_concepts(kind, world=world):
                 typer.echo(f"{kind}, {models}:")
-                for known in names:
-                    concept = load_concept(known)
+                for one in names:
+                    concept = load_concept(one)
                     counts = f"{len(concept.source)} -> {len(concept.target)}"
                     shown = concept.source if kind == "object removal" else concept.target
-                    typer.echo(f"  {known:<28} {counts} prompts, e.g. {shown[0]!r}")
+                    typer.echo(f"  {one:<28} {counts} prompts, e.g. {shown[0]!r}")
 
 
 def modules(
     model: Annotated[str, typer.Argument(help="shapeland-unet or shapeland-dit, a diffusers folder, or a Hub id.")],
-    modules: Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")] = None,
+    modules: Modules = None,
 ) -> None:
     """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have."""
     from ..pipelines.calling import measure_activations
     from ..steering.presets import find_modules
     from ..training.recipes import recipe_for
 
-    pipe = open_pipeline(model, "cpu", "float32")
+    pipe = Machine().open(model)
     recipe = recipe_for(pipe)
     each = recipe.scale + recipe.shift + 2 * recipe.rank
     found = find_modules(pipe, modules or recipe.target_modules)

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import LineaError
+from ..errors import LineaError, make_folder
 from . import checks
-from .grid_rows import Rows, named_maps
-from .options import (
-    Calibrated,
-    ClipSet,
-    ClipWeights,
-    Device,
-    Dtype,
-    Guidance,
-    Model,
-    Seed,
-    Steering,
-    Steps,
-    call_arguments,
-    command_line,
-    open_pipeline,
-    open_scorer,
-)
+from .grid_rows import Rows
+from .options import Calibrated, Model, ScoredSession, Steering, command_line
 
 if TYPE_CHECKING:
     from ..concepts.concept import StyleTexts
@@ -35,144 +22,118 @@ if TYPE_CHECKING:
     from ..maps.steering_maps import SteeringMaps
     from ..scoring.clip_scorer import ClipScorer
 
-Report = Annotated[
-    bool, typer.Option("--report", help="Also report.html: sliders, curves, settings in one offline file.")
-]
 
-FORMATS = ("png", "webp", "jpg")
+@dataclass(frozen=True)
+class GridSession(ScoredSession):
+    """A session that need not score."""
+
+    clip: Annotated[str, typer.Option(help="As for `linea score`, or none for no scores.")] = "shapeland-clip"
+
+    @property
+    def scores(self) -> bool:
+        """Whether it does."""
+        return self.clip != "none"
+
+
+@dataclass(frozen=True)
+class GridOutput:
+    """What is made of a rendered grid: how it looks, and which files it becomes."""
+
+    cell_size: Annotated[int, typer.Option(help="Longer side of a picture in the grid, in pixels.")] = 192
+    score: Annotated[
+        str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style.")
+    ] = None
+    score_place: Annotated[
+        str,
+        typer.Option(help="under or on each picture, or none.", callback=checks.one_of("under", "on", "none")),
+    ] = "under"
+    colorbar: Annotated[bool, typer.Option(help="Frame each picture in the colour of its score.")] = False
+    animate: Annotated[Path | None, typer.Option(help="Also an animation over strength: a .gif or .webp file.")] = None
+    images: Annotated[
+        Path | None, typer.Option(help="Also the single pictures, in this folder beside a metadata.jsonl.")
+    ] = None
+    format: Annotated[
+        str, typer.Option(help="Of the grid: png, webp or jpg.", callback=checks.one_of("png", "webp", "jpg"))
+    ] = "png"
+    report: Annotated[
+        bool, typer.Option("--report", help="Also report.html: sliders, curves, settings in one offline file.")
+    ] = False
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """Arguments of `StyleGrid.image`."""
+        place = None if self.score_place == "none" else self.score_place
+        return {"cell_size": self.cell_size, "score": self.score, "score_place": place, "colorbar": self.colorbar}
+
+    def check(self, columns: int, *, scores: bool) -> None:
+        """Raise for what would only fail after the rendering."""
+        from ..grids.animation import check_animation
+        from ..grids.sheet import check_drawing
+
+        check_drawing(self.cell_size, self.score)
+        if not scores and (self.colorbar or self.score):
+            raise LineaError(
+                f"got {'--colorbar' if self.colorbar else '--score'} and --clip none: expected a CLIP to score with, "
+                "or the option left out"
+            )
+        if self.animate:
+            check_animation(self.animate, columns)
+        for folder in (self.images, self.animate.parent if self.animate else None):
+            if folder:
+                make_folder(folder)
+
+    def write(self, grid: StyleGrid, out: Path, maps: Mapping[str, SteeringMaps]) -> None:
+        """Everything that is asked for; `maps` are all that may have steered, by name."""
+        if any(cell.scores for cell in grid.cells):
+            print_scores(grid)
+        sheet = out / f"grid.{self.format}"
+        grid.save(sheet, **self.drawing)
+        grid.save_csv(out / "scores.csv")
+        if self.images:
+            grid.save_images(self.images)
+        if self.animate:
+            grid.save_animation(self.animate, cell_size=self.cell_size)
+        more = "".join(f", {place}" for place in (self.animate, self.images) if place)
+        typer.echo(f"\nlook at {sheet}{more}; scores in {out / 'scores.csv'}")
+        if self.report:
+            _write_report(grid, maps, out / "report.html")
 
 
 def grid(
     prompts: Annotated[list[str], typer.Argument(help="One row each; a single one unless rows are prompts.")],
+    *,
     steering: Steering,
     out: Annotated[Path, typer.Option(help="Folder for grid.png and scores.csv.")] = Path("grid"),
-    rows: Annotated[
-        str | None,
-        typer.Option(
-            help="prompts (when left out; all --steering turn together), seeds (likewise), styles (each --steering a "
-            "row), sparsity (likewise, maps of one concept, labelled by their support), methods (likewise, by name)."
-        ),
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(help="A second dial: rows turn these maps, columns those of --steering.")
-    ] = None,
-    in_words: Annotated[
-        bool, typer.Option(help="With --rows methods: a row that asks for the style in words.")
-    ] = False,
-    concept: Annotated[
-        str | None, typer.Option(help="Concept whose texts all rows are scored against; the maps' own when left out.")
-    ] = None,
-    strengths: Annotated[str, typer.Option(help="One column each.")] = "0,0.25,0.5,0.75,1",
-    row_strengths: Annotated[str | None, typer.Option(help="With --against: one row each; as --strengths.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="With --rows seeds: one row each, such as 0,1,2.")] = None,
+    rows: Rows,
     calibrated: Calibrated = None,
-    cell_size: Annotated[int, typer.Option(help="Longer side of a picture in the grid, in pixels.")] = 192,
-    score: Annotated[
-        str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style.")
-    ] = None,
-    score_place: Annotated[str, typer.Option(help="under or on each picture, or none.")] = "under",
-    colorbar: Annotated[bool, typer.Option(help="Frame each picture in the colour of its score.")] = False,
-    animate: Annotated[Path | None, typer.Option(help="Also an animation over strength: a .gif or .webp file.")] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Also the single pictures, in this folder beside a metadata.jsonl.")
-    ] = None,
-    format: Annotated[str, typer.Option(help="Of the grid: png, webp or jpg.")] = "png",
-    report: Report = False,
+    output: GridOutput,
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures at once; a row when left out.", callback=checks.at_least(1))
     ] = None,
     model: Model = "shapeland-unet",
-    steps: Steps = None,
-    guidance: Guidance = None,
-    clip: Annotated[str, typer.Option(help="As for `linea score`, or none for no scores.")] = "shapeland-clip",
-    clip_weights: ClipWeights = None,
-    clip_set: ClipSet = [],  # noqa: B006
-    seed: Seed = 0,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
+    session: GridSession,
 ) -> None:
     """Render a grid of pictures, each row from one noise, with CLIP scores."""
-    from ..errors import make_folder
     from ..grids import StyleGrid
 
-    positions = checks.strengths(strengths)
-    asked = Rows(rows, against, row_strengths, seeds, in_words)
-    maps = named_maps(steering, short=asked.kind not in ("prompts", "seeds"))
-    texts = _texts(concept)
-    drawing = _drawing(cell_size, score, score_place, colorbar, scored=clip != "none")
-    _check_names(format, animate, prompts, asked.kind, images, positions)
+    maps, texts = rows.opened(steering), rows.texts
+    rows.check_prompts(prompts)
+    output.check(len(rows.columns), scores=session.scores)
     make_folder(out)
-    scorer = None if clip == "none" else open_scorer(clip, clip_weights, device, clip_set)
-    pipe = open_pipeline(model, device, dtype)
-    plan = asked.plan(pipe, maps, prompts, positions, seed=seed, style=texts.name if texts else "")
+    scorer = session.scorer(session.device) if session.scores else None
+    pipe = session.open(model)
+    plan = rows.plan(pipe, maps, prompts, session.seed)
     if scorer:
         _check_texts(scorer, plan, texts, steering)
-    given = {"calibrated": calibrated, "batch_size": batch_size, **call_arguments(steps, guidance)}
-    rendered = StyleGrid.of_plan(pipe, plan, folder=images, **given)
+    call = {"calibrated": calibrated, "batch_size": batch_size, **session.arguments}
+    rendered = StyleGrid.of_plan(pipe, plan, folder=output.images, **call)
     if scorer:
         rendered.score(scorer, texts)
-        print_scores(rendered)
-    _write(rendered, out, drawing, format, animate, images, cell_size)
-    if report:
-        _write_report(rendered, {**pipe.steering, **plan.maps}, out / "report.html")
-
-
-def _texts(concept: str | None) -> StyleTexts | None:
-    from ..concepts.concept import load_concept
-
-    return load_concept(concept).texts if concept else None
-
-
-def _drawing(cell_size: int, score: str | None, place: str, colorbar: bool, *, scored: bool) -> dict[str, Any]:
-    from ..errors import nearest_name
-    from ..grids.sheet import SCORE_PLACES, check_size
-    from ..scoring.scores import SCORES
-
-    check_size(cell_size)
-    if score is not None and score not in SCORES:
-        raise LineaError(
-            f"got --score {score}: expected one of {', '.join(SCORES)}; nearest: {nearest_name(score, SCORES)}"
-        )
-    if place not in (*SCORE_PLACES, "none"):
-        raise LineaError(f"got --score-place {place}: expected one of {', '.join(SCORE_PLACES)}, none")
-    if not scored:
-        if colorbar or score:
-            raise LineaError(
-                f"got {'--colorbar' if colorbar else '--score'} and --clip none: expected a CLIP to score with, or "
-                "the option left out"
-            )
-        return {"cell_size": cell_size}
-    chosen = None if place == "none" else place
-    return {"cell_size": cell_size, "score": score, "score_place": chosen, "colorbar": colorbar}
-
-
-def _check_names(
-    format: str,
-    animate: Path | None,
-    prompts: list[str],
-    kind: str,
-    images: Path | None,
-    strengths: list[float],
-) -> None:
-    """What would only fail after the rendering."""
-    from ..errors import make_folder
-    from ..grids.animation import ENDINGS
-
-    if format not in FORMATS:
-        raise LineaError(f"got --format {format}: expected one of {', '.join(FORMATS)}")
-    if animate and animate.suffix.lower() not in ENDINGS:
-        raise LineaError(f"got --animate {animate}: expected a file name ending in {' or '.join(ENDINGS)}")
-    if animate and len(strengths) < 2:
-        raise LineaError(f"got --animate {animate} and one strength: expected several to move through")
-    if kind != "prompts" and len(prompts) != 1:
-        raise LineaError(f"got {len(prompts)} prompts for a grid of {kind}: expected one, which all rows share")
-    for folder in (images, animate.parent if animate else None):
-        if folder:
-            make_folder(folder)
+    output.write(rendered, out, {**pipe.steering, **plan.maps})
 
 
 def _check_texts(scorer: ClipScorer, plan: Plan, texts: StyleTexts | None, steering: list[str]) -> None:
-    """Texts that cannot be scored are told before anything is rendered."""
+    """Texts that cannot be scored are refused before anything is rendered."""
     silent = [row.style for row in plan.rows if texts is None and row.style not in plan.texts]
     if silent:
         raise LineaError(
@@ -182,32 +143,12 @@ def _check_texts(scorer: ClipScorer, plan: Plan, texts: StyleTexts | None, steer
     scorer.embed_texts([row.prompt for row in plan.rows] + [text for one in used for text in (one.text, one.neutral)])
 
 
-def _write(
-    rendered: StyleGrid,
-    out: Path,
-    drawing: dict[str, Any],
-    format: str,
-    animate: Path | None,
-    images: Path | None,
-    cell_size: int,
-) -> None:
-    sheet = out / f"grid.{format}"
-    rendered.save(sheet, **drawing)
-    rendered.save_csv(out / "scores.csv")
-    if images:
-        rendered.save_images(images)
-    if animate:
-        rendered.save_animation(animate, cell_size=cell_size)
-    more = "".join(f", {place}" for place in (animate, images) if place)
-    typer.echo(f"\nlook at {sheet}{more}; scores in {out / 'scores.csv'}")
-
-
-def _write_report(rendered: StyleGrid, known: dict[str, SteeringMaps], path: Path) -> None:
+def _write_report(grid: StyleGrid, maps: Mapping[str, SteeringMaps], path: Path) -> None:
     from ..grids.report.grid_page import grid_page
     from ..grids.report.page import write_report
 
-    used = dict.fromkeys(name for cell in rendered.cells for name in cell.strengths)
-    write_report(grid_page(rendered, maps={name: known[name] for name in used}, command=command_line()), path)
+    used = dict.fromkeys(name for cell in grid.cells for name in cell.strengths)
+    write_report(grid_page(grid, maps={name: maps[name] for name in used}, command=command_line()), path)
     typer.echo(f"turn the dial in {path}")
 
 
@@ -229,6 +170,6 @@ def _print_curves(grid: StyleGrid) -> None:
 
     figures = grid.curve_figures()
     for name, figure in CURVES.items():
-        known = [row[name] for row in figures if not math.isnan(row[name])]
-        if known:
-            typer.echo(f"{figure.header}: mean over rows {sum(known) / len(known):.3f}")
+        values = [row[name] for row in figures if not math.isnan(row[name])]
+        if values:
+            typer.echo(f"{figure.header}: mean over rows {sum(values) / len(values):.3f}")

@@ -1,14 +1,13 @@
-"""Options that commands share, and what they open."""
+"""Options that commands share: each block of them is a dataclass, which knows what to do with them."""
 
 from __future__ import annotations
 
 import ast
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +15,6 @@ from ..errors import LineaError, short
 from . import checks
 
 if TYPE_CHECKING:
-    from ..concepts.concept import Concept
     from ..pipelines.pipeline import LinEASDiffusionPipeline
     from ..scoring.clip_scorer import ClipScorer
 
@@ -27,25 +25,7 @@ Model = Annotated[
         "file (with the model_index.json of its kind beside it, or what diffusers takes it for)."
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=checks.device)]
-Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.", callback=checks.dtype)]
-Seed = Annotated[int, typer.Option(help="Seeds all noise.", callback=checks.seed)]
-Steps = Annotated[
-    int | None,
-    typer.Option(help="Denoising steps; the model's own default when left out.", callback=checks.at_least(1)),
-]
-Guidance = Annotated[
-    float | None, typer.Option(help="Guidance scale; the model's own default when left out.", callback=checks.guidance)
-]
-Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
-ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
-ClipSet = Annotated[
-    list[str],
-    typer.Option(
-        help="KEY=VALUE of `ClipScorer`: dtype, batch_size, background (of pictures with transparency); and for a bare "
-        "checkpoint file quick_gelu, mean, std, interpolation, resize_mode. May be repeated."
-    ),
-]
+Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
 Calibrated = Annotated[
     bool | None,
     typer.Option(
@@ -54,116 +34,142 @@ Calibrated = Annotated[
         "calibrated dial wherever maps have one.",
     ),
 ]
-Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(help="Denoising steps; the model's own default when left out.", callback=checks.at_least(1)),
+]
+Guidance = Annotated[
+    float | None, typer.Option(help="Guidance scale; the model's own default when left out.", callback=checks.guidance)
+]
+Modules = Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")]
+Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
+ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=checks.device)]
 
 
-def open_pipeline(model: str, device: str, dtype: str) -> LinEASDiffusionPipeline:
-    """The pipeline of --model, on --device in --dtype."""
-    from ..pipelines.pipeline import LinEASDiffusionPipeline
+@dataclass(frozen=True)
+class Machine:
+    """Where models run, and in which numbers."""
 
-    chosen = _dtype(dtype)
-    if device == "cuda":
+    device: Device = "cpu"
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.", callback=checks.dtype)] = "float32"
+
+    def open(self, model: str, steering: Sequence[str] = ()) -> LinEASDiffusionPipeline:
+        """The pipeline of --model, with every --steering loaded under its own name."""
+        from ..maps.steering_maps import SteeringMaps
+
+        maps = {source: SteeringMaps.from_pretrained(source) for source in steering}
+        pipe = self.load(model)
+        for source, one in maps.items():
+            pipe.load_steering(one, adapter_name=source)
+        return pipe
+
+    def load(self, model: str) -> LinEASDiffusionPipeline:
+        """The pipeline of --model; of several processes each takes its own GPU."""
+        from ..pipelines.pipeline import LinEASDiffusionPipeline
         from ..training.processes import own_device
 
-        device = own_device()
-    return LinEASDiffusionPipeline.from_pretrained(model, dtype=chosen).to(device)
+        device = own_device() if self.device == "cuda" else self.device
+        return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtype_of(self.dtype)).to(device)
 
 
-def _dtype(name: str) -> Any:
+@dataclass(frozen=True)
+class Call:
+    """How the base pipeline is called."""
+
+    steps: Steps = None
+    guidance: Guidance = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What --steps and --guidance give the base pipeline; nothing that was left out."""
+        return chosen(num_inference_steps=self.steps, guidance_scale=self.guidance)
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """The noise."""
+
+    seed: Annotated[int, typer.Option(help="Seeds all noise.", callback=checks.seed)] = 0
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The CLIP that scores."""
+
+    clip: Clip = "shapeland-clip"
+    clip_weights: ClipWeights = None
+    clip_set: Annotated[
+        list[str],
+        typer.Option(
+            help="KEY=VALUE of `ClipScorer`: dtype, batch_size, background (of pictures with transparency); and for a "
+            "bare checkpoint file quick_gelu, mean, std, interpolation, resize_mode. May be repeated."
+        ),
+    ] = field(default_factory=list)
+
+    def scorer(self, device: str) -> ClipScorer:
+        """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
+        from ..scoring.clip_scorer import ClipScorer
+
+        keys = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
+        settings = {
+            key: dtype_of(text) if key == "dtype" else literal(text)
+            for key, text in key_values("--clip-set", self.clip_set, keys)
+        }
+        return ClipScorer(self.clip, self.clip_weights, device=device, **settings)
+
+
+@dataclass(frozen=True)
+class Session(Machine, Seeded, Call):
+    """Calls of a pipeline on a machine."""
+
+
+@dataclass(frozen=True)
+class ScoredSession(Machine, Seeded, Scoring, Call):
+    """Calls of a pipeline on a machine, and the CLIP that scores their pictures."""
+
+
+def dtype_of(name: str) -> Any:
+    """The torch dtype of a name.
+
+    Raises:
+        LineaError: none that models run in.
+    """
     import torch
 
-    if name not in checks.DTYPES:
-        raise LineaError(f"got dtype {name!r}: expected one of {', '.join(checks.DTYPES)}")
-    return getattr(torch, name)
+    return getattr(torch, checks.choice(name, "dtype", checks.DTYPES))
 
 
-def open_scorer(clip: str, weights: str | None, device: str, settings: list[str]) -> ClipScorer:
-    """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
-    from ..scoring.clip_scorer import ClipScorer
+def key_values(
+    option: str, settings: Sequence[str], keys: Sequence[str] = (), form: str = "KEY=VALUE"
+) -> Iterator[tuple[str, str]]:
+    """The settings of an option that may be repeated, taken apart.
 
-    known = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
-    chosen = {}
+    Args:
+        option: its name, for errors.
+        settings: as they were typed.
+        keys: what a key may be; anything when left out.
+        form: what is expected, for errors.
+
+    Raises:
+        LineaError: a setting without a key or an equals sign, or with an unknown key.
+    """
+    form = f"{form} with KEY one of {', '.join(keys)}" if keys else form
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals or key not in known:
-            raise LineaError(f"got --clip-set {short(setting)}: expected KEY=VALUE with KEY one of {', '.join(known)}")
-        chosen[key] = _dtype(text) if key == "dtype" else literal(text)
-    return ClipScorer(clip, weights, device=device, **chosen)
+        if not (key and equals) or (keys and key not in keys):
+            raise LineaError(f"got {option} {short(setting)}: expected {form}")
+        yield key, text
 
 
-def open_steered(model: str, steering: list[str], device: str, dtype: str) -> LinEASDiffusionPipeline:
-    """The pipeline of --model with every --steering loaded under its own name."""
-    from ..maps.steering_maps import SteeringMaps
-
-    loaded = {source: SteeringMaps.from_pretrained(source) for source in steering}
-    pipe = open_pipeline(model, device, dtype)
-    for source, maps in loaded.items():
-        pipe.load_steering(maps, adapter_name=source)
-    return pipe
-
-
-def open_concept(
-    name: str, source: Path | None, target: Path | None, template: str | None = None, levels: Sequence[str] = ()
-) -> Concept:
-    """A known concept, one from the files of --source and --target, or one from --source and --template."""
-    from ..concepts.concept import Concept, concept_from_files, load_concept
-    from ..concepts.prompt_files import prompt_lines
-
-    if levels and template is None:
-        raise LineaError(f"got --level {short(levels[0])} without --template: expected both, with --source")
-    if source is None and target is None and template is None:
-        return load_concept(name)
-    if source is None or (target is None) == (template is None):
-        options = {"--source": source, "--target": target, "--template": template}
-        got = " and ".join(option for option, value in options.items() if value is not None)
-        raise LineaError(
-            f"got {got}: expected --source with either --target or --template, or none of them with a known concept"
-        )
-    if template is None:
-        return concept_from_files(source, cast(Path, target), name=name)
-    return Concept.from_template(prompt_lines(source), template, name=name, levels=_levels(levels))
-
-
-def _levels(settings: Sequence[str]) -> dict[float, str]:
-    """Strength -> template, from --level STRENGTH=TEMPLATE."""
-    levels: dict[float, str] = {}
-    for setting in settings:
-        text, equals, template = setting.partition("=")
-        strength = literal(text.strip())
-        if not equals or not isinstance(strength, float | int):
-            raise LineaError(
-                f"got --level {short(setting)}: expected STRENGTH=TEMPLATE, such as 0.5='{{prompt}}, slightly neon'"
-            )
-        if strength in levels:
-            raise LineaError(f"got --level {text.strip()} twice: expected one template for each strength")
-        levels[strength] = template.strip()
-    return levels
+def chosen(**options: Any) -> dict[str, Any]:
+    """The options that were not left out."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def command_line() -> str:
     """What was typed, for reports."""
     return shlex.join(["linea", *sys.argv[1:]])
-
-
-def call_arguments(steps: int | None, guidance: float | None) -> dict[str, Any]:
-    """What --steps and --guidance give the base pipeline; nothing that was left out."""
-    given = {"num_inference_steps": steps, "guidance_scale": guidance}
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def training_settings(settings: list[str], **given: Any) -> dict[str, Any]:
-    """The checked settings of training: those given by options of their own, and those of --set KEY=VALUE."""
-    from ..training.config import TrainingConfig
-
-    chosen = {key: value for key, value in given.items() if value is not None}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        known = [field.name for field in fields(TrainingConfig)]
-        if not equals or key not in known:
-            raise LineaError(f"got --set {short(setting)}: expected KEY=VALUE with KEY one of {', '.join(known)}")
-        chosen[key] = literal(text)
-    TrainingConfig(**chosen)
-    return chosen
 
 
 def literal(text: str) -> Any:

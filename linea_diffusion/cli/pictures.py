@@ -7,57 +7,44 @@ from typing import Annotated
 
 import typer
 
-from ..errors import LineaError
-from . import checks
-from .options import (
-    Calibrated,
-    Device,
-    Dtype,
-    Guidance,
-    Model,
-    Seed,
-    Steering,
-    Steps,
-    call_arguments,
-    open_steered,
-)
+from ..errors import LineaError, make_folder
+from ..steering.parsing import parse_strengths
+from .options import Calibrated, Model, Session, Steering
 
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    *,
     out: Annotated[Path, typer.Option(help="The picture; with several strengths their numbers are added.")] = Path(
         "image.png"
     ),
     steering: Steering = [],  # noqa: B006
     strength: Annotated[
-        str | None, typer.Option(help="A number, or several with commas: one noise, one batch. 1 when left out.")
+        str | None,
+        typer.Option(
+            help="A number, or several (0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5): one noise, one batch. 1 when left "
+            "out."
+        ),
     ] = None,
     calibrated: Calibrated = None,
     model: Model = "shapeland-unet",
-    steps: Steps = None,
-    guidance: Guidance = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
+    session: Session,
 ) -> None:
     """Render one prompt, steered."""
     import torch
 
-    from ..errors import make_folder
     from ..pipelines.overflow import usable_pictures
     from ..scoring.images import check_image_name
 
-    strengths = checks.strengths(strength or ("1" if steering else "0"))
+    strengths = parse_strengths(strength or ("1" if steering else "0"))
     check_image_name(out)
     places = [out if len(strengths) == 1 else out.with_stem(f"{out.stem}-{value:g}") for value in strengths]
     if len(set(places)) != len(places):
         raise LineaError(f"got strengths {strength}, of which two have one file name: expected different numbers")
     make_folder(out.parent)
-    pipe = open_steered(model, steering, device, dtype)
-    generator = torch.Generator().manual_seed(seed)
-    given = call_arguments(steps, guidance)
+    pipe, generator = session.open(model, steering), torch.Generator().manual_seed(session.seed)
     dial = {"strength": strengths, "calibrated": calibrated}
-    images = usable_pictures(pipe, prompt, generator=generator, **dial, **given)
+    images = usable_pictures(pipe, prompt, generator=generator, **dial, **session.arguments)
     for path, image in zip(places, images, strict=True):
         image.save(path)
         typer.echo(str(path))

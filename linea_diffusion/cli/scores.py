@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Clip, ClipSet, ClipWeights, Device, open_scorer
+from ..errors import make_folder
+from .options import Device, Scoring
 
 
 def score(
@@ -18,6 +19,7 @@ def score(
             "line; a folder's own metadata.jsonl is used."
         ),
     ],
+    *,
     text: Annotated[str | None, typer.Option(help="Text to compare with, such as: a picture in neon style.")] = None,
     neutral: Annotated[str, typer.Option(help="Text that --text is weighed against.")] = "a picture of something",
     prompt_key: Annotated[str, typer.Option(help="Where a line of a .jsonl file has the prompt.")] = "prompt",
@@ -26,9 +28,7 @@ def score(
         typer.Option(help="Unsteered picture to compare with, or folder of them, one for each under the same name."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV or .jsonl file; CSV on standard output when left out.")] = None,
-    clip: Clip = "shapeland-clip",
-    clip_weights: ClipWeights = None,
-    clip_set: ClipSet = [],  # noqa: B006
+    scoring: Scoring,
     device: Device = "cpu",
 ) -> None:
     """Score pictures made anywhere by CLIP.
@@ -38,7 +38,6 @@ def score(
     --reference). Conventions are in the table's header.
     """
     from ..concepts.concept import StyleTexts
-    from ..errors import make_folder
     from ..scoring.picture_scores import check_table_name, find_entries, mean_figures, score_entries, write_table
     from ..scoring.scores import SCORES
 
@@ -46,7 +45,7 @@ def score(
     if out:
         check_table_name(out)
         make_folder(out.parent)
-    scorer = open_scorer(clip, clip_weights, device, clip_set)
+    scorer = scoring.scorer(device)
     texts = StyleTexts(text, text, neutral) if text else None
     scores = score_entries(entries, scorer, texts)
     write_table(entries, scores, out)

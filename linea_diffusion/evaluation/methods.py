@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..concepts.concept import Concept
 from ..errors import LineaError, nearest_name
+from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..training.config import TrainingConfig
+from ..training.diffusion import DiffusionRun
+from ..training.iteration import facts_of
 from ..training.recipes import PAPER, recipe_for
 from ..training.train import train_steering_maps
 from .baselines import gaussian_act, linear_act, mean_shift
@@ -88,3 +92,41 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
     if method == PROMPTING:
         return None
     return METHODS[method](pipe, concept, config or recipe_for(pipe, concept))
+
+
+def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, folder: Path) -> SteeringMaps | None:
+    """Maps of a concept by a method: those that an earlier run left in ``folder/method``, or fitted and left there.
+
+    Args:
+        method: a name of `METHODS`, "prompting", which has no maps, or a folder of maps.
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        concept: source and target prompts.
+        config: as for `fit`.
+        folder: of the concept.
+
+    Raises:
+        LineaError: no such method, or maps of another model, of other prompts or another seed in the folder.
+    """
+    if method not in METHODS and Path(method).is_dir():
+        return SteeringMaps.from_pretrained(method)
+    own = folder / method
+    if own.is_dir():
+        return _as_asked(SteeringMaps.from_pretrained(own), facts_of(DiffusionRun(pipe, config), concept, config), own)
+    maps = fit(method, pipe, concept, config)
+    if maps is not None:
+        maps.save_pretrained(own)
+    return maps
+
+
+def _as_asked(maps: SteeringMaps, facts: Facts, folder: Path) -> SteeringMaps:
+    """Maps that an earlier run left, if they are of this model, these prompts and this seed."""
+    made, asked = (
+        [known.base_model, known.prompts_sha256, (known.training or {}).get("seed")]
+        for known in (Facts.of(maps.metadata), facts)
+    )
+    if made != asked:
+        raise LineaError(
+            f"got maps in {str(folder)!r} of base model, prompts and seed {made}: expected {asked}; remove the folder, "
+            "or choose another --out"
+        )
+    return maps

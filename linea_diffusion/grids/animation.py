@@ -28,13 +28,7 @@ def save_animation(grid: RenderedGrid, path: Path, *, cell_size: int, duration: 
     Raises:
         LineaError: another ending, fewer than two columns, no time for a frame, or a place that cannot be written.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(ENDINGS)}")
-    if len(grid.column_labels) < 2 or duration < 20:
-        raise LineaError(
-            f"got {len(grid.column_labels)} columns and duration={duration}: expected at least 2 columns to move "
-            "through, and 20 milliseconds for each"
-        )
+    check_animation(path, len(grid.column_labels), duration)
     check_size(cell_size)
     make_folder(path.parent)
     columns = list(range(len(grid.column_labels)))
@@ -49,6 +43,21 @@ def save_animation(grid: RenderedGrid, path: Path, *, cell_size: int, duration: 
         raise LineaError(
             f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected another place"
         ) from None
+
+
+def check_animation(path: Path, columns: int, duration: int = 400) -> None:
+    """Whether so many columns can become such a file.
+
+    Raises:
+        LineaError: another ending, fewer than two columns, or no time for a frame.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(ENDINGS)}")
+    if columns < 2 or duration < 20:
+        raise LineaError(
+            f"got {columns} columns and duration={duration}: expected at least 2 columns to move through, and 20 "
+            "milliseconds for each"
+        )
 
 
 def _format(path: Path, record: str) -> dict[str, Any]:

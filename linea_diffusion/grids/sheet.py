@@ -57,7 +57,7 @@ def draw_sheet(
 
     Pictures are opened one after the other.
     """
-    check_size(cell_size)
+    check_drawing(cell_size, score)
     name = _chosen_score(grid, score, score_place, colorbar)
     layout = _layout(grid, cell_size, name, score_place, colorbar)
     sheet = Image.new("RGB", (layout.width, layout.height), PAPER)
@@ -95,6 +95,17 @@ class ColorScale:
     def strip(self, width: int, height: int) -> Image.Image:
         """The scale as a strip, least at the left."""
         return Image.fromarray(self._colors[None]).resize((width, height))
+
+
+def check_drawing(cell_size: int, score: str | None) -> None:
+    """Whether some grid can be drawn so; whether a grid has the score is seen when it is drawn.
+
+    Raises:
+        LineaError: a side that is out of `SIZES`, or an unknown score.
+    """
+    check_size(cell_size)
+    if score is not None:
+        check_score(score)
 
 
 def check_size(cell_size: int) -> None:

@@ -15,7 +15,6 @@ from linea_diffusion.batch.jobs.expanding import (
     count_images,
     escape,
     expand,
-    parse_strengths,
 )
 
 
@@ -45,20 +44,6 @@ def test_an_escaped_text_stands_for_itself(text):
 def test_a_brace_that_does_not_close():
     with pytest.raises(LineaError, match="does not close"):
         list(alternatives("a {red,blue"))
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [("0.7", [0.7]), ("0,0.5,1", [0, 0.5, 1]), ("0:1:5", [0, 0.25, 0.5, 0.75, 1]), ("1:-1:3", [1, 0, -1])],
-)
-def test_strengths(text, values):
-    assert parse_strengths(text) == values
-
-
-@pytest.mark.parametrize("text", ["", "a", "0:1", "0:1:1", "0:1:2:3", "0:1:99999999"])
-def test_strengths_that_are_none(text):
-    with pytest.raises(LineaError, match="FIRST:LAST:COUNT"):
-        parse_strengths(text)
 
 
 def test_every_combination_once():

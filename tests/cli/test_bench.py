@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps, find_modules
+from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, find_modules
 from linea_diffusion.cli.bench import bench as bench_module
 from linea_diffusion.cli.bench import random_models
 from linea_diffusion.cli.bench import ways as bench_ways
 from linea_diffusion.cli.bench.bench import BenchConfig, Row, bench
-from linea_diffusion.cli.bench.machine import machine_facts, peak_growth
+from linea_diffusion.cli.bench.machine import machine_facts, peak_growth, timed
 from linea_diffusion.cli.bench.random_models import random_pipeline
 from linea_diffusion.cli.bench.ways import Way, generation_ways, maps_in, row_ways, training_ways
 
@@ -72,7 +72,7 @@ def test_only_the_job_is_timed_and_not_its_preparation():
         def __exit__(self, *error):
             time.sleep(0.1)
 
-    laps = bench_module.timed([Way("generation", "slow", Slow)], range(2), CPU)
+    laps = timed([Way("generation", "slow", Slow)], range(2), CPU)
     assert [lap[:3] for lap in laps] == [(0, "generation", "slow"), (1, "generation", "slow")]
     assert all(0.01 <= seconds < 0.08 for *_, seconds in laps)
 
@@ -128,6 +128,11 @@ def test_training_ways_run_the_denoiser_as_often_as_they_must(pipe):
         "iteration in micro-batches of 1": [(1, False)] * 4 + [(1, True)] * 4,
         "iteration checkpointed": [(2, True)] * 2,
     }
+
+
+def test_one_piece_is_the_whole_batch_whatever_trainings_default_is():
+    assert TrainingConfig().batch_size is not None
+    assert BenchConfig(batch_size=64).training.batch_size is None
 
 
 def test_a_batch_of_one_has_no_smaller_pieces(pipe):

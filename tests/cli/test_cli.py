@@ -258,10 +258,10 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
 @pytest.mark.parametrize("model", ["shapeland-unet", "shapeland-dit"])
 def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch, model):
     from linea_diffusion import recipe_for
-    from linea_diffusion.cli import demo
 
     quick = {"iterations": 2, "num_inference_steps": 1, "stretch": 1.0, "use_levels": False}
-    monkeypatch.setattr(demo, "recipe_for", lambda pipe, concept, **given: recipe_for(pipe, concept, **quick, **given))
+    quickly = lambda pipe, concept, **settings: recipe_for(pipe, concept, **quick, **settings)  # noqa: E731
+    monkeypatch.setattr("linea_diffusion.training.recipes.recipe_for", quickly)
     code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1, "--model", model)
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "demo" / "scores.csv").open()))

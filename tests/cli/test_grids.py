@@ -113,7 +113,7 @@ BAD = {
     "cells too small": (("--cell-size", "4"), "16 to 2048"),
     "unknown format": (("--format", "bmp"), "png, webp, jpg"),
     "animation of no format": (("--animate", "a.mp4"), ".gif or .webp"),
-    "animation of one strength": (("--animate", "a.gif", "--strengths", "1"), "several to move"),
+    "animation of one strength": (("--animate", "a.gif", "--strengths", "1"), "2 columns to move"),
     "colour bar without scores": (("--clip", "none", "--colorbar"), "--clip none"),
     "score without CLIP": (("--clip", "none", "--score", "clip_style"), "got --score and --clip none"),
     "unknown setting of CLIP": (("--clip-set", "size=3"), "KEY one of"),

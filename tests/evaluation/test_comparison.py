@@ -7,12 +7,12 @@ import inspect
 import numpy as np
 import pytest
 
-from linea_diffusion.cli import checks
 from linea_diffusion.cli.evaluating import evaluate
 from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount, dial_of, markdown
 from linea_diffusion.evaluation.evaluate import POSITIONS, Record
 from linea_diffusion.evaluation.evaluate import evaluate as in_python
 from linea_diffusion.scoring.statistics import bootstrap_interval
+from linea_diffusion.steering.parsing import parse_strengths
 
 PROMPTS = ("a red heart", "a blue fish", "a green star", "a teal tree")
 
@@ -109,4 +109,4 @@ def test_every_row_is_as_long_as_its_head(truth):
 
 def test_the_command_has_the_positions_of_the_function():
     given = inspect.signature(evaluate).parameters["strengths"].default
-    assert tuple(checks.strengths(given)) == POSITIONS == inspect.signature(in_python).parameters["strengths"].default
+    assert tuple(parse_strengths(given)) == POSITIONS == inspect.signature(in_python).parameters["strengths"].default

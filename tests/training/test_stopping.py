@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, cli
-from linea_diffusion.cli import commands, demo, options
+from linea_diffusion.cli import commands
+from linea_diffusion.cli.options import Machine
 from linea_diffusion.training.iteration import Batches
 from linea_diffusion.training.optimizer import MapOptimizer
 from linea_diffusion.training.stopping import STOP, Stopped, StopRequest
@@ -114,12 +115,13 @@ def test_training_keeps_what_is_learned(linea, tmp_path, monkeypatch, number, co
 
 def test_the_demonstration_keeps_what_is_learned(linea, tmp_path, monkeypatch):
     quick = TrainingConfig(iterations=4, num_inference_steps=1, batch_size=4, target_modules="text-attention")
-    monkeypatch.setattr(demo, "recipe_for", lambda pipe, concept, seed: quick)
+    monkeypatch.setattr("linea_diffusion.training.recipes.recipe_for", lambda pipe, concept, seed: quick)
     _raising(monkeypatch, MapOptimizer, "step", signal.SIGTERM, at=1)
     found, out, err = linea("demo", "--out", tmp_path)
-    assert (found, out) == (143, "")
+    assert (found, len(out.splitlines())) == (143, 1), "what is saved is told"
     assert _last(err).startswith("linea: training stopped after 2 of 4 iterations")
     assert SteeringMaps.from_pretrained(tmp_path / "maps").metadata["stopped_after"] == 2
+    assert _states(tmp_path / "maps") == ["after-00000002"], "the same command goes on"
     assert not (tmp_path / "grid.png").exists()
 
 
@@ -178,8 +180,7 @@ def _hidden() -> None:
 
 @pytest.mark.parametrize("kind", [_swallow, _turned, _hidden])
 def test_whatever_a_library_makes_of_it_is_one_line(linea, monkeypatch, kind):
-    monkeypatch.setattr(options, "open_pipeline", lambda *_: kind())
-    monkeypatch.setattr(commands.facts, "open_pipeline", lambda *_: kind() or _none())
+    monkeypatch.setattr(Machine, "load", lambda *_: kind() or _none())
     code, _, err = linea("modules", "shapeland-unet")
     assert (code, _last(err)) == (130, "linea: stopped by SIGINT")
 
@@ -192,14 +193,14 @@ def test_a_full_disk_is_one_line_in_every_command(linea, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "a.png")
 
-    monkeypatch.setattr(commands.facts, "open_pipeline", full)
+    monkeypatch.setattr(Machine, "load", full)
     code, _, err = linea("modules", "shapeland-unet")
     assert code == 2
     assert _last(err).startswith("linea: got [Errno 28] No space left on device: 'a.png'")
 
 
 def test_other_errors_are_not_hidden(linea, monkeypatch):
-    monkeypatch.setattr(commands.facts, "open_pipeline", lambda *_: 1 / 0)
+    monkeypatch.setattr(Machine, "load", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         linea("modules", "shapeland-unet")
 

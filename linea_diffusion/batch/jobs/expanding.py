@@ -9,6 +9,7 @@ from math import prod
 from typing import Any
 
 from ...errors import LineaError, short
+from ...steering.parsing import parse_strengths
 
 MOST_IMAGES = 1_000_000
 """Images that one line may ask for."""
@@ -181,26 +182,6 @@ def _braced(text: str, start: int) -> tuple[list[str], int]:
     raise LineaError(f"got {short(text)}, where a {{ does not close: expected {{a,b}}, or \\{{ for the brace itself")
 
 
-def parse_strengths(text: str) -> list[float]:
-    """Numbers with commas, or ``first:last:count``, equally spaced with both ends: ``0:1:5`` is 0, .25, .5, .75, 1.
-
-    Raises:
-        LineaError: neither.
-    """
-    try:
-        parts = text.split(":")
-        if len(parts) == 1:
-            return [float(part) for part in text.split(",")]
-        first, last, count = float(parts[0]), float(parts[1]), int(parts[2])
-        if len(parts) != 3 or not 2 <= count <= _MOST:
-            raise ValueError
-    except (ValueError, IndexError):
-        raise LineaError(
-            f"got strengths {text!r}: expected numbers such as 0,0.5,1 or FIRST:LAST:COUNT such as 0:1:5"
-        ) from None
-    return [round(first + (last - first) * i / (count - 1), 12) for i in range(count)]
-
-
 def check_strengths(given: Any) -> list[Any]:
     """The strengths of a line, one or several; what each may be is checked where its steering is known.
 
@@ -208,7 +189,7 @@ def check_strengths(given: Any) -> list[Any]:
         LineaError: an empty list, or text that `parse_strengths` cannot read.
     """
     if isinstance(given, str):
-        return list(parse_strengths(given))
+        return [*parse_strengths(given)]
     values = given if isinstance(given, list | tuple) else [given]
     if not values:
         raise LineaError("got an empty list of strengths: expected at least one number, or leave it out")

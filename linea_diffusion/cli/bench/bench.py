@@ -1,26 +1,88 @@
-"""What steering costs on this machine with this model: ways of one job, timed in turns, and their peak memory."""
+"""What steering costs on this machine with this model: what is asked for, measured, and what comes of it."""
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 import torch
 
-from ...errors import LineaError, reason
+from ...errors import LineaError, check_seed, reason
 from ...pipelines.calling import accepts, frozen
 from ...pipelines.pipeline import LinEASDiffusionPipeline
-from .config import PARTS, TIMED, BenchConfig
-from .machine import machine_facts, peak_growth, release, wait_for
+from ...shapeland.captions import plain_captions
+from ...training.config import TrainingConfig
+from ..options import chosen
+from .machine import Lap, machine_facts, peaks_of, timed, warm_up
 from .ways import Way, calls_of, maps_in, ways_of
 
-__all__ = ["PARTS", "TIMED", "Bench", "BenchConfig", "Row", "bench", "machine_facts"]
-
+TIMED = ("generation", "row", "training")
+PARTS = (*TIMED, "memory")
 Track = Callable[[range], Iterable[int]]
-Lap = tuple[int, str, str, float]
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What is measured, and on which job.
+
+    Attributes:
+        what: some of `PARTS`; ``("memory",)`` alone looks at the ways of all parts.
+        batch_size: pictures of a generation, prompts of a training iteration.
+        rounds: how often each way is timed.
+        steps: denoising steps; None is the pipeline's default for pictures, and training's for training.
+        guidance: guidance scale; None likewise.
+        height: of the pictures in pixels; None is the pipeline's default.
+        width: likewise.
+        modules: presets or patterns, for training, and for random maps where the pipeline has none loaded.
+        seed: of noise and random maps.
+    """
+
+    what: tuple[str, ...] = PARTS
+    batch_size: int = 8
+    rounds: int = 15
+    steps: int | None = None
+    guidance: float | None = None
+    height: int | None = None
+    width: int | None = None
+    modules: tuple[str, ...] = ("attention",)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.what or any(part not in PARTS for part in self.what):
+            raise LineaError(f"got what={','.join(self.what)!r}: expected some of {', '.join(PARTS)}")
+        for name in ("batch_size", "rounds", "steps", "height", "width"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise LineaError(f"got {name}={value!r}: expected a whole number of at least 1")
+        object.__setattr__(self, "seed", check_seed(self.seed))
+
+    @property
+    def timed(self) -> list[str]:
+        """The parts whose ways are run."""
+        return [part for part in TIMED if part in self.what or set(self.what) == {"memory"}]
+
+    @property
+    def prompts(self) -> list[str]:
+        """One for each picture of the batch."""
+        return list(islice(cycle(plain_captions(held_out=False)), self.batch_size))
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Height and width for a call, those that are given."""
+        return chosen(height=self.height, width=self.width)
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """Steps and guidance for a call, those that are given."""
+        return chosen(num_inference_steps=self.steps, guidance_scale=self.guidance)
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Settings of the iteration that is measured."""
+        settings = {"target_modules": self.modules, "call_arguments": self.sizes, "seed": self.seed, **self.schedule}
+        return TrainingConfig(batch_size=None, sparsity=0.0, pairing="rows", strengths=(1.0,), **settings)
 
 
 @dataclass(frozen=True)
@@ -85,43 +147,34 @@ def bench(pipe: LinEASDiffusionPipeline, config: BenchConfig, *, track: Track = 
     _check_arguments(pipe, config)
     try:
         with frozen(pipe.base), maps_in(pipe, config):
-            ways = ways_of(pipe, config)
-            notes = [_warm_up(way, pipe.device) for way in ways]
-            able = [way for way, note in zip(ways, notes, strict=True) if not note]
-            _refuse_missing(ways, able)
             rounds = range(0 if set(config.what) == {"memory"} else config.rounds)
-            laps = timed(able, track(rounds), pipe.device)
-            peaks = peaks_of(able if "memory" in config.what else [], pipe.device)
+            laps, rows = measured(ways_of(pipe, config), pipe.device, track(rounds), memory="memory" in config.what)
             maps = _described(pipe)
     except (ValueError, torch.OutOfMemoryError) as error:
         raise _refused(error, pipe) from None
-    firsts = {way.part: way.name for way in reversed(ways)}
-    rows = [_row(way, firsts[way.part], laps, peaks.get(way.name), note) for way, note in zip(ways, notes, strict=True)]
     order = tuple(lap[:3] for lap in laps)
     return Bench(config, machine_facts(pipe.device), calls_of(pipe, config), maps, order, tuple(rows))
 
 
-def timed(ways: Sequence[Way], rounds: Iterable[int], device: torch.device) -> list[Lap]:
-    """(round, part, way, seconds) in the order of time; only the job itself is timed, to its end on the device."""
-    laps = []
-    for number in rounds:
-        for way in ways if number % 2 == 0 else reversed(ways):
-            with way.ready() as job:
-                laps.append((number, way.part, way.name, _seconds(job, device)))
-    return laps
+def measured(
+    ways: Sequence[Way], device: torch.device, rounds: Iterable[int], *, memory: bool
+) -> tuple[list[Lap], list[Row]]:
+    """Ways timed in turns after one round that does not count, and their peak memory if it is asked for.
 
+    Returns:
+        The laps in the order of time, and what they come to, a row for each way.
 
-def peaks_of(ways: Sequence[Way], device: torch.device) -> dict[str, float | None]:
-    """Way -> peak memory of its job in MiB, see `peak_growth`."""
-    peaks = {}
-    gc.freeze()  # what is there already is no garbage, and takes long to look through
-    try:
-        for way in ways:
-            with way.ready() as job:
-                peaks[way.name] = peak_growth(job, device)
-    finally:
-        gc.unfreeze()
-    return peaks
+    Raises:
+        LineaError: no memory for a part's first way.
+    """
+    notes = [warm_up(way, device) for way in ways]
+    able = [way for way, note in zip(ways, notes, strict=True) if not note]
+    _refuse_missing(ways, able)
+    laps = timed(able, rounds, device)
+    peaks = peaks_of(able if memory else [], device)
+    firsts = {way.part: way.name for way in reversed(ways)}
+    rows = [_row(way, firsts[way.part], laps, peaks.get(way.name), note) for way, note in zip(ways, notes, strict=True)]
+    return laps, rows
 
 
 def _refuse_missing(ways: Sequence[Way], able: Sequence[Way]) -> None:
@@ -142,38 +195,17 @@ def _check_arguments(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> None
             raise LineaError(f"got {name}, which {type(pipe.base).__name__} has no use for: leave it out")
 
 
-def _warm_up(way: Way, device: torch.device) -> str:
-    """Run a way once; what is in the way, in words."""
-    if way.refusal:
-        return way.refusal
-    try:
-        with way.ready() as job:
-            _seconds(job, device)
-    except torch.OutOfMemoryError:
-        pass
-    else:
-        return ""
-    release(device)
-    return "does not fit into memory"
-
-
-def _seconds(job: Callable[[], Any], device: torch.device) -> float:
-    wait_for(device)
-    began = time.perf_counter()
-    job()
-    wait_for(device)
-    return time.perf_counter() - began
-
-
 def _row(way: Way, first: str, laps: Sequence[Lap], peak_mib: float | None, note: str) -> Row:
     part = [lap for lap in laps if lap[1] == way.part]
-    own = {number: seconds for number, _, name, seconds in part if name == way.name}
-    if not own:
+    seconds, base = (
+        {number: taken for number, _, name, taken in part if name == wanted} for wanted in (way.name, first)
+    )
+    if not seconds:
         return Row(way.part, way.name, peak_mib=peak_mib, note=note)
-    base = {number: seconds for number, _, name, seconds in part if name == first}
-    ratios = torch.tensor([own[number] / base[number] for number in sorted(own)], dtype=torch.float64)
+    ordered = {number: seconds[number] for number in sorted(seconds)}
+    ratios = torch.tensor([taken / base[number] for number, taken in ordered.items()], dtype=torch.float64)
     low, ratio, high = ratios.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
-    return Row(way.part, way.name, tuple(own[number] for number in sorted(own)), ratio, low, high, peak_mib, note)
+    return Row(way.part, way.name, tuple(ordered.values()), ratio, low, high, peak_mib, note)
 
 
 def _described(pipe: LinEASDiffusionPipeline) -> str:

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import LineaError
-from ..options import Device, Dtype, Guidance, Seed, Steering, Steps, open_pipeline
+from ...errors import LineaError, make_folder
+from ..options import Call, Machine, Seeded, Steering, dtype_of
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
     from .bench import Bench, Row
 
 
+@dataclass(frozen=True)
+class BenchMachine(Machine):
+    """A machine that also runs models of random weights, which are made where they are used."""
+
+    def load(self, model: str) -> LinEASDiffusionPipeline:
+        """The pipeline of --model."""
+        if not _is_random(model):
+            return super().load(model)
+        import torch
+
+        from ...pipelines.pipeline import LinEASDiffusionPipeline
+        from .random_models import random_pipeline
+
+        try:
+            made = random_pipeline(model, device=self.device, dtype=dtype_of(self.dtype))
+        except torch.OutOfMemoryError:
+            raise LineaError(
+                f"got {model}, which does not fit on {self.device!r}: expected a smaller one, or bfloat16"
+            ) from None
+        return LinEASDiffusionPipeline(made)
+
+
 def bench(
+    *,
     model: Annotated[
         str,
         typer.Option(
@@ -31,69 +55,33 @@ def bench(
     what: Annotated[str, typer.Option(help="Parts with commas.")] = "generation,row,training,memory",
     batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 8,
     rounds: Annotated[int, typer.Option(help="How often each way is timed, in turns with the others.")] = 15,
-    steps: Steps = None,
-    guidance: Guidance = None,
+    call: Call,
     height: Annotated[int | None, typer.Option(help="Pixels; the model's own default when left out.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; the model's own default when left out.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for bench.json and bench.md.")] = Path("bench"),
-    seed: Seed = 0,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
+    seeded: Seeded,
+    machine: BenchMachine,
 ) -> None:
     """Measure what steering costs here: time of pictures, rows of strengths and training, and peak memory."""
     import json
-    from dataclasses import asdict
 
     from tqdm.auto import tqdm
 
-    from ...errors import make_folder
     from .bench import BenchConfig, bench
 
     config = BenchConfig(
-        what=tuple(what.split(",")), batch_size=batch_size, rounds=rounds, steps=steps, guidance=guidance,
-        height=height, width=width, seed=seed, **({"modules": tuple(modules)} if modules else {}),
+        what=tuple(what.split(",")), batch_size=batch_size, rounds=rounds, steps=call.steps, guidance=call.guidance,
+        height=height, width=width, seed=seeded.seed, **({"modules": tuple(modules)} if modules else {}),
     )  # fmt: skip
-    pipe = _opened(model, steering, device, dtype)
+    pipe = machine.open(model, steering)
     make_folder(out)
     result = bench(pipe, config, track=lambda numbers: tqdm(numbers, desc="rounds", leave=False))
-    text = markdown(result, model, dtype)
-    facts = {"model": model, "dtype": dtype, **asdict(result)}
+    text = markdown(result, model, machine.dtype)
+    facts = {"model": model, "dtype": machine.dtype, **asdict(result)}
     (out / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (out / "bench.md").write_text(text, encoding="utf-8")
     typer.echo(text)
     typer.echo(f"every time measured is in {out / 'bench.json'}")
-
-
-def _opened(model: str, steering: list[str], device: str, dtype: str) -> LinEASDiffusionPipeline:
-    """The pipeline with its maps; random weights are made where they are used."""
-    from ...maps.steering_maps import SteeringMaps
-
-    loaded = {source: SteeringMaps.from_pretrained(source) for source in steering}
-    pipe = _random(model, device, dtype) if _is_random(model) else open_pipeline(model, device, dtype)
-    for source, maps in loaded.items():
-        pipe.load_steering(maps, adapter_name=source)
-    return pipe
-
-
-def _random(model: str, device: str, dtype: str) -> LinEASDiffusionPipeline:
-    import torch
-
-    from ...pipelines.pipeline import LinEASDiffusionPipeline
-    from .random_models import random_pipeline
-
-    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if dtype not in dtypes:
-        raise LineaError(f"got dtype {dtype!r}: expected one of {', '.join(dtypes)}")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise LineaError(f"got device {device!r}: expected one this machine has, such as cpu ({error!s:.80})") from None
-    try:
-        return LinEASDiffusionPipeline(random_pipeline(model, device=device, dtype=dtypes[dtype]))
-    except torch.OutOfMemoryError:
-        raise LineaError(
-            f"got {model}, which does not fit on {device!r}: expected a smaller one, or bfloat16"
-        ) from None
 
 
 def markdown(result: Bench, model: str, dtype: str) -> str:

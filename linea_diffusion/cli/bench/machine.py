@@ -1,4 +1,4 @@
-"""The machine that something runs on: its facts, its clock, and the peak memory of a job."""
+"""The machine that something runs on: its facts, its clock, and the peak memory of a job; ways timed in turns."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import gc
 import os
 import platform
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from .ways import Way
+
+Lap = tuple[int, str, str, float]
+"""(round, part, way, seconds)."""
 
 _PROCESS = Path("/proc/self")
 
@@ -30,6 +37,52 @@ def machine_facts(device: torch.device) -> dict[str, str | int]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
+
+
+def timed(ways: Sequence[Way], rounds: Iterable[int], device: torch.device) -> list[Lap]:
+    """(round, part, way, seconds) in the order of time; only the job itself is timed, to its end on the device."""
+    laps = []
+    for number in rounds:
+        for way in ways if number % 2 == 0 else reversed(ways):
+            with way.ready() as job:
+                laps.append((number, way.part, way.name, _seconds(job, device)))
+    return laps
+
+
+def peaks_of(ways: Sequence[Way], device: torch.device) -> dict[str, float | None]:
+    """Way -> peak memory of its job in MiB, see `peak_growth`."""
+    peaks = {}
+    gc.freeze()  # what is there already is no garbage, and takes long to look through
+    try:
+        for way in ways:
+            with way.ready() as job:
+                peaks[way.name] = peak_growth(job, device)
+    finally:
+        gc.unfreeze()
+    return peaks
+
+
+def warm_up(way: Way, device: torch.device) -> str:
+    """Run a way once; what keeps it from running, in words."""
+    if way.refusal:
+        return way.refusal
+    try:
+        with way.ready() as job:
+            _seconds(job, device)
+    except torch.OutOfMemoryError:
+        pass
+    else:
+        return ""
+    release(device)
+    return "does not fit into memory"
+
+
+def _seconds(job: Callable[[], Any], device: torch.device) -> float:
+    wait_for(device)
+    began = time.perf_counter()
+    job()
+    wait_for(device)
+    return time.perf_counter() - began
 
 
 def wait_for(device: torch.device) -> None:

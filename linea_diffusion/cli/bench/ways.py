@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,10 +17,12 @@ from ...steering.affine.affine_map import LOW_RANK
 from ...training.config import TrainingConfig
 from ...training.diffusion import DiffusionRun
 from ...training.iteration import batches_of
-from ...training.loss.targets import Target, row_targets
+from ...training.loss.targets import Target, flattened, law_targets, row_targets
 from ...training.optimizer import MapOptimizer
 from ...training.runs import Places
-from .config import BenchConfig
+
+if TYPE_CHECKING:
+    from .bench import BenchConfig
 
 ROW = (0.2, 0.4, 0.6, 0.8, 1.0)
 """The strengths of a row."""
@@ -64,11 +66,11 @@ def calls_of(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> dict[str, di
 
 def generation_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
     """A batch from the base pipeline, steered, and steered by fused weights."""
-    prompts, given = config.prompts, calls_of(pipe, config)["pictures"]
+    prompts, call = config.prompts, calls_of(pipe, config)["pictures"]
 
     def job(run: Callable[..., Any]) -> Job:
         seeds = range(config.seed, config.seed + len(prompts))
-        return lambda: run(prompts, generator=generators(seeds), **given)
+        return lambda: run(prompts, generator=generators(seeds), **call)
 
     @contextmanager
     def fused() -> Iterator[Job]:
@@ -88,10 +90,10 @@ def generation_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[
 
 def row_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
     """One prompt at five strengths: a call for the row, or a call for each, which puts its hooks up anew."""
-    prompt, given = config.prompts[0], calls_of(pipe, config)["pictures"]
+    prompt, arguments = config.prompts[0], calls_of(pipe, config)["pictures"]
 
     def call(strength: Any) -> Any:
-        return pipe(prompt, strength=strength, generator=generators([config.seed])[0], **given)
+        return pipe(prompt, strength=strength, generator=generators([config.seed])[0], **arguments)
 
     return [
         Way("row", "one call with a row of 5 strengths", lambda: nullcontext(lambda: [call(list(ROW))])),
@@ -101,34 +103,48 @@ def row_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
 
 def training_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[Way]:
     """A plain generation as training makes it, and a training iteration in one piece, in two, and checkpointed."""
-    sources, training = config.prompts, config.training
+    half = (config.batch_size + 1) // 2
+    pieces: dict[str, dict[str, Any]] = {
+        "in one piece": {},
+        **({f"in micro-batches of {half}": {"micro_batch_size": half}} if half < config.batch_size else {}),
+        "checkpointed": {"gradient_checkpointing": True},
+    }
+    return iteration_ways(pipe, config.training, config.prompts, pieces)
+
+
+def iteration_ways(
+    pipe: LinEASDiffusionPipeline, training: TrainingConfig, sources: Sequence[str], pieces: Mapping[str, Any]
+) -> list[Way]:
+    """A plain generation as training makes it, and a training iteration in several ways.
+
+    Args:
+        pipe: whose base is trained on.
+        training: settings of all ways; what is recorded before the iteration is recorded with them.
+        sources: prompts; the targets ask for another style.
+        pieces: name of a way -> the settings that it changes.
+    """
     run = DiffusionRun(pipe.base, training)
     with batches_of(run, training) as batches:
         sides = {0.0: sources, 1.0: [f"{prompt}, in another style" for prompt in sources]}
         recorded = {side: batches.record(prompts, range(len(prompts))) for side, prompts in sides.items()}
-        (target,) = row_targets(recorded, [1.0], scaled=training.scale_by_variance)
+        (target,) = _targets(recorded, training)
 
     def plain() -> Any:
-        return pipe.base(prompt=sources, generator=generators(range(len(sources))), **run.arguments)
+        return pipe.base(prompt=list(sources), generator=generators(range(len(sources))), **run.arguments)
 
-    half = (len(sources) + 1) // 2
-    pieces: dict[str, dict[str, Any]] = {
-        "in one piece": {},
-        f"in micro-batches of {half}": {"micro_batch_size": half},
-        "checkpointed": {"gradient_checkpointing": True},
-    }
-    return [
-        Way("training", "generation without gradients", lambda: nullcontext(plain)),
-        *(
-            Way(
-                "training",
-                f"iteration {name}",
-                partial(_iteration, pipe, replace(training, **changed), sources, target, recorded[1.0]),
-            )
-            for name, changed in pieces.items()
-            if half < len(sources) or "micro_batch_size" not in changed
-        ),
-    ]
+    def way(name: str, changed: Mapping[str, Any]) -> Way:
+        ready = partial(_iteration, pipe, replace(training, **changed), sources, target, recorded[1.0])
+        return Way("training", f"iteration {name}", ready)
+
+    iterations = [way(name, changed) for name, changed in pieces.items()]
+    return [Way("training", "generation without gradients", lambda: nullcontext(plain)), *iterations]
+
+
+def _targets(recorded: Mapping[float, Places], training: TrainingConfig) -> Sequence[Target]:
+    if training.pairing == "rows":
+        return row_targets(recorded, [1.0], scaled=training.scale_by_variance)
+    source, target = (flattened(side) for side in recorded.values())
+    return law_targets(source, target, [1.0], scaled=training.scale_by_variance)
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+"""What `linea batch` says: of what it would do, of what it did, and of every event for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..batch.engine import BatchPlan, BatchSummary
+
+
+def print_plan(plan: BatchPlan, out: Path) -> None:
+    """What a dry run counts."""
+    typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
+    if plan.leftovers:
+        typer.echo(f"{_images(plan.leftovers)} that no line asks for would be put aside in {out / '.linea/leftovers'}")
+
+
+def print_summary(summary: BatchSummary, out: Path, grid: Path | None) -> None:
+    """What a batch did, and where its files are."""
+    speed = f", {summary.done / summary.seconds:.2f} a second" if summary.done else ""
+    typer.echo(f"{summary.done} images made in {summary.seconds:.1f} s{speed}; {_others(summary)}")
+    if summary.images is not None:
+        typer.echo(f"{out / 'metadata.jsonl'}: {summary.images} images")
+    if summary.failures:
+        typer.echo(f"{out / 'failures.jsonl'}: {summary.failures} failures, each with its line and reason")
+    if summary.pruned:
+        typer.echo(f"{_images(summary.pruned)} that no line asks for removed")
+    elif summary.leftovers:
+        typer.echo(
+            f"{_images(summary.leftovers)} that no line asks for put aside in {out / '.linea/leftovers'}, named in "
+            f"{out / '.linea/leftovers.jsonl'}; --prune removes them"
+        )
+    if summary.damaged:
+        typer.echo(f"{out / '.linea'}: {summary.damaged} lines or files that no batch wrote, passed over")
+    if grid is not None:
+        typer.echo(f"look at {grid}")
+
+
+def _others(counts: BatchPlan | BatchSummary) -> str:
+    return (
+        f"{counts.skipped} there already, {counts.duplicates} asked for more than once, {counts.failed} failed, "
+        f"{counts.bad_lines} bad lines"
+    )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def silence_loading() -> None:
+    """No bars of the libraries that load models between the lines of a log."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def print_event(event: dict[str, Any]) -> None:
+    """A line for each event but those that only pass something over, which the end counts."""
+    from datetime import UTC, datetime
+
+    if event["event"] not in ("skipped", "duplicate", "failed_before"):
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)

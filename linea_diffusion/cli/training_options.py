@@ -1,0 +1,104 @@
+"""Options of training: the prompts of a concept, and the settings of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..errors import LineaError, short
+from .options import Modules, Session, chosen, key_values, literal
+
+if TYPE_CHECKING:
+    from ..concepts.concept import Concept
+
+
+@dataclass(frozen=True)
+class ConceptFiles:
+    """Files of prompts, or a template, that make a concept."""
+
+    source: Annotated[Path | None, typer.Option(help="Text file with one source prompt per line.")] = None
+    target: Annotated[Path | None, typer.Option(help="Text file with one target prompt per line.")] = None
+    template: Annotated[
+        str | None, typer.Option(help="Makes the targets from --source, as '{prompt}, neon': pairs, without --target.")
+    ] = None
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="Less of --template, as 0.5='{prompt}, slightly neon'; may be repeated."),
+    ] = None
+
+    def concept(self, name: str) -> Concept:
+        """A known concept, one from the files of --source and --target, or one from --source and --template."""
+        from ..concepts.concept import Concept, concept_from_files, load_concept
+        from ..concepts.prompt_files import prompt_lines
+
+        options = chosen(source=self.source, target=self.target, template=self.template)
+        if self.level and self.template is None:
+            raise LineaError(f"got --level {short(self.level[0])} without --template: expected both, with --source")
+        if not options:
+            return load_concept(name)
+        if self.source is None or len(options) != 2:
+            raise LineaError(
+                f"got {' and '.join(f'--{option}' for option in options)}: expected --source with either --target or "
+                "--template, or none of them with a known concept"
+            )
+        if self.template is None:
+            return concept_from_files(self.source, cast(Path, self.target), name=name)
+        return Concept.from_template(prompt_lines(self.source), self.template, name=name, levels=self._levels())
+
+    def _levels(self) -> dict[float, str]:
+        """Strength -> template, from --level STRENGTH=TEMPLATE."""
+        form, levels = "STRENGTH=TEMPLATE, such as 0.5='{prompt}, slightly neon'", {}
+        for text, template in key_values("--level", self.level or (), form=form):
+            strength = literal(text.strip())
+            if not isinstance(strength, float | int):
+                raise LineaError(f"got --level {short(f'{text}={template}')}: expected {form}")
+            if strength in levels:
+                raise LineaError(f"got --level {text.strip()} twice: expected one template for each strength")
+            levels[strength] = template.strip()
+        return levels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a training that have options of their own, and all others."""
+
+    modules: Modules = None
+    iterations: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None
+    batch_size: Annotated[
+        int | None, typer.Option(help="Source prompts per iteration; --set batch_size=None: all.")
+    ] = None
+    micro_batch_size: Annotated[
+        int | None, typer.Option(help="Prompts at once: less memory, more time, the same gradients.")
+    ] = None
+    rank: Annotated[int | None, typer.Option(help="Of the low-rank part of each map; 0: coordinate by coordinate.")] = (
+        None
+    )
+    sparsity: Annotated[float | None, typer.Option(help="Share of the maps' numbers that shall be zero.")] = None
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate/--no-calibrate", help="Fit the dial when training ends, so that steps look equal."),
+    ] = True
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, as optimizer=sgd; may be repeated.")
+    ] = None
+
+    def chosen(self, session: Session) -> dict[str, Any]:
+        """The checked settings: those of options of their own, the session's, and those of --set KEY=VALUE."""
+        from ..training.config import TrainingConfig
+
+        same = ("iterations", "lr", "batch_size", "micro_batch_size", "rank", "sparsity")
+        made = chosen(
+            **{name: getattr(self, name) for name in same},
+            **session.arguments,
+            calibrate=None if self.calibrate else False,
+            target_modules=tuple(self.modules) if self.modules else None,
+            seed=session.seed,
+        )
+        keys = [one.name for one in fields(TrainingConfig)]
+        made |= {key: literal(text) for key, text in key_values("--set", self.settings or (), keys)}
+        TrainingConfig(**made)
+        return made
