@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linea_diffusion.evaluation.comparison import markdown, text_of
-from linea_diffusion.evaluation.evaluate import FIGURES, Record, curves, read_records, summarise
+from linea_diffusion.evaluation.comparison import comparison_markdown, text_of
+from linea_diffusion.evaluation.evaluate import Record, curves, read_records, summarise
+from linea_diffusion.scoring.figures import TRUTH
 from linea_diffusion.scoring.statistics import at_content, bootstrap_interval, spearman
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = (0.95, 0.9, 0.8)
+FIGURES = (*TRUTH, "style_probability", "clip_style", "clip_prompt", "similarity_to_unsteered")
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
         "",
         f"{date.today()}, {platform.machine()}, torch {torch.__version__}; `linea evaluate`, training seed 0, 64 "
         "held-out prompts, one noise each, the same for all; mean [95% bootstrap interval over prompts]. truth_*: "
-        "truth classifier; clip_*, content: shapeland-clip (content is the raw cosine with the unsteered picture).",
+        "truth classifier; the others by shapeland-clip; docs/scores.md says what each is.",
         "",
         "## All styles together, at strength 1",
         "",
@@ -60,13 +62,13 @@ def main() -> None:
         "## Each style",
         "",
     ]
-    table = "\n".join(markdown([r for r in records if r.style == style]) for style in styles)
+    table = "\n".join(comparison_markdown([r for r in records if r.style == style]) for style in styles)
     (RESULTS / "methods.md").write_text("\n".join(head) + table)
     _write_summary(records)
 
 
 def _together(records: list[Record], methods: list[str], styles: list[str]) -> list[str]:
-    figures = ("truth_style", "truth_amount", "truth_object", "truth_color", "clip_prompt", "content")
+    figures = ("truth_style", "truth_amount", "truth_object", "truth_color", "clip_prompt", "similarity_to_unsteered")
     lines = [
         "| method | " + " | ".join(figures) + " | Spearman (truth_amount) |",
         "|" + " --- |" * (len(figures) + 2),
@@ -88,7 +90,7 @@ def _by_prompt(records: list[Record], figure: str) -> tuple[float, float, float]
     """Prompts are the independent units: a prompt's mean over the styles first."""
     values: dict[str, list[float]] = {}
     for record in records:
-        values.setdefault(record.prompt, []).append(getattr(record, figure))
+        values.setdefault(record.prompt, []).append(record.scores[figure])
     return bootstrap_interval(np.array([np.mean(v) for v in values.values()]))
 
 

@@ -14,7 +14,7 @@ from ..errors import LineaError, clipped
 from ..pipelines.pipeline import LinEASDiffusionPipeline
 from ..scoring.images import open_images
 from .batch_size import BatchSize
-from .describing import COLUMNS, FIGURES, bad_line_row, failure_row, figures_of, metadata_row, recipe_of
+from .describing import COLUMNS, SCORED, bad_line_row, failure_row, metadata_row, recipe_of, scores_of
 from .folder.index import JobIndex, State
 from .folder.layout import Layout, image_name, rank_of
 from .folder.lines import LineFile
@@ -138,7 +138,7 @@ class Run:
                 if self._clears(rank_of(shard)):
                     shard.unlink(missing_ok=True)
         clear_unfinished(layout, self._clears)
-        columns = (*COLUMNS, *(FIGURES if self._settings.scorer else ()))
+        columns = (*COLUMNS, *(SCORED if self._settings.scorer else ()))
         index.read(layout, failures=not self._settings.retry_failed, columns=columns)
         if share.is_main and not self._settings.retry_failed and not is_current(layout):
             merge(layout, share.rank)
@@ -174,7 +174,7 @@ class Run:
 
     def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
         styles, pictures = self._maker.styles, [image for _, image in images]
-        figures = figures_of(self._settings.scorer, [job for job, _ in images], pictures, styles)
+        figures = scores_of(self._settings.scorer, [job for job, _ in images], pictures, styles)
         return [
             Finished(
                 job,

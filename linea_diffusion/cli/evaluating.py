@@ -62,7 +62,7 @@ def evaluate(
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts.concept import load_concept
     from ..errors import make_folder
-    from ..evaluation.comparison import markdown
+    from ..evaluation.comparison import comparison_markdown
     from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first, write_records
     from ..evaluation.methods import check_method
     from ..training.recipes import recipe_for
@@ -99,9 +99,9 @@ def evaluate(
         shown |= own
         dials |= {name: maps.dial(calibrated).name for name, maps in own.items()}
         write_records(records, out / "evaluation.csv")
-        (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
+        (out / "evaluation.md").write_text(comparison_markdown(records), encoding="utf-8")
     _write_report(out / "report.html", records, pictures=pictures, maps=shown, facts={**facts, "strength": dials})
-    typer.echo(markdown(records))
+    typer.echo(comparison_markdown(records))
     typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
 
 

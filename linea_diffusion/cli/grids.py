@@ -126,7 +126,7 @@ def _texts(concept: str | None) -> StyleTexts | None:
 def _drawing(cell_size: int, score: str | None, place: str, colorbar: bool, *, scored: bool) -> dict[str, Any]:
     from ..errors import nearest_name
     from ..grids.sheet import SCORE_PLACES, check_size
-    from ..scoring.scores import SCORES
+    from ..scoring.figures import SCORES
 
     check_size(cell_size)
     if score is not None and score not in SCORES:
@@ -225,7 +225,7 @@ def print_scores(grid: StyleGrid) -> None:
 
 
 def _print_curves(grid: StyleGrid) -> None:
-    from ..scoring.scores import CURVES
+    from ..scoring.figures import CURVES
 
     figures = grid.curve_figures()
     for name, figure in CURVES.items():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -17,9 +20,10 @@ from ..errors import LineaError, check_seed, reason, short
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import for_base, render_prompts
 from ..scoring.clip_scorer import ClipScorer
-from ..scoring.scores import SCORES
+from ..scoring.figures import OF_PICTURES
+from ..scoring.formulas import score_pictures
 from ..scoring.statistics import bootstrap_interval
-from ..scoring.tables import read_csv, write_csv
+from ..scoring.tables import read_table, write_table
 from ..steering.strengths import check_positions
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
@@ -34,28 +38,14 @@ class Record:
         method: what steered.
         strength: of the steering.
         prompt: the held-out prompt.
-        clip_style: zero-shot probability of the style's text against the neutral text, [0, 1] (arXiv 2410.23054).
-        clip_text: raw cosine with the style's text.
-        clip_prompt: raw cosine with the prompt.
-        content: raw CLIP cosine with the unsteered picture of the same noise.
-        truth_style: probability of the style by the truth classifier; NaN where there is none, as for all below.
-        truth_amount: amount of the style.
-        truth_object: 1 if the object is the prompt's.
-        truth_color: 1 if the colour is the prompt's.
+        scores: name -> figure, those of `linea_diffusion.scoring.figures.OF_PICTURES` that are known.
     """
 
     style: str
     method: str
     strength: float
     prompt: str
-    clip_style: float
-    clip_text: float
-    clip_prompt: float
-    content: float
-    truth_style: float = float("nan")
-    truth_amount: float = float("nan")
-    truth_object: float = float("nan")
-    truth_color: float = float("nan")
+    scores: Mapping[str, float]
 
 
 Pictures = dict[tuple[str, str, str, float], Image.Image]
@@ -65,16 +55,6 @@ OnPictures = Callable[[str, float, list[Image.Image]], None]
 
 POSITIONS = tuple(number / 8 for number in range(9))
 """Of the dial: enough of them to read what is kept at equal amount of style."""
-
-CONVENTIONS = {
-    "clip_style": SCORES["style_probability"].convention,
-    "clip_text": SCORES["clip_style"].convention,
-    "clip_prompt": SCORES["clip_prompt"].convention,
-    "content": SCORES["similarity_to_unsteered"].convention,
-}
-"""Figure of a `Record` by CLIP -> how it is computed, as the header of the CSV file says it."""
-
-FIGURES = tuple(f.name for f in fields(Record) if f.type == "float" and f.name != "strength")
 
 
 def evaluate(
@@ -102,7 +82,7 @@ def evaluate(
         prompts: held-out prompts; prompt number i has noise seed + i in every method and at every strength.
         strengths: the dial's positions; 0 is rendered once and serves all methods.
         scorer: for the CLIP figures.
-        judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
+        judge: (pictures, prompts) -> name -> figure (n,), the ``TRUTH`` that a truth classifier knows.
         seed: of the noise.
         batch_size: pictures at once.
         calibrated: how strengths are read, by each method for itself: on its calibration where its maps have one
@@ -127,16 +107,18 @@ def evaluate(
     asked = [f"{prompt}, {texts.name}" for prompt in prompts]
     records: list[Record] = []
     with noticing(pipe.base, [*prompts, *(asked if None in methods.values() else [])]):
-        score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
+        unsteered = render_prompts(pipe.base, prompts, seeds, **given)
+        score = partial(_scores, scorer, judge, texts, prompts, list(scorer.embed_images(unsteered)))
 
         def put(method: str, strength: float, images: list[Image.Image]) -> None:
-            records.extend(score.records(method, strength, images))
+            found = zip(prompts, score(images), strict=True)
+            records.extend(Record(texts.name, method, strength, prompt, scores) for prompt, scores in found)
             if on_pictures is not None:
                 on_pictures(method, strength, images)
 
         with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
             for method, maps in methods.items():
-                put(method, 0.0, score.unsteered)
+                put(method, 0.0, unsteered)
                 for strength in strengths[1:]:
                     if maps is not None:
                         with maps.apply(pipe, strength, calibrated=calibrated):
@@ -178,41 +160,32 @@ def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPict
     return put
 
 
-class _Scores:
-    """Scores pictures against what does not change between methods."""
+def _scores(
+    scorer: ClipScorer,
+    judge: Judge | None,
+    texts: StyleTexts,
+    prompts: Sequence[str],
+    references: Sequence[torch.Tensor],
+    images: list[Image.Image],
+) -> list[dict[str, float]]:
+    """The figures of each picture, those of the judge among them."""
+    vectors = scorer.embed_images(images)
+    found = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
+    judged = judge(images, prompts) if judge else {}
+    return [
+        {**scores, **{name: float(values[row]) for name, values in judged.items()}} for row, scores in enumerate(found)
+    ]
 
-    def __init__(
-        self,
-        scorer: ClipScorer,
-        judge: Judge | None,
-        texts: StyleTexts,
-        prompts: Sequence[str],
-        unsteered: list[Image.Image],
-    ) -> None:
-        self.scorer, self.judge, self.texts, self.prompts = scorer, judge, texts, prompts
-        self.unsteered, self.reference = unsteered, scorer.embed_images(unsteered)
-        self.style, self.own = scorer.embed_texts([texts.text, texts.neutral]), scorer.embed_texts(list(prompts))
 
-    def records(self, method: str, strength: float, images: list[Image.Image]) -> list[Record]:
-        """One record per picture."""
-        pictures = self.scorer.embed_images(images)
-        figures: dict[str, np.ndarray] = {
-            "clip_style": self.scorer.probabilities(pictures, self.style)[:, 0].numpy(),
-            "clip_text": (pictures @ self.style[0]).numpy(),
-            "clip_prompt": (pictures * self.own).sum(-1).numpy(),
-            "content": (pictures * self.reference).sum(-1).numpy(),
-            **(self.judge(images, self.prompts) if self.judge else {}),
-        }
-        return [
-            Record(self.texts.name, method, strength, prompt, **{key: float(v[row]) for key, v in figures.items()})
-            for row, prompt in enumerate(self.prompts)
-        ]
+def known_figures(records: Sequence[Record]) -> list[str]:
+    """The figures that some record has, in the order of tables."""
+    return [name for name in OF_PICTURES if any(name in record.scores for record in records)]
 
 
 def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Means with 95% bootstrap intervals over prompts, one entry for each style, method and strength.
 
-    Each figure is a (mean, low, high); figures that are unknown (NaN) are left out.
+    Each figure is a (mean, low, high); figures that some picture of the entry lacks are left out.
     """
     groups: dict[tuple[str, str, float], list[Record]] = {}
     for record in records:
@@ -220,44 +193,53 @@ def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
     entries = []
     for (style, method, strength), group in groups.items():
         entry: dict[str, Any] = {"style": style, "method": method, "strength": strength, "prompts": len(group)}
-        for figure in FIGURES:
-            values = np.array([getattr(record, figure) for record in group])
-            if not np.isnan(values).any():
-                entry[figure] = bootstrap_interval(values)
+        for figure in OF_PICTURES:
+            if all(figure in record.scores for record in group):
+                entry[figure] = bootstrap_interval(np.array([record.scores[figure] for record in group]))
         entries.append(entry)
     return entries
 
 
 def curves(records: Sequence[Record], style: str, method: str, figure: str) -> tuple[list[float], np.ndarray]:
-    """Strengths (k,) and a figure (prompts, k) of one style by one method."""
+    """Strengths (k,) and a figure (prompts, k), NaN where it is unknown, of one style by one method."""
     chosen = [record for record in records if (record.style, record.method) == (style, method)]
     strengths = sorted({record.strength for record in chosen})
     prompts = dict.fromkeys(record.prompt for record in chosen)
-    value = {(record.prompt, record.strength): getattr(record, figure) for record in chosen}
+    value = {(record.prompt, record.strength): record.scores.get(figure, float("nan")) for record in chosen}
     return strengths, np.array([[value[prompt, strength] for strength in strengths] for prompt in prompts])
 
 
 def write_records(records: Sequence[Record], path: Path) -> None:
-    """All records as CSV, one line per picture; the header says the `CONVENTIONS`."""
-    names = [f.name for f in fields(Record)]
-    header = [f"{name} ({CONVENTIONS[name]})" if name in CONVENTIONS else name for name in names]
-    rows = ([round(v, 5) if isinstance(v, float) else v for v in asdict(record).values()] for record in records)
-    write_csv([header, *rows], path)
+    """All records as CSV, one line per picture; see `write_table`."""
+    names = known_figures(records)
+    rows = [
+        {"style": one.style, "method": one.method, "strength": one.strength, "prompt": one.prompt,
+         **{name: one.scores.get(name) for name in names}}
+        for one in records
+    ]  # fmt: skip
+    write_table(rows, path)
+
+
+_OLD = {"clip_style": "style_probability", "clip_text": "clip_style", "content": "similarity_to_unsteered"}
+"""What earlier files called figures; they are known by ``clip_text``, which no figure is called now."""
 
 
 def read_records(path: Path) -> list[Record]:
-    """The inverse of `write_records`.
+    """The inverse of `write_records`; also of files with earlier names of figures.
 
     Raises:
         LineaError: a file that it did not write.
     """
+    rows = read_table(path)
+    if any("clip_text" in row for row in rows):
+        rows = [{_OLD.get(name, name): value for name, value in row.items()} for row in rows]
 
     def record(row: Mapping[str, str]) -> Record:
-        numbers = {name: float(row[name]) for name in ("strength", *FIGURES)}
-        return Record(style=row["style"], method=row["method"], prompt=row["prompt"], **numbers)
+        scores = {name: float(row[name]) for name in OF_PICTURES if row.get(name, "")}
+        known = {name: value for name, value in scores.items() if not math.isnan(value)}
+        return Record(row["style"], row["method"], float(row["strength"]), row["prompt"], known)
 
-    rows = read_csv(path)
     try:
-        return [record({key.partition(" (")[0]: row[key] for key in row}) for row in rows]
+        return [record(row) for row in rows]
     except (KeyError, ValueError) as error:
         raise LineaError(f"got {str(path)!r}: expected an evaluation.csv of linea evaluate ({reason(error)})") from None

@@ -28,7 +28,7 @@ class Cell:
         style: what the row steers to.
         method: how, where rows are methods.
         asked: what the pipeline was given instead of the prompt, where the style was asked for in words.
-        scores: name -> figure, as in `linea_diffusion.scoring.scores.SCORES`; empty until scored.
+        scores: name -> figure, as in `linea_diffusion.scoring.figures.SCORES`; empty until scored.
     """
 
     prompt: str

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
+from ..scoring.figures import SCORES
 from ..scoring.images import as_rgb
-from ..scoring.scores import SCORES
 from .grid_scores import check_score
 from .lettering import Color, draw_line, line_height, shorten, text_width, wrap
 from .plans import Cell

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig, cli, list_concepts, load_concept
-from linea_diffusion.scoring.scores import SCORES
+from linea_diffusion.scoring.figures import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
 from linea_diffusion.evaluation.evaluate import (
-    FIGURES,
     Record,
     curves,
     read_records,
@@ -17,6 +14,7 @@ from linea_diffusion.evaluation.evaluate import (
     write_records,
 )
 from linea_diffusion.evaluation.methods import METHODS, fit
+from linea_diffusion.scoring.figures import OF_PICTURES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
 from ..conftest import NEON, seeded
@@ -47,17 +45,20 @@ def _one(records, method, strength, prompt) -> Record:
 def test_every_method_strength_and_prompt_has_a_record(records):
     keys = [(r.method, r.strength, r.prompt) for r in records]
     assert len(set(keys)) == len(keys) == 2 * 3 * 3 + 2 * 3
-    assert not any(math.isnan(getattr(r, figure)) for r in records for figure in FIGURES)
+    turned = [name for name in OF_PICTURES if name != "directional_similarity"]
+    for record in records:
+        assert set(record.scores) - {"directional_similarity"} == set(turned)
+        assert ("directional_similarity" in record.scores) == (record.strength > 0)
 
 
 def test_strength_zero_is_the_base_model_for_all(records):
     for prompt in PROMPTS:
         zero = [_one(records, method, 0.0, prompt) for method in ("random", "half", "prompting")]
-        assert zero[0].content == pytest.approx(1, abs=1e-5)
-        assert {z.clip_style for z in zero} == {zero[0].clip_style}
+        assert zero[0].scores["similarity_to_unsteered"] == pytest.approx(1, abs=1e-5)
+        assert {z.scores["style_probability"] for z in zero} == {zero[0].scores["style_probability"]}
     # half of the maps at 1 are the maps at a half
     half, whole = _one(records, "half", 1.0, PROMPTS[0]), _one(records, "random", 0.5, PROMPTS[0])
-    assert half.clip_text == pytest.approx(whole.clip_text, abs=1e-3)
+    assert half.scores["clip_style"] == pytest.approx(whole.scores["clip_style"], abs=1e-3)
 
 
 def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
@@ -65,25 +66,27 @@ def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
         picture = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
     plain = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
     texts, record = load_concept("neon").texts, _one(records, "random", 0.5, PROMPTS[1])
-    assert record.clip_prompt == pytest.approx(scorer.text_similarity(picture, PROMPTS[1]).item(), abs=2e-3)
-    assert record.clip_text == pytest.approx(scorer.text_similarity(picture, texts.text).item(), abs=2e-3)
-    assert record.content == pytest.approx(scorer.image_similarity(picture, plain).item(), abs=2e-3)
+    assert record.scores["clip_prompt"] == pytest.approx(scorer.text_similarity(picture, PROMPTS[1]).item(), abs=2e-3)
+    assert record.scores["clip_style"] == pytest.approx(scorer.text_similarity(picture, texts.text).item(), abs=2e-3)
+    assert record.scores["similarity_to_unsteered"] == pytest.approx(
+        scorer.image_similarity(picture, plain).item(), abs=2e-3
+    )
     style = scorer.style_probability(picture, texts.text, texts.neutral).item()
-    assert record.clip_style == pytest.approx(style, abs=5e-3)
+    assert record.scores["style_probability"] == pytest.approx(style, abs=5e-3)
 
 
 def test_asking_in_words_is_the_upper_line(records):
-    assert np.mean([_one(records, "prompting", 1.0, prompt).truth_style for prompt in PROMPTS]) > 0.8
-    assert np.mean([_one(records, "prompting", 0.0, prompt).truth_style for prompt in PROMPTS]) < 0.2
+    assert np.mean([_one(records, "prompting", 1.0, prompt).scores["truth_style"] for prompt in PROMPTS]) > 0.8
+    assert np.mean([_one(records, "prompting", 0.0, prompt).scores["truth_style"] for prompt in PROMPTS]) < 0.2
 
 
 def test_summary_curves_and_files(records, tmp_path):
     entry = next(e for e in summarise(records) if (e["method"], e["strength"]) == ("random", 1.0))
-    values = [r.content for r in records if (r.method, r.strength) == ("random", 1.0)]
-    mean, low, high = entry["content"]
+    values = [r.scores["similarity_to_unsteered"] for r in records if (r.method, r.strength) == ("random", 1.0)]
+    mean, low, high = entry["similarity_to_unsteered"]
     assert mean == pytest.approx(np.mean(values))
     assert min(values) <= low <= mean <= high <= max(values)
-    strengths, curve = curves(records, "neon", "random", "content")
+    strengths, curve = curves(records, "neon", "random", "similarity_to_unsteered")
     assert strengths == list(STRENGTHS)
     assert curve.shape == (3, 3)
     assert curve[:, 0] == pytest.approx(1, abs=1e-5)
@@ -92,7 +95,28 @@ def test_summary_curves_and_files(records, tmp_path):
     assert [(r.style, r.method, r.strength, r.prompt) for r in again] == [
         (r.style, r.method, r.strength, r.prompt) for r in records
     ]
-    assert again[5].content == pytest.approx(records[5].content, abs=1e-5)
+    assert again[5].scores["similarity_to_unsteered"] == pytest.approx(
+        records[5].scores["similarity_to_unsteered"], abs=1e-5
+    )
+
+
+def test_earlier_files_are_read_by_the_names_of_now(tmp_path):
+    head = [
+        "style", "method", "strength", "prompt", "clip_style (softmax against the neutral text)",
+        "clip_text (raw cosine)", "clip_prompt (raw cosine)", "content (raw image cosine)", "truth_style",
+        "truth_amount", "truth_object", "truth_color",
+    ]  # fmt: skip
+    line = ["neon", "lineas", "0.5", "a red heart", "0.9", "0.4", "0.3", "0.7", "nan", "nan", "nan", "nan"]
+    (tmp_path / "old.csv").write_text(",".join(head) + "\n" + ",".join(line) + "\n")
+    scores = {"style_probability": 0.9, "clip_style": 0.4, "clip_prompt": 0.3, "similarity_to_unsteered": 0.7}
+    expected = Record("neon", "lineas", 0.5, "a red heart", scores)
+    assert read_records(tmp_path / "old.csv") == [expected]
+    write_records([expected], tmp_path / "new.csv")
+    assert read_records(tmp_path / "new.csv") == [expected]
+    assert (tmp_path / "new.csv").read_text().splitlines()[0] == (
+        "style,method,strength,prompt,clip_style (raw cosine),clip_prompt (raw cosine),"
+        "style_probability (softmax against the neutral text),similarity_to_unsteered (raw image cosine)"
+    )
 
 
 def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):
@@ -151,7 +175,7 @@ def test_each_method_is_read_on_its_own_dial(pipe, random_maps, scorer):
 
     def figures(**way) -> dict[str, float]:
         records = evaluate(pipe, methods, load_concept("neon").texts, PROMPTS[:1], **options, **way)
-        return {record.method: record.content for record in records if record.strength == 0.3}
+        return {record.method: record.scores["similarity_to_unsteered"] for record in records if record.strength == 0.3}
 
     on_dials, as_trained = figures(), figures(calibrated=False)
     assert on_dials["plain"] == pytest.approx(as_trained["plain"], abs=1e-6)
