@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from linea_diffusion.evaluation.comparison import comparison_markdown, text_of
-from linea_diffusion.evaluation.evaluate import Record, curves, read_records, summarise
+from linea_diffusion.evaluation.records import Record, curves, read_records, summarise
 from linea_diffusion.scoring.figures import TRUTH
 from linea_diffusion.scoring.statistics import at_content, bootstrap_interval, spearman
 

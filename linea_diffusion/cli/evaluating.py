@@ -28,7 +28,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
-    from ..evaluation.evaluate import Record
+    from ..evaluation.records import Record
     from ..maps.steering_maps import SteeringMaps
     from ..pipelines.pipeline import LinEASDiffusionPipeline
     from ..training.config import TrainingConfig
@@ -63,8 +63,9 @@ def evaluate(
     from ..concepts.concept import load_concept
     from ..errors import make_folder
     from ..evaluation.comparison import comparison_markdown
-    from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first, write_records
+    from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first
     from ..evaluation.methods import check_method
+    from ..evaluation.records import write_records
     from ..training.recipes import recipe_for
 
     concepts, positions = [load_concept(name) for name in style], checks.strengths(strengths)

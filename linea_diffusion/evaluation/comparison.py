@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..grids.report.page import Table
 from ..scoring.figures import DIALS, OF_PICTURES, TRUTH, Figure
 from ..scoring.resampling import LEVELS, MeasuredDial, Samples, dial_samples, interval, point_samples
-from .evaluate import Record, curves, summarise
+from .records import Record, curves, summarise
 
 KEPT_BY_TRUTH, KEPT_BY_CLIP = ("truth_object", "truth_color"), ("similarity_to_unsteered",)
 """Figures of a `Record` that shall stay as they are, with and without a truth classifier."""

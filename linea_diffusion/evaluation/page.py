@@ -13,7 +13,8 @@ from ..grids.report.plots import Curve, curves_plot
 from ..grids.report.score_sections import DRAWN as OF_SCORES
 from ..scoring.figures import OF_PICTURES, TRUTH
 from .comparison import at_equal_amount, has_truth, text_of
-from .evaluate import Pictures, Record, curves, summarise
+from .evaluate import Pictures
+from .records import Record, curves, summarise
 
 if TYPE_CHECKING:
     from ..maps.steering_maps import SteeringMaps

@@ -87,7 +87,7 @@ TRUTH = _table(
 )  # fmt: skip
 """Figures of one picture by the truth classifier of the embedded world, where there is one."""
 
-OF_PICTURES = {**TRUTH, **SCORES}
+OF_PICTURES = {**SCORES, **TRUTH}
 """Both, in the order of the columns of an evaluation."""
 
 CURVES = _table(

@@ -10,8 +10,9 @@ import pytest
 from linea_diffusion.cli import checks
 from linea_diffusion.cli.evaluating import evaluate
 from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount, comparison_markdown, dial_of
-from linea_diffusion.evaluation.evaluate import POSITIONS, Record
+from linea_diffusion.evaluation.evaluate import POSITIONS
 from linea_diffusion.evaluation.evaluate import evaluate as in_python
+from linea_diffusion.evaluation.records import Record
 from linea_diffusion.scoring.figures import TRUTH
 from linea_diffusion.scoring.statistics import bootstrap_interval
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
-from linea_diffusion.evaluation.evaluate import (
+from linea_diffusion.evaluation.methods import METHODS, fit
+from linea_diffusion.evaluation.records import (
     Record,
     curves,
     read_records,
     summarise,
     write_records,
 )
-from linea_diffusion.evaluation.methods import METHODS, fit
 from linea_diffusion.scoring.figures import OF_PICTURES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
@@ -97,25 +97,6 @@ def test_summary_curves_and_files(records, tmp_path):
     ]
     assert again[5].scores["similarity_to_unsteered"] == pytest.approx(
         records[5].scores["similarity_to_unsteered"], abs=1e-5
-    )
-
-
-def test_earlier_files_are_read_by_the_names_of_now(tmp_path):
-    head = [
-        "style", "method", "strength", "prompt", "clip_style (softmax against the neutral text)",
-        "clip_text (raw cosine)", "clip_prompt (raw cosine)", "content (raw image cosine)", "truth_style",
-        "truth_amount", "truth_object", "truth_color",
-    ]  # fmt: skip
-    line = ["neon", "lineas", "0.5", "a red heart", "0.9", "0.4", "0.3", "0.7", "nan", "nan", "nan", "nan"]
-    (tmp_path / "old.csv").write_text(",".join(head) + "\n" + ",".join(line) + "\n")
-    scores = {"style_probability": 0.9, "clip_style": 0.4, "clip_prompt": 0.3, "similarity_to_unsteered": 0.7}
-    expected = Record("neon", "lineas", 0.5, "a red heart", scores)
-    assert read_records(tmp_path / "old.csv") == [expected]
-    write_records([expected], tmp_path / "new.csv")
-    assert read_records(tmp_path / "new.csv") == [expected]
-    assert (tmp_path / "new.csv").read_text().splitlines()[0] == (
-        "style,method,strength,prompt,clip_style (raw cosine),clip_prompt (raw cosine),"
-        "style_probability (softmax against the neutral text),similarity_to_unsteered (raw image cosine)"
     )
 
 

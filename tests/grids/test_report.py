@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import ClipScorer, StyleGrid, load_concept
-from linea_diffusion.evaluation.evaluate import Record, keep_first
+from linea_diffusion.evaluation.evaluate import keep_first
 from linea_diffusion.evaluation.page import evaluation_page
+from linea_diffusion.evaluation.records import Record
 from linea_diffusion.grids.plans import Cell
 from linea_diffusion.grids.report.grid_page import grid_page
 from linea_diffusion.grids.report.page import html as page_html

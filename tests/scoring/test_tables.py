@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from linea_diffusion import LineaError, StyleGrid
-from linea_diffusion.evaluation.evaluate import Record, read_records, write_records
+from linea_diffusion.evaluation.records import Record, read_records, write_records
 from linea_diffusion.grids.plans import Cell
 from linea_diffusion.scoring.entries import Entry, write_entries
 from linea_diffusion.scoring.figures import OF_PICTURES
