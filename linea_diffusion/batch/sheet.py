@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..errors import LineaError, reason
-from ..scoring.images import as_rgb, opened
+from ..images.cells import INK, MUTED, PAPER, CellLayout, Line, draw_cells, font_sizes, gap_of
+from ..images.lettering import draw_line, line_height, shorten, wrap
+from ..images.opening import opened
 from .folder.layout import Layout
 from .folder.lines import read_lines
 
 MOST = 200
 """Images on a sheet; a larger batch shows its first."""
-_SIDE, _GAP, _TEXT = 128, 12, 12
-_LINES = 3
-_INK, _MUTED, _PAPER = (28, 30, 36), (110, 114, 124), (255, 255, 255)
+_SIDE, _LINES = 128, 3
 
 
 def write_sheet(out: str | Path, path: str | Path, *, most: int = MOST) -> int:
@@ -49,62 +49,31 @@ def write_sheet(out: str | Path, path: str | Path, *, most: int = MOST) -> int:
 
 
 def _drawn(out: Path, rows: Sequence[Mapping[str, Any]], total: int) -> Image.Image:
-    font, title = ImageFont.load_default(_TEXT), ImageFont.load_default(_TEXT + 2)
+    (text, _), gap = font_sizes(_SIDE), 2 * gap_of(_SIDE)
+    layout = CellLayout(
+        cell=(_SIDE, _SIDE), text=text, small=text, gap=gap, left=gap, top=line_height(text) + 2 * gap,
+        caption=(_LINES + 1) * line_height(text),
+    )  # fmt: skip
     columns = min(len(rows), max(2, round(len(rows) ** 0.5 * 1.3)))
-    step_x, step_y = _SIDE + _GAP, _SIDE + (_LINES + 1) * (_TEXT + 3) + _GAP
-    top = 2 * _GAP + _TEXT
-    size = (_GAP + columns * step_x, top + -(-len(rows) // columns) * step_y)
-    sheet = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(sheet)
+    sheet = Image.new("RGB", layout.corner(-(-len(rows) // columns), columns), PAPER)
     shown = f"{total} images" if total == len(rows) else f"the first {len(rows)} of {total} images"
-    draw.text((_GAP, _GAP), shown, font=title, fill=_INK)
-    for number, row in enumerate(rows):
-        x, y = _GAP + number % columns * step_x, top + number // columns * step_y
-        with opened(out / row["file_name"]) as image:
-            image.draft("RGB", (_SIDE, _SIDE))
-            sheet.paste(_thumbnail(image), (x, y))
-        lines = _wrapped(draw, row["prompt"], font)
-        draw.multiline_text((x, y + _SIDE + 3), "\n".join(lines), font=font, fill=_INK, spacing=3)
-        below = y + _SIDE + 3 + len(lines) * (_TEXT + 3)
-        draw.text((x, below), _cut(draw, _facts(row), font), font=font, fill=_MUTED)
+    draw_line(ImageDraw.Draw(sheet), (gap, gap), shown, size=text, fill=INK)
+    draw_cells(sheet, _cells(out, rows, layout), layout, columns)
     return sheet
+
+
+def _cells(
+    out: Path, rows: Sequence[Mapping[str, Any]], layout: CellLayout
+) -> Iterator[tuple[Image.Image, Sequence[Line]]]:
+    """Images, opened one after the other, with their captions."""
+    for row in rows:
+        lines = wrap(row["prompt"], size=layout.small, width=_SIDE, lines=_LINES)
+        facts = shorten(_facts(row), size=layout.small, width=_SIDE)
+        with opened(out / row["file_name"]) as image:
+            image.draft("RGB", layout.cell)
+            yield image, [*((line, INK) for line in lines), (facts, MUTED)]
 
 
 def _facts(row: Mapping[str, Any]) -> str:
     styles = (f"{Path(n).name} {s:g}" for n, s in zip(row["steering"], row["strength"], strict=True))
     return ", ".join([*styles, f"seed {row['seed']}"])
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    """A picture fitted into a square; small ones are enlarged without smoothing when the factor is whole."""
-    image = as_rgb(image, background="white")
-    scale = _SIDE / max(image.size)
-    whole = scale >= 1 and scale.is_integer()
-    shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = image.resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
-    square = Image.new("RGB", (_SIDE, _SIDE), _PAPER)
-    square.paste(small, ((_SIDE - shape[0]) // 2, (_SIDE - shape[1]) // 2))
-    return square
-
-
-def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: Any) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if draw.textlength(longer, font=font) <= _SIDE or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    kept = lines[:_LINES]
-    if len(lines) > _LINES:
-        kept[-1] += " …"
-    return [_cut(draw, line, font) for line in kept]
-
-
-def _cut(draw: ImageDraw.ImageDraw, text: str, font: Any) -> str:
-    """A line that is not wider than a picture."""
-    if draw.textlength(text, font=font) <= _SIDE:
-        return text
-    while text and draw.textlength(text + "…", font=font) > _SIDE:
-        text = text[:-1]
-    return text + "…"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError, make_folder, reason
+from ..images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
+from ..images.lettering import draw_line, line_height, shorten, wrap
 from .files import grid_record
-from .lettering import draw_line, line_height, shorten, wrap
-from .sheet import INK, PAPER, box_of, check_size, fit, font_sizes
+from .sheet import check_size
 
 if TYPE_CHECKING:
     from .rendered import RenderedGrid
@@ -61,27 +62,21 @@ def _format(path: Path, record: str) -> dict[str, Any]:
 
 def _frames(grid: RenderedGrid, order: list[int], cell_size: int) -> Iterator[Image.Image]:
     """The frames, one after the other."""
-    text, small = font_sizes(cell_size)
-    box = box_of(grid.rows[0][0].image, cell_size)
-    gap = max(4, cell_size // 20)
+    (text, small), gap = font_sizes(cell_size), gap_of(cell_size)
+    cell = box_of(grid.rows[0][0].image, cell_size)
+    layout = CellLayout(
+        cell=cell, text=text, small=small, gap=gap, left=gap, top=2 * line_height(text) + 3 * gap,
+        caption=2 * line_height(small),
+    )  # fmt: skip
     across = math.ceil(math.sqrt(len(grid.rows)))
-    down = math.ceil(len(grid.rows) / across)
-    lines = 2 * line_height(small)
-    head = 2 * line_height(text) + 3 * gap
-    width = max(across * (box[0] + gap) + gap, 200)
-    size = (width, head + down * (box[1] + lines + gap))
+    right, bottom = layout.corner(math.ceil(len(grid.rows) / across), across)
+    labels = [wrap(label, size=small, width=cell[0], lines=2) for label in grid.row_labels]
+    captions = [[(line, INK) for line in lines] for lines in labels]
     for column in order:
-        frame = Image.new("RGB", size, PAPER)
-        draw = ImageDraw.Draw(frame)
-        _draw_head(draw, grid, column, width, text, gap)
-        for number, row in enumerate(grid.rows):
-            x = gap + number % across * (box[0] + gap)
-            y = head + number // across * (box[1] + lines + gap)
-            frame.paste(fit(row[column].image, box), (x, y))
-            label = wrap(grid.row_labels[number], size=small, width=box[0], lines=2)
-            for line, part in enumerate(label):
-                place = (x + box[0] / 2, y + box[1] + 1 + line * line_height(small))
-                draw_line(draw, place, part, size=small, fill=INK, align="center")
+        frame = Image.new("RGB", (max(right, 200), bottom), PAPER)
+        _draw_head(ImageDraw.Draw(frame), grid, column, frame.width, text, gap)
+        images = (row[column].image for row in grid.rows)
+        draw_cells(frame, zip(images, captions, strict=True), layout, across)
         yield frame
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import LineaError, reason
+from ..images.opening import check_image_name, opened
 from ..scoring.figures import SCORES
-from ..scoring.images import check_image_name, opened
 
 if TYPE_CHECKING:
     from .rendered import RenderedGrid

@@ -1,8 +1,8 @@
-"""Scoring: pictures, CLIP scores of them, and what tables and intervals make of many.
+"""Scoring: CLIP scores of pictures, and what tables and intervals make of many.
 
     figures (the one table of names, conventions, meanings) -> formulas (a figure's computation)
-    images -> clip_scorer -> clip_models, embedding_cache; entries (pictures made anywhere, with prompts)
+    clip_scorer -> clip_models, embedding_cache; entries (pictures made anywhere, with prompts)
     statistics, resampling, equal_amount (intervals, curves, comparison at equal effect), tables (CSV)
 
-Imports shapeland (the embedded CLIP), concepts.
+Imports images, shapeland (the embedded CLIP), concepts.
 """

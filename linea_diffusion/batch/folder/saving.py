@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ...errors import LineaError, reason
-from ...scoring.images import opened
+from ...images.opening import opened
 from ..jobs.jobs import Job
 from .layout import Layout, unfinished_name
 from .lines import LineFile, write_all
