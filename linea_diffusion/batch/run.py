@@ -19,7 +19,7 @@ from .folder.index import JobIndex, State
 from .folder.layout import Layout, image_name, rank_of
 from .folder.lines import LineFile
 from .folder.merging import is_current, merge
-from .folder.saving import Finished, Saved, Saver, clear_unfinished
+from .folder.saver import Finished, Saved, Saver, clear_unfinished
 from .folder.shares import Share
 from .jobs.grouping import batches_of
 from .jobs.jobs import Job, JobMaker

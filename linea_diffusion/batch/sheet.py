@@ -9,10 +9,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from ..errors import LineaError, reason
+from ..errors import LineaError
 from ..images.cells import INK, MUTED, PAPER, CellLayout, Line, draw_cells, font_sizes, gap_of
 from ..images.lettering import draw_line, line_height, shorten, wrap
 from ..images.opening import opened
+from ..images.saving import save
 from .folder.layout import Layout
 from .folder.lines import read_lines
 
@@ -39,12 +40,7 @@ def write_sheet(out: str | Path, path: str | Path, *, most: int = MOST) -> int:
     if not rows:
         raise LineaError(f"got {str(out)!r} without images: expected the folder of a batch")
     total = sum(1 for _ in read_lines(Layout(out).metadata))
-    sheet = _drawn(Path(out), rows, total)
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
-    except (OSError, ValueError) as error:
-        raise LineaError(f"got {str(path)!r}: expected to write a picture there ({reason(error)})") from None
+    save(_drawn(Path(out), rows, total), path, {})
     return len(rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from ..errors import LineaError, make_folder, reason
 from ..images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
 from ..images.lettering import draw_line, line_height, shorten, wrap
+from ..images.saving import description
 from .files import grid_record
 from .sheet import check_size
 
@@ -41,23 +42,19 @@ def save_animation(grid: RenderedGrid, path: Path, *, cell_size: int, duration: 
     columns = list(range(len(grid.column_labels)))
     order = columns + columns[-2:0:-1] if bounce else columns
     frames = _frames(grid, order, cell_size)
-    record = json.dumps(grid_record(grid))
+    look = _format(path, grid_record(grid))
     try:
-        next(frames).save(
-            path, save_all=True, append_images=frames, duration=duration, loop=0, **_format(path, record)
-        )  # fmt: skip
+        next(frames).save(path, save_all=True, append_images=frames, duration=duration, loop=0, **look)
     except (OSError, ValueError) as error:
         raise LineaError(
             f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected another place"
         ) from None
 
 
-def _format(path: Path, record: str) -> dict[str, Any]:
+def _format(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     if path.suffix.lower() == ".gif":
-        return {"comment": record.encode(), "optimize": False, "disposal": 1}
-    exif = Image.Exif()
-    exif[0x010E] = record
-    return {"exif": exif, "quality": 90, "method": 4}
+        return {"comment": json.dumps(record).encode(), "optimize": False, "disposal": 1}
+    return {"exif": description(record), "quality": 90, "method": 4}
 
 
 def _frames(grid: RenderedGrid, order: list[int], cell_size: int) -> Iterator[Image.Image]:

@@ -1,29 +1,18 @@
-"""Files of a grid: the picture with its recipe in its own metadata, and pictures as an image folder of `datasets`."""
+"""Files of a grid: what its pictures say of themselves, and its pictures as an image folder of `datasets`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from ..errors import make_folder
-from .plans import Cell
-from .rendering import image_name
-
-if TYPE_CHECKING:
-    from .rendered import RenderedGrid
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-
-from ..errors import LineaError, reason
-from ..images.opening import check_image_name, opened
+from ..errors import make_folder
+from ..images.saving import save
 from ..scoring.figures import SCORES
+from .plans import Cell
 
 if TYPE_CHECKING:
     from .rendered import RenderedGrid
-
 
 METADATA = "metadata.jsonl"
 
@@ -37,19 +26,19 @@ def save_images(grid: RenderedGrid, folder: Path, *, ending: str) -> None:
     lines = []
     for number, row in enumerate(grid.rows):
         for column, cell in enumerate(row):
-            name = image_name(number, column, ending)
-            save_picture(cell.image, folder / name, single_record(grid, cell))
+            name = cell_file(number, column, ending)
+            save(cell.image, folder / name, single_record(grid, cell))
             lines.append(_line(cell, name))
     (folder / METADATA).write_text("".join(lines), encoding="utf-8")
 
 
+def cell_file(row: int, column: int, ending: str = ".png") -> str:
+    """The file of a cell in a folder of single images."""
+    return f"{row:03d}-{column:03d}{ending}"
+
+
 def _line(cell: Cell, name: str) -> str:
     return json.dumps({"file_name": name, **cell_record(cell)}, ensure_ascii=False) + "\n"
-
-
-_TEXTS = ("title", "kind", "style", "prompt", "method", "asked", "software", "model", "pipeline", "device", "scorer")
-_DESCRIPTION = 0x010E
-"""The EXIF field that WebP and JPEG files keep the record in."""
 
 
 def cell_record(cell: Cell) -> dict[str, Any]:
@@ -89,53 +78,3 @@ def _facts(grid: RenderedGrid) -> dict[str, Any]:
     versions = grid.facts.get("library_versions", {})
     software = f"linea-diffusion {versions['linea-diffusion']}" if "linea-diffusion" in versions else ""
     return {"software": software, **grid.facts}
-
-
-def save_picture(image: Image.Image, path: Path, record: dict[str, Any]) -> None:
-    """Save a picture with its record: text chunks of a PNG, one for each entry; an EXIF description elsewhere.
-
-    Raises:
-        LineaError: a name of no known format, a place that cannot be written, or a record too long for a JPEG.
-    """
-    check_image_name(path)
-    make_folder(path.parent)
-    try:
-        if path.suffix.lower() == ".png":
-            image.save(path, pnginfo=_chunks(record))
-            return
-        exif = Image.Exif()
-        exif[_DESCRIPTION] = json.dumps(record)
-        quality: dict[str, Any] = {"lossless": True} if path.suffix.lower() == ".webp" else {"quality": 95}
-        image.save(path, exif=exif, **quality)
-    except (OSError, ValueError) as error:
-        raise LineaError(
-            f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected a writable file, and a picture "
-            "small enough for its format; PNG holds any"
-        ) from None
-
-
-def _chunks(record: dict[str, Any]) -> PngInfo:
-    """A text chunk for each entry: texts as they are, other things as JSON."""
-    info = PngInfo()
-    for key, value in record.items():
-        if value is not None:
-            text = value if key in _TEXTS else json.dumps(value, ensure_ascii=False)
-            info.add_itxt(key, text, zip=len(text) > 1000)
-    return info
-
-
-def read_record(path: str | Path) -> dict[str, Any]:
-    """The record of a picture or animation that a grid saved; empty if it has none.
-
-    Raises:
-        LineaError: no picture, or one whose text is none of a grid's.
-    """
-    try:
-        with opened(path) as image:
-            image.load()
-            if image.format == "PNG":
-                texts = getattr(image, "text", {})
-                return {key: text if key in _TEXTS else json.loads(text) for key, text in texts.items()}
-            return dict(json.loads(image.info.get("comment") or image.getexif().get(_DESCRIPTION, "{}")))
-    except (OSError, ValueError) as error:
-        raise LineaError(f"got {str(path)!r}: expected a picture that a grid saved ({reason(error)})") from None

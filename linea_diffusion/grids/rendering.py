@@ -20,6 +20,7 @@ from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import generators
 from ..pipelines.overflow import usable_pictures
 from ..pipelines.prompts import repeat_arguments
+from .files import cell_file
 from .plans import Cell, Plan
 
 _OWN = {
@@ -104,14 +105,9 @@ def _cell(plan: Plan, names: Sequence[str], row: int, column: int, picture: Any,
         spec.style, spec.method, spec.asked[column] if spec.asked else None,
     )  # fmt: skip
     if folder is not None:
-        cell.picture = folder / image_name(row, column)
+        cell.picture = folder / cell_file(row, column)
         picture.save(cell.picture)
     return cell
-
-
-def image_name(row: int, column: int, ending: str = ".png") -> str:
-    """The file of a cell in a folder of single images."""
-    return f"{row:03d}-{column:03d}{ending}"
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ..images.saving import save
 from .animation import save_animation
-from .files import grid_record, save_images, save_picture
+from .files import grid_record, save_images
 from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_cells
 from .rendered import RenderedGrid
 from .sheet import ScorePlace, draw_sheet
@@ -96,7 +97,7 @@ class StyleGrid(RenderedGrid):
         Raises:
             LineaError: as `image`; another ending, or a place that cannot be written.
         """
-        save_picture(self.image(**drawing), Path(path), grid_record(self))
+        save(self.image(**drawing), path, grid_record(self))
 
     def save_animation(
         self, path: str | Path, *, cell_size: int = 192, duration: int = 400, bounce: bool = True

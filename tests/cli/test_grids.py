@@ -8,7 +8,7 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion.grids.files import read_record
+from linea_diffusion.images.saving import read_record
 from linea_diffusion.scoring.figures import SCORES
 
 FEW = ("--strengths", "0,1", "--steps", 1)
