@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 from .. import __version__
 from ..concepts.notices import noticing
 from ..errors import LineaError, as_whole, make_folder, short
-from ..maps.packing import pack
+from ..maps.digests import numbers_digest
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import generators
 from ..pipelines.overflow import usable_pictures
@@ -128,8 +127,6 @@ def grid_facts(
 ) -> dict[str, Any]:
     """What pictures were made with, as JSON holds it: model, maps' digests and dials, versions, the calls' arguments.
 
-    A digest is that of the file of numbers: ``weights_sha256`` in the ``config.json`` of the maps.
-
     Raises:
         LineaError: ``calibrated=True`` with maps that never were.
     """
@@ -141,7 +138,7 @@ def grid_facts(
         "model": str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__),
         "pipeline": type(pipe.base).__name__,
         "device": str(pipe.device),
-        "maps": {name: hashlib.sha256(pack(known[name].numbers())).hexdigest() for name in used},
+        "maps": {name: numbers_digest(known[name]) for name in used},
         "dials": {name: known[name].dial(calibrated).name for name in used},
         "library_versions": {"linea-diffusion": __version__, **libraries},
         "arguments": {name: _plain(value) for name, value in given.items()},

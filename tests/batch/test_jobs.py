@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from linea_diffusion import LineaError, SteeringMaps
-from linea_diffusion.batch.jobs.fingerprint import canonical, maps_digest
+from linea_diffusion.batch.jobs.fingerprint import canonical
 from linea_diffusion.batch.jobs.grouping import batches_of, shape_of
 from linea_diffusion.batch.jobs.jobs import JobMaker
+from linea_diffusion.maps.digests import maps_digest
 
 from ..batches import tiny_pipe, tiny_style
 
