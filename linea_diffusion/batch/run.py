@@ -11,8 +11,8 @@ from PIL import Image
 
 from ..concepts.notices import noticing
 from ..errors import LineaError, clipped
-from ..images.opening import open_images
 from ..pipelines.pipeline import LinEASDiffusionPipeline
+from ..scoring.images.opening import open_images
 from .batch_size import BatchSize
 from .describing import COLUMNS, SCORED, bad_line_row, failure_row, metadata_row, recipe_of, scores_of
 from .folder.index import JobIndex, State

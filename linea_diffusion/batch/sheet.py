@@ -10,10 +10,10 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
-from ..images.cells import INK, MUTED, PAPER, CellLayout, Line, draw_cells, font_sizes, gap_of
-from ..images.lettering import draw_line, line_height, shorten, wrap
-from ..images.opening import opened
-from ..images.saving import save
+from ..scoring.images.cells import INK, MUTED, PAPER, CellLayout, Line, draw_cells, font_sizes, gap_of
+from ..scoring.images.lettering import draw_line, line_height, shorten, wrap
+from ..scoring.images.opening import opened
+from ..scoring.images.saving import save
 from .folder.layout import Layout
 from .folder.lines import read_lines
 

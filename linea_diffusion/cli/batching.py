@@ -113,7 +113,7 @@ def _check(jobs: Path, out: Path, defaults: dict[str, Any], image_format: str, l
     from ..batch.folder.layout import FORMATS
     from ..batch.jobs.defaults import check_defaults
     from ..batch.jobs.reading import read_jobs
-    from ..images.opening import check_image_name
+    from ..scoring.images.opening import check_image_name
 
     if log not in LOGS:
         raise LineaError(f"got --log {log!r}: expected one of {', '.join(LOGS)}")

@@ -44,8 +44,8 @@ def generate(
     import torch
 
     from ..errors import make_folder
-    from ..images.opening import check_image_name
     from ..pipelines.overflow import usable_pictures
+    from ..scoring.images.opening import check_image_name
 
     strengths = checks.strengths(strength or ("1" if steering else "0"))
     check_image_name(out)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError, make_folder, reason
-from ..images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
-from ..images.lettering import draw_line, line_height, shorten, wrap
-from ..images.saving import description
+from ..scoring.images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
+from ..scoring.images.lettering import draw_line, line_height, shorten, wrap
+from ..scoring.images.saving import description
 from .files import grid_record
 from .sheet import check_size
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import make_folder
-from ..images.saving import save
 from ..scoring.figures import SCORES
+from ..scoring.images.saving import save
 from .plans import Cell
 
 if TYPE_CHECKING:

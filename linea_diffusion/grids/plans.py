@@ -11,8 +11,8 @@ from PIL import Image
 
 from ..concepts.concept import StyleTexts
 from ..errors import check_seed
-from ..images.opening import open_images
 from ..maps.steering_maps import SteeringMaps
+from ..scoring.images.opening import open_images
 
 
 @dataclass

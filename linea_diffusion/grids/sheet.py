@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
-from ..images.cells import INK, MUTED, PAPER, CellLayout, box_of, draw_cell, font_sizes, gap_of
-from ..images.lettering import Color, draw_line, line_height, shorten, text_width, wrap
 from ..scoring.figures import SCORES
+from ..scoring.images.cells import INK, MUTED, PAPER, CellLayout, box_of, draw_cell, font_sizes, gap_of
+from ..scoring.images.lettering import Color, draw_line, line_height, shorten, text_width, wrap
 from .grid_scores import check_score
 from .plans import Cell
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..images.saving import save
+from ..scoring.images.saving import save
 from .animation import save_animation
 from .files import grid_record, save_images
 from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_cells

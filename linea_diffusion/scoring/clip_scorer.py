@@ -9,10 +9,10 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from ..errors import LineaError
-from ..images.opening import as_rgb, check_color
 from .clip_models import load_clip, text_length
 from .embedding_cache import EmbeddingCache, picture_key
 from .formulas import clip_score, cosine, directional_similarity, text_probabilities
+from .images.opening import as_rgb, check_color
 
 
 class ClipScorer:

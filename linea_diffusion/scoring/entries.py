@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 from ..concepts.concept import StyleTexts
 from ..concepts.files import MEBIBYTE, read_text
 from ..errors import LineaError
-from ..images.opening import find_images, open_images
 from .figures import SCORES
 from .formulas import score_pictures
+from .images.opening import find_images, open_images
 from .tables import write_table
 
 if TYPE_CHECKING:

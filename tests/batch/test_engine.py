@@ -14,8 +14,8 @@ from PIL import Image
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, generate_batch
 from linea_diffusion.batch.engine import plan_batch
-from linea_diffusion.images.saving import read_record
 from linea_diffusion.maps.digests import maps_digest
+from linea_diffusion.scoring.images.saving import read_record
 
 from ..batches import QUICK, events, files, pixels, rows, tiny_pipe, tiny_style
 

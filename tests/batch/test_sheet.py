@@ -10,7 +10,7 @@ from PIL import Image
 
 from linea_diffusion import LineaError
 from linea_diffusion.batch.sheet import write_sheet
-from linea_diffusion.images.cells import PAPER
+from linea_diffusion.scoring.images.cells import PAPER
 
 PROMPTS = ["a red heart", "一颗红色的心在蓝天下", "длинный текст " * 30, "x" * 200, ""]
 

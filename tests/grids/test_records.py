@@ -11,8 +11,8 @@ from PIL import Image
 from linea_diffusion import LineaError, StyleGrid
 from linea_diffusion.grids import animation
 from linea_diffusion.grids.plans import Cell
-from linea_diffusion.images import cells
-from linea_diffusion.images.saving import read_record
+from linea_diffusion.scoring.images import cells
+from linea_diffusion.scoring.images.saving import read_record
 
 FACTS = {"model": "shapeland-unet", "maps": {"a": "0f" * 32}, "library_versions": {"linea-diffusion": "0.1.0"}}
 COLORS = ["#c02020", "#20c020", "#2020c0"]

@@ -11,8 +11,8 @@ from PIL import Image, ImageChops
 from linea_diffusion import LineaError, StyleGrid
 from linea_diffusion.grids.plans import Cell
 from linea_diffusion.grids.sheet import ColorScale, _layout
-from linea_diffusion.images import cells
-from linea_diffusion.images.lettering import wrap
+from linea_diffusion.scoring.images import cells
+from linea_diffusion.scoring.images.lettering import wrap
 
 COLORS = [["#c02020", "#20c020", "#2020c0"], ["#c0c020", "#20c0c0", "#c020c0"]]
 LONG = "a very long prompt, длинный, 很长的提示, " * 20

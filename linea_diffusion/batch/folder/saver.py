@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from ...errors import LineaError, reason
-from ...images.saving import encode
+from ...scoring.images.saving import encode
 from ..jobs.jobs import Job
 from .layout import Layout, unfinished_name
 from .lines import LineFile, write_all

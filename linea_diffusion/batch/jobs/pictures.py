@@ -11,8 +11,8 @@ from PIL import Image
 
 from ...concepts.files import open_regular
 from ...errors import LineaError, reason
-from ...images.opening import open_images
 from ...pipelines.calling import accepts
+from ...scoring.images.opening import open_images
 
 
 def is_picture(name: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from linea_diffusion import LineaError
-from linea_diffusion.images.saving import encode, read_record, save
+from linea_diffusion.scoring.images.saving import encode, read_record, save
 
 RECORD = {"prompt": "42", "seeds": [1, 2], "title": "сердце 心 😀", "maps": {"a": "0f"}, "long": "x" * 2000}
 

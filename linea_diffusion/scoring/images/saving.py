@@ -11,7 +11,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..errors import LineaError, make_folder, reason
+from ...errors import LineaError, make_folder, reason
 from .opening import check_image_name, opened
 
 _ONE = "linea"

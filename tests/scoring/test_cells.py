@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linea_diffusion.images.cells import INK, PAPER, CellLayout, box_of, draw_cells, fit_into, font_sizes
-from linea_diffusion.images.lettering import line_height
+from linea_diffusion.scoring.images.cells import INK, PAPER, CellLayout, box_of, draw_cells, fit_into, font_sizes
+from linea_diffusion.scoring.images.lettering import line_height
 
 COLORS = ["#c02020", "#20c020", "#2020c0", "#c0c020", "#20c0c0"]
 

@@ -16,8 +16,8 @@ from PIL import Image
 from linea_diffusion.batch.jobs.pictures import open_picture, picture_digest
 from linea_diffusion.errors import LineaError
 from linea_diffusion.grids.report.pictures import data_uri
-from linea_diffusion.images.opening import as_rgb, check_color, find_images, open_images
-from linea_diffusion.images.saving import read_record
+from linea_diffusion.scoring.images.opening import as_rgb, check_color, find_images, open_images
+from linea_diffusion.scoring.images.saving import read_record
 
 ORIENTATION = 0x0112
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]], [[80, 80, 80], [200, 200, 0]]], np.uint8)
