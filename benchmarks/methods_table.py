@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linea_diffusion.evaluation.comparison import comparison_markdown, text_of
+from linea_diffusion.evaluation.comparison import comparison_markdown, interval_text
 from linea_diffusion.evaluation.records import Record, curves, read_records, summarise
 from linea_diffusion.scoring.figures import TRUTH
 from linea_diffusion.scoring.statistics import at_content, bootstrap_interval, spearman
@@ -75,13 +75,13 @@ def _together(records: list[Record], methods: list[str], styles: list[str]) -> l
     ]
     for method in methods:
         at_one = [r for r in records if r.method == method and r.strength == 1]
-        cells = [text_of(_by_prompt(at_one, figure)) for figure in figures]
+        cells = [interval_text(_by_prompt(at_one, figure)) for figure in figures]
         rho = []
         for style in styles:
             strengths, values = curves(records, style, method, "truth_amount")
             if len(strengths) > 2:
                 rho.append(spearman(strengths, values))
-        cells.append(text_of(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
+        cells.append(interval_text(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return lines
 

@@ -149,9 +149,9 @@ def _scorer(clip: str, clip_weights: str | None, device: str) -> ClipScorer:
 
 
 def _run(pipe: Any, jobs: Path, out: Path, chosen: dict[str, Any], log: str, grid: Path | None) -> None:
+    from ..batch.contact_sheet import write_sheet
     from ..batch.engine import generate_batch
     from ..batch.folder.shares import own_share
-    from ..batch.sheet import write_sheet
 
     listener = _print_json if log == "json" else None
     STOP.gentle = True

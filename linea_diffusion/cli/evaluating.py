@@ -107,7 +107,7 @@ def evaluate(
 
 
 def _write_report(path: Path, records: list[Record], **shown: Any) -> None:
-    from ..evaluation.page import evaluation_page
+    from ..evaluation.evaluation_page import evaluation_page
     from ..grids.report.page import write_report
 
     write_report(evaluation_page(records, command=command_line(), **shown), path)

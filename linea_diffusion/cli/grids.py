@@ -156,12 +156,12 @@ def _check_names(
 ) -> None:
     """What would only fail after the rendering."""
     from ..errors import make_folder
-    from ..grids.animation import ENDINGS
+    from ..grids.animation import ANIMATION_ENDINGS
 
     if format not in FORMATS:
         raise LineaError(f"got --format {format}: expected one of {', '.join(FORMATS)}")
-    if animate and animate.suffix.lower() not in ENDINGS:
-        raise LineaError(f"got --animate {animate}: expected a file name ending in {' or '.join(ENDINGS)}")
+    if animate and animate.suffix.lower() not in ANIMATION_ENDINGS:
+        raise LineaError(f"got --animate {animate}: expected a file name ending in {' or '.join(ANIMATION_ENDINGS)}")
     if animate and len(strengths) < 2:
         raise LineaError(f"got --animate {animate} and one strength: expected several to move through")
     if kind != "prompts" and len(prompts) != 1:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..grids.report.page import Table
-from ..scoring.figures import DIALS, OF_PICTURES, TRUTH, Figure
+from ..scoring.figures import OF_PICTURES, TRUTH, TURNS, Figure
 from ..scoring.resampling import LEVELS, MeasuredDial, Samples, dial_samples, interval, point_samples
 from .records import Record, curves, summarise
 
@@ -24,7 +24,7 @@ def amount_figure(records: Sequence[Record]) -> str:
     return "truth_amount" if has_truth(records) else "style_probability"
 
 
-def dial_of(records: Sequence[Record], style: str, method: str) -> MeasuredDial:
+def measured_dial(records: Sequence[Record], style: str, method: str) -> MeasuredDial:
     """What a method's pictures of a style show along its dial.
 
     A method that is known at strengths 0 and 1 only, such as asking in words, has no dial but one point, at 1.
@@ -46,7 +46,7 @@ def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
     Each figure is a value [95% bootstrap interval over prompts]; tables without a row are left out.
     """
     own = [record for record in records if record.style == style]
-    dials = {method: dial_of(own, style, method) for method in dict.fromkeys(record.method for record in own)}
+    dials = {method: measured_dial(own, style, method) for method in dict.fromkeys(record.method for record in own)}
     turning = {method: dial_samples(dial) for method, dial in dials.items() if dial.turns}
     points = {method: point_samples(dial) for method, dial in dials.items() if not dial.turns}
     figure, kept = amount_figure(own), list(next(iter(dials.values())).kept)
@@ -62,9 +62,9 @@ def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
         ),
         _table(
             "how the dial turns",
-            f"by {figure}; {'; '.join(_in_words(turn) for turn in DIALS.values())}; steps of {even:.3g} are even",
+            f"by {figure}; {'; '.join(_in_words(turn) for turn in TURNS.values())}; steps of {even:.3g} are even",
             turning,
-            list(DIALS),
+            list(TURNS),
         ),
         _table("methods of one point", f"no dial; amount is the mean {figure}", points, ["amount", *kept]),
     ]
@@ -82,10 +82,10 @@ def _in_words(figure: Figure) -> str:
 
 def _cell(samples: Samples, figure: str) -> str:
     value = interval(samples[figure])
-    return f"- ({samples['most'][0]:.2f})" if math.isnan(value[0]) and "at" in figure.split() else text_of(value)
+    return f"- ({samples['most'][0]:.2f})" if math.isnan(value[0]) and "at" in figure.split() else interval_text(value)
 
 
-def text_of(figure: tuple[float, float, float]) -> str:
+def interval_text(figure: tuple[float, float, float]) -> str:
     """A figure with its interval, as tables have it; "-" for one that is unknown."""
     return "-" if math.isnan(figure[0]) else "{:.2f} [{:.2f}, {:.2f}]".format(*figure)
 
@@ -94,7 +94,9 @@ def comparison_markdown(records: Sequence[Record]) -> str:
     """Tables of all styles: at strength 1, at equal amount of style, and how dials turn: value [95% interval]."""
     figures = [*(TRUTH if has_truth(records) else ()), "style_probability", "clip_prompt", "similarity_to_unsteered"]
     at_one = [entry for entry in summarise(records) if entry["strength"] == 1]
-    rows = [[entry["style"], entry["method"], *(text_of(entry[figure]) for figure in figures)] for entry in at_one]
+    rows = [
+        [entry["style"], entry["method"], *(interval_text(entry[figure]) for figure in figures)] for entry in at_one
+    ]
     tables = [Table("at strength 1", ["style", "method", *figures], rows)]
     of_styles: dict[tuple[str, str, tuple[str, ...]], list[Sequence[str]]] = {}
     for style in dict.fromkeys(record.style for record in records):

@@ -14,13 +14,13 @@ from ..errors import LineaError, make_folder, reason
 from ..scoring.images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
 from ..scoring.images.lettering import draw_line, line_height, shorten, wrap
 from ..scoring.images.saving import description
-from .files import grid_record
+from .image_folder import grid_record
 from .sheet import check_size
 
 if TYPE_CHECKING:
     from .rendered import RenderedGrid
 
-ENDINGS = (".gif", ".webp")
+ANIMATION_ENDINGS = (".gif", ".webp")
 _ACCENT, _TRACK = (0, 90, 181), (222, 224, 230)
 
 
@@ -30,8 +30,8 @@ def save_animation(grid: RenderedGrid, path: Path, *, cell_size: int, duration: 
     Raises:
         LineaError: another ending, fewer than two columns, no time for a frame, or a place that cannot be written.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(ENDINGS)}")
+    if path.suffix.lower() not in ANIMATION_ENDINGS:
+        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(ANIMATION_ENDINGS)}")
     if len(grid.column_labels) < 2 or duration < 20:
         raise LineaError(
             f"got {len(grid.column_labels)} columns and duration={duration}: expected at least 2 columns to move "

@@ -17,7 +17,7 @@ from . import StyleGrid
 if TYPE_CHECKING:
     from ..pipelines.pipeline import LinEASDiffusionPipeline
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SHOWN = 320
 """Side in pixels to which small pictures are enlarged."""
 
@@ -28,7 +28,7 @@ def explore(
     *,
     seed: int = 0,
     static: bool | None = None,
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Sequence[float] = _STRENGTHS,
     calibrated: bool | None = None,
     **arguments: Any,
 ) -> Any:

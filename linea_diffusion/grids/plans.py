@@ -57,7 +57,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """A row before it is rendered: one prompt, one noise, and per column the strength of every adapter.
 
     Attributes:
@@ -95,7 +95,7 @@ class Plan:
         texts: style -> what its pictures are scored against, where the maps say it.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     columns: tuple[str, ...]
     kind: str
     title: str
@@ -106,7 +106,7 @@ class Plan:
 
 def make_plan(
     pipe: Any,
-    rows: Sequence[Row],
+    rows: Sequence[PlanRow],
     kind: str,
     title: str,
     style: str,

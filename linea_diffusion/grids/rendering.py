@@ -19,7 +19,7 @@ from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import generators
 from ..pipelines.overflow import usable_pictures
 from ..pipelines.prompts import repeat_arguments
-from .files import cell_file
+from .image_folder import cell_file
 from .plans import Cell, Plan
 
 _OWN = {

@@ -10,8 +10,8 @@ from PIL import Image
 
 from ..scoring.images.saving import save
 from .animation import save_animation
-from .files import grid_record, save_images
 from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_cells
+from .image_folder import grid_record, save_images
 from .rendered import RenderedGrid
 from .sheet import ScorePlace, draw_sheet
 

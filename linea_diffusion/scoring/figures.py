@@ -107,7 +107,7 @@ CURVES = _table(
 )  # fmt: skip
 """Figures of one row of pictures over strength, by name. The formulas are in `statistics`."""
 
-DIALS = _table(
+TURNS = _table(
     Figure("most", "most", "mean over pictures", "The largest mean amount.", 0, 1),
     Figure(
         "largest step", "largest step", "share of the whole rise",

@@ -14,9 +14,8 @@ import numpy as np
 
 from ..errors import LineaError, short
 from .equal_amount import MOST, area_over_amount, at_position, largest_step, position_at
-from .statistics import gap_deviation, spearman
+from .statistics import Array, gap_deviation, spearman
 
-Array = np.ndarray
 Samples = dict[str, Array]
 """Figure -> (1 + resamples,): of the pictures as they are, then of each resample."""
 

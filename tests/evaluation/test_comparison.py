@@ -9,7 +9,7 @@ import pytest
 
 from linea_diffusion.cli import checks
 from linea_diffusion.cli.evaluating import evaluate
-from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount, comparison_markdown, dial_of
+from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount, comparison_markdown, measured_dial
 from linea_diffusion.evaluation.evaluate import POSITIONS
 from linea_diffusion.evaluation.evaluate import evaluate as in_python
 from linea_diffusion.evaluation.records import Record
@@ -76,7 +76,7 @@ def test_a_method_at_one_strength_is_one_point():
             "colour right": f"0.75 [{low:.2f}, {high:.2f}]",
         }
     }
-    assert dial_of(_records(), "neon", "prompting").strengths == [1.0]
+    assert measured_dial(_records(), "neon", "prompting").strengths == [1.0]
     only = [record for record in _records() if record.method == "prompting"]
     assert [table.title for table in at_equal_amount(only, "neon")] == ["methods of one point"]
 

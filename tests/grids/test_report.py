@@ -15,13 +15,13 @@ from PIL import Image
 
 from linea_diffusion import ClipScorer, StyleGrid, load_concept
 from linea_diffusion.evaluation.evaluate import keep_first
-from linea_diffusion.evaluation.page import evaluation_page
+from linea_diffusion.evaluation.evaluation_page import evaluation_page
 from linea_diffusion.evaluation.records import Record
 from linea_diffusion.grids.plans import Cell
 from linea_diffusion.grids.report.grid_page import grid_page
+from linea_diffusion.grids.report.inline_images import LARGEST, data_uri
 from linea_diffusion.grids.report.page import html as page_html
 from linea_diffusion.grids.report.page import write_report
-from linea_diffusion.grids.report.pictures import LARGEST, data_uri
 from linea_diffusion.scoring.figures import SCORES, TRUTH
 from linea_diffusion.scoring.statistics import bootstrap_interval
 from linea_diffusion.shapeland.world import Scene, render

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from linea_diffusion.scoring.figures import CURVES, DIALS, OF_PICTURES, SCORES, TRUTH, heading
+from linea_diffusion.scoring.figures import CURVES, OF_PICTURES, SCORES, TRUTH, TURNS, heading
 
-TABLES = (SCORES, TRUTH, CURVES, DIALS)
+TABLES = (SCORES, TRUTH, CURVES, TURNS)
 
 
 def test_headers_say_name_and_convention():

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...scoring.figures import SCORES
-from .facts import facts_of_maps, flat_facts, support_section
+from .fact_sections import facts_of_maps, flat_facts, support_section
+from .inline_images import STORED, data_uri, is_small
 from .page import Facts, Page, Picture, Slider, Strip
-from .pictures import STORED, data_uri, is_small
 from .score_sections import DRAWN, column_name, score_sections, turns_one
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from .opening import as_rgb
 
 INK, MUTED, PAPER = (28, 30, 36), (96, 100, 110), (255, 255, 255)
 
-Line = tuple[str, Color]
+CaptionLine = tuple[str, Color]
 """A line of a caption."""
 
 
@@ -52,7 +52,11 @@ class CellLayout:
 
 
 def draw_cell(
-    sheet: Image.Image, image: Image.Image, layout: CellLayout, position: tuple[int, int], caption: Sequence[Line] = ()
+    sheet: Image.Image,
+    image: Image.Image,
+    layout: CellLayout,
+    position: tuple[int, int],
+    caption: Sequence[CaptionLine] = (),
 ) -> None:
     """Draw a picture at its (row, column), and the lines of its caption centred below it."""
     (x, y), (width, height) = layout.place(*position), layout.cell
@@ -64,7 +68,7 @@ def draw_cell(
 
 
 def draw_cells(
-    sheet: Image.Image, cells: Iterable[tuple[Image.Image, Sequence[Line]]], layout: CellLayout, columns: int
+    sheet: Image.Image, cells: Iterable[tuple[Image.Image, Sequence[CaptionLine]]], layout: CellLayout, columns: int
 ) -> None:
     """Draw pictures with their captions one after the other, in rows of so many columns."""
     for number, (image, caption) in enumerate(cells):

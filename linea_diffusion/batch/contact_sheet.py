@@ -10,19 +10,19 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
-from ..scoring.images.cells import INK, MUTED, PAPER, CellLayout, Line, draw_cells, font_sizes, gap_of
+from ..scoring.images.cells import INK, MUTED, PAPER, CaptionLine, CellLayout, draw_cells, font_sizes, gap_of
 from ..scoring.images.lettering import draw_line, line_height, shorten, wrap
 from ..scoring.images.opening import opened
 from ..scoring.images.saving import save
 from .folder.layout import Layout
 from .folder.lines import read_lines
 
-MOST = 200
+MOST_SHOWN = 200
 """Images on a sheet; a larger batch shows its first."""
 _SIDE, _LINES = 128, 3
 
 
-def write_sheet(out: str | Path, path: str | Path, *, most: int = MOST) -> int:
+def write_sheet(out: str | Path, path: str | Path, *, most: int = MOST_SHOWN) -> int:
     """Write a contact sheet of the images of a batch, in the order of ``metadata.jsonl``.
 
     Args:
@@ -60,7 +60,7 @@ def _drawn(out: Path, rows: Sequence[Mapping[str, Any]], total: int) -> Image.Im
 
 def _cells(
     out: Path, rows: Sequence[Mapping[str, Any]], layout: CellLayout
-) -> Iterator[tuple[Image.Image, Sequence[Line]]]:
+) -> Iterator[tuple[Image.Image, Sequence[CaptionLine]]]:
     """Images, opened one after the other, with their captions."""
     for row in rows:
         lines = wrap(row["prompt"], size=layout.small, width=_SIDE, lines=_LINES)

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..grids.report.facts import facts_of_maps, flat_facts, support_section
+from ..grids.report.fact_sections import facts_of_maps, flat_facts, support_section
+from ..grids.report.inline_images import STORED, data_uri, is_small
 from ..grids.report.page import CaptionedPlot, Facts, Page, Picture, Section, Slider, Strip, Table
-from ..grids.report.pictures import STORED, data_uri, is_small
 from ..grids.report.plots import Curve, curves_plot
 from ..grids.report.score_sections import DRAWN as OF_SCORES
 from ..scoring.figures import OF_PICTURES, TRUTH
-from .comparison import at_equal_amount, has_truth, text_of
+from .comparison import at_equal_amount, has_truth, interval_text
 from .evaluate import Pictures
 from .records import Record, curves, summarise
 
 if TYPE_CHECKING:
     from ..maps.steering_maps import SteeringMaps
 
-DRAWN = (*TRUTH, *OF_SCORES)
+_DRAWN = (*TRUTH, *OF_SCORES)
 """Figures with a picture of their own."""
 
 
@@ -94,7 +94,7 @@ def _picture(
 
 def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> Section:
     """Curves and tables of one style."""
-    known = [name for name in DRAWN if all(name in record.scores for record in records if record.style == style)]
+    known = [name for name in _DRAWN if all(name in record.scores for record in records if record.style == style)]
     figures = [_figure(records, style, methods, name) for name in known]
     text = "Mean over prompts with the 95% bootstrap interval."
     compared = [replace(table, title=f"{style}: {table.title}") for table in at_equal_amount(records, style)]
@@ -121,7 +121,7 @@ def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name:
 def _means(records: Sequence[Record], style: str, known: Sequence[str]) -> Table:
     rows = []
     for entry in summarise([record for record in records if record.style == style]):
-        cells = [text_of(entry[name]) for name in known]
+        cells = [interval_text(entry[name]) for name in known]
         rows.append([entry["method"], f"{entry['strength']:g}", *cells])
     heads = [OF_PICTURES[name].header for name in known]
     return Table(f"{style}: mean [95% interval over prompts]", ["method", "strength", *heads], rows, keys=2)

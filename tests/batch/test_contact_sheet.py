@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import LineaError
-from linea_diffusion.batch.sheet import write_sheet
+from linea_diffusion.batch.contact_sheet import write_sheet
 from linea_diffusion.scoring.images.cells import PAPER
 
 PROMPTS = ["a red heart", "一颗红色的心在蓝天下", "длинный текст " * 30, "x" * 200, ""]
