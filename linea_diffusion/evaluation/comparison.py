@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..grids.report.page import Table
-from ..scoring.figures import OF_PICTURES, TRUTH, TURNS, Figure
+from ..scoring.figures import OF_PICTURES, TRUTH, TURNS, meanings
 from ..scoring.resampling import LEVELS, MeasuredDial, Samples, dial_samples, interval, point_samples
 from .records import Record, curves, summarise
 
@@ -62,7 +62,7 @@ def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
         ),
         _table(
             "how the dial turns",
-            f"by {figure}; {'; '.join(_in_words(turn) for turn in TURNS.values())}; steps of {even:.3g} are even",
+            f"by {figure}, where steps of {even:.3g} are even. {meanings(TURNS).rstrip('.')}",
             turning,
             list(TURNS),
         ),
@@ -74,10 +74,6 @@ def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
 def _table(title: str, note: str, found: Mapping[str, Samples], figures: Sequence[str]) -> Table:
     rows = [[method, *(_cell(samples, figure) for figure in figures)] for method, samples in found.items()]
     return Table(title, ["method", *figures], rows, note=note)
-
-
-def _in_words(figure: Figure) -> str:
-    return f"{figure.name} ({figure.convention}): {figure.meaning.rstrip('.')}"
 
 
 def _cell(samples: Samples, figure: str) -> str:

@@ -111,20 +111,29 @@ TURNS = _table(
     Figure("most", "most", "mean over pictures", "The largest mean amount.", 0, 1),
     Figure(
         "largest step", "largest step", "share of the whole rise",
-        "Largest step of the mean amount; 1 is a switch, above 1 it overshoots.", 0, _INFINITY,
+        "Largest step of the mean amount, as a share of its whole rise; 1 is a switch, above 1 it overshoots.",
+        0, _INFINITY,
     ),
     Figure(
         "step of a picture", "step of a picture", "share of the whole rise, median over pictures",
-        "Each picture's own largest step; a mean of switches that turn at different places is even, and this tells.",
+        "Median of each picture's own; a mean of switches that turn at different places is even, and this tells.",
         0, _INFINITY,
     ),
-    Figure("spearman", "spearman", "rank correlation, mean over pictures", "Of strength and amount.", -1, 1),
+    Figure(
+        "spearman", "spearman", "rank correlation, mean over pictures", "Rank correlation of strength and amount.",
+        -1, 1,
+    ),
     Figure(
         "gap deviation", "gap deviation", "standard deviation of normalised gaps",
         "How uneven the steps of the mean amount are; 0 is even.", 0, _INFINITY,
     ),
 )  # fmt: skip
 """Figures of a method's dial by the amount of style, as `dial_samples` names them."""
+
+
+def meanings(table: Mapping[str, Figure]) -> str:
+    """What the figures of a table tell, in a sentence each."""
+    return " ".join(f"{figure.name}: {figure.meaning}" for figure in table.values())
 
 
 def heading(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...scoring.figures import CURVES, SCORES
+from ...scoring.figures import CURVES, SCORES, meanings
 from ...scoring.statistics import bootstrap_interval
 from .page import CaptionedPlot, Section, Table
 from .plots import Curve, curves_plot
@@ -116,7 +116,7 @@ def _evenness(grid: StyleGrid) -> Section:
     if _over_units(grid) and len(figures) > 1:
         mean = [_interval([row[name] for row in figures]) for name in CURVES]
         rows.insert(0, ["mean [95% interval]", *mean])
-    text = " ".join(f"{figure.name}: {figure.meaning}" for figure in CURVES.values())
+    text = meanings(CURVES)
     heads = [figure.header for figure in CURVES.values()]
     return Section(
         "How evenly it turns", text, tables=[Table("Of the raw CLIP cosine with the style", ["row", *heads], rows)]
