@@ -39,8 +39,9 @@ def score(
     """
     from ..concepts.concept import StyleTexts
     from ..errors import make_folder
-    from ..scoring.entries import find_entries, mean_figures, score_entries, write_entries
+    from ..scoring.entries import find_entries, score_entries, write_entries
     from ..scoring.figures import SCORES
+    from ..scoring.formulas import mean_figures
     from ..scoring.tables import check_table_name
 
     entries = find_entries(images, prompt_key=prompt_key, reference=reference)

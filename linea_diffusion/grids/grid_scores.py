@@ -13,7 +13,7 @@ import torch
 from ..concepts.concept import Concept, StyleTexts
 from ..errors import LineaError, make_folder, nearest_name
 from ..scoring.figures import CURVES, SCORES
-from ..scoring.formulas import score_pictures
+from ..scoring.formulas import mean_figures, score_pictures
 from ..scoring.statistics import gap_deviation, spearman, triangle_deficit
 from ..scoring.tables import write_table
 from .plans import Cell
@@ -87,15 +87,11 @@ def check_score(name: str, cells: Sequence[Cell]) -> None:
 
 def mean_scores(rows: Sequence[Sequence[Cell]]) -> list[dict[str, float]]:
     """Per column the strength and the mean of each score over the rows; NaN where no row has it."""
+    unknown = dict.fromkeys(SCORES, float("nan"))
     return [
-        {"strength": column[0].strength, **{name: _mean(column, name) for name in SCORES}}
+        {"strength": column[0].strength, **unknown, **mean_figures([cell.scores for cell in column])}
         for column in zip(*rows, strict=True)
     ]
-
-
-def _mean(cells: Sequence[Cell], name: str) -> float:
-    present = [cell.scores[name] for cell in cells if name in cell.scores]
-    return sum(present) / len(present) if present else float("nan")
 
 
 def curve_figures(row: Sequence[Cell], embeddings: torch.Tensor | None, score: str) -> dict[str, float]:

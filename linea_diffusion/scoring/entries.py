@@ -124,12 +124,6 @@ def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleText
     return scores
 
 
-def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each figure over the pictures that have it."""
-    columns = {name: [one[name] for one in scores if name in one] for name in SCORES}
-    return {name: sum(values) / len(values) for name, values in columns.items() if values}
-
-
 def write_entries(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]], path: Path | None) -> None:
     """One line per picture; see `write_table`."""
     names = [name for name in SCORES if any(name in one for one in scores)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -111,6 +111,12 @@ def score_pictures(
     )  # fmt: skip
     rows = [{name: float(column[row]) for name, column in values.items()} for row in range(len(images))]
     return [{name: value for name, value in row.items() if not math.isnan(value)} for row in rows]
+
+
+def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the pictures that have it."""
+    columns = {name: [one[name] for one in scores if name in one] for name in SCORES}
+    return {name: sum(values) / len(values) for name, values in columns.items() if values}
 
 
 def _stacked(vectors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:

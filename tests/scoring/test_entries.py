@@ -11,8 +11,9 @@ from PIL import Image
 
 from linea_diffusion import ClipScorer, LineaError
 from linea_diffusion.concepts.concept import StyleTexts
-from linea_diffusion.scoring.entries import Entry, find_entries, mean_figures, score_entries, write_entries
+from linea_diffusion.scoring.entries import Entry, find_entries, score_entries, write_entries
 from linea_diffusion.scoring.figures import SCORES
+from linea_diffusion.scoring.formulas import mean_figures
 from linea_diffusion.scoring.images.opening import open_images
 from linea_diffusion.shapeland.world import Scene, render
 
