@@ -15,7 +15,8 @@ from ..concepts.concept import StyleTexts
 from ..concepts.notices import noticing
 from ..errors import LineaError, check_seed, reason, short
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.calling import for_base, render_prompts
+from ..pipelines.batch_size import BatchSize
+from ..pipelines.rendering import render_prompts
 from ..scoring.clip_scorer import ClipScorer
 from ..scoring.scores import SCORES
 from ..scoring.statistics import bootstrap_interval
@@ -121,7 +122,7 @@ def evaluate(
     for maps in methods.values():
         if maps is not None:
             maps.dial(calibrated)  # what cannot be is told before anything is rendered
-    given = {**for_base(pipe.base, {**pipe.default_arguments, **arguments}), "batch_size": batch_size}
+    given = {**pipe.default_arguments, **arguments, "batch_size": BatchSize(batch_size, pipe.base)}
     seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
     asked = [f"{prompt}, {texts.name}" for prompt in prompts]

@@ -26,8 +26,6 @@ FIELDS = (
     "size", "denoising_strength", *DIALS,
 )  # fmt: skip
 """Every field of a job; the keywords of the base pipeline come on top."""
-RULED = ("generator", "latents", "output_type", "return_dict", "num_images_per_prompt")
-"""Arguments of pipelines that a batch sets by itself."""
 
 _DEEPEST = 20
 
@@ -42,6 +40,18 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
                 raise LineaError(f"got {own!r} twice, once by another name: expected it once")
             found[own] = one
     return found
+
+
+def check_name(name: Any) -> None:
+    """Whether a field of this name can be in a line.
+
+    Raises:
+        LineaError: no text, or an argument of pipelines that is no plain value.
+    """
+    if not isinstance(name, str):
+        raise LineaError(f"got {short(name)} as the name of a field: expected text")
+    if name == "latents" or name.endswith("embeds") or name.startswith("callback"):
+        raise LineaError(f"got {name!r}, which a line cannot hold: leave it out")
 
 
 def check_nesting(value: Any) -> None:

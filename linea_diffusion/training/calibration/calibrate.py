@@ -18,7 +18,6 @@ from tqdm.auto import tqdm
 from ...concepts.notices import noticing
 from ...errors import LineaError, as_whole, check_seed, short
 from ...maps.steering_maps import SteeringMaps
-from ...pipelines.calling import for_base
 from .measures import Measure, Reading, clip_measure, picture_measure, progress_measure
 
 __all__ = ["calibrate", "calibrate_progress", "clip_measure", "isotonic"]
@@ -75,7 +74,7 @@ def calibrate(
             f"got measure {measure!r}: expected 'progress', or a function of pictures such as clip_measure"
         )
     seed, base = check_seed(seed), getattr(pipe, "base", pipe)
-    given = for_base(base, {**getattr(pipe, "default_arguments", {}), **arguments})
+    given = {**getattr(pipe, "default_arguments", {}), **arguments}
     known = base, maps, list(prompts), range(seed, seed + len(prompts))
     with noticing(base, prompts, hint=False):  # a concept that has them from files has told
         if callable(measure):
