@@ -17,6 +17,7 @@ from ..errors import LineaError, check_seed, reason, short
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.batch_size import BatchSize
 from ..pipelines.rendering import render_prompts
+from ..pipelines.requests import check_arguments
 from ..scoring.clip_scorer import ClipScorer
 from ..scoring.scores import SCORES
 from ..scoring.statistics import bootstrap_interval
@@ -114,9 +115,10 @@ def evaluate(
 
     Raises:
         LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, ``calibrated=True`` with
-            maps that never were, or a picture that shows nothing.
+            maps that never were, an argument that rendering sets itself, or a picture that shows nothing.
     """
     strengths = check_dial(strengths)
+    check_arguments(arguments)
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
     for maps in methods.values():

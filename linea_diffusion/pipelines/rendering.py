@@ -107,21 +107,25 @@ def render_group(
     pending = [list(requests)]
     while pending:
         group = pending.pop()
+        most = size.of(group[0])
+        if len(group) > most:
+            pending.append(group[most:])
+            group = group[:most]
         images = _attempt(pipe, group, size, isolate)
         if not isinstance(images, Exception):
             yield from zip(group, images, strict=True)
-            continue
-        if isinstance(images, torch.AcceleratorError) and not is_out_of_memory(images):
+        elif isinstance(images, torch.AcceleratorError) and not is_out_of_memory(images):
             raise LineaError(
                 f"got an error of the device, after which nothing runs ({reason(images)}): start again to go on"
             )
-        if len(group) == 1:
+        elif len(group) == 1:
             yield group[0], LineaError(_why(images))
-            continue
-        piece = -(-len(group) // 2)
-        if is_out_of_memory(images):
-            piece = min(piece, size.shrink(group[0], len(group)))
-        pending += reversed([group[start : start + piece] for start in range(0, len(group), piece)])
+        elif is_out_of_memory(images):
+            size.shrink(group[0], len(group))
+            pending.append(group)
+        else:
+            half = -(-len(group) // 2)
+            pending += [group[half:], group[:half]]
 
 
 def _attempt(pipe: Any, group: Sequence[Request], size: BatchSize, isolate: bool) -> list[Outcome] | Exception:

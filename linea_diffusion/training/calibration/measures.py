@@ -20,7 +20,6 @@ from ...pipelines.batch_size import BatchSize
 from ...pipelines.calling import accepts, for_base, frozen, generators
 from ...pipelines.prompts import repeat_arguments
 from ...pipelines.rendering import render_prompts
-from ...pipelines.requests import check_arguments
 
 if TYPE_CHECKING:
     from ...scoring.clip_scorer import ClipScorer
@@ -141,7 +140,6 @@ def latents_of(
     Raises:
         LineaError: numbers that are not finite.
     """
-    check_arguments(arguments)
     arguments = for_base(pipe, arguments)
     with frozen(pipe):
         parts = [
