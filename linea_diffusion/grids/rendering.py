@@ -51,8 +51,9 @@ def render_cells(
             make_folder(folder)
         pictures = _pictures(pipe, requests, len(plan.columns), wanted)
         with tqdm(total=len(places), desc="render", unit="picture") as bar:
-            for (row, column), picture in zip(places, pictures, strict=True):
-                rows[row].append(_cell(plan, names, row, column, picture, folder))
+            for (row, column), request, picture in zip(places, requests, pictures, strict=True):
+                file = None if folder is None else folder / image_name(row, column)
+                rows[row].append(_cell(plan.rows[row], column, request, picture, file))
                 bar.update()
     return rows
 
@@ -71,17 +72,15 @@ def _pictures(pipe: Any, requests: Sequence[Request], columns: int, wanted: int)
         yield from images_of(pipe, requests[start : start + step], size)
 
 
-def _cell(plan: Plan, names: Sequence[str], row: int, column: int, picture: Any, folder: Path | None) -> Cell:
-    spec = plan.rows[row]
-    cell = Cell(
-        spec.prompt, spec.strengths[column], spec.seed, picture,
-        {name: float(spec.dials[column].get(name, 0.0)) for name in names},
-        spec.style, spec.method, spec.asked[column] if spec.asked else None,
+def _cell(row: Row, column: int, request: Request, picture: Image.Image, file: Path | None) -> Cell:
+    if file is not None:
+        picture.save(file)
+    strengths: Any = request.strengths
+    return Cell(
+        row.prompt, row.strengths[column], row.seed, picture if file is None else file,
+        {name: float(value) for name, value in strengths.items()},
+        row.style, row.method, row.asked[column] if row.asked else None,
     )  # fmt: skip
-    if folder is not None:
-        cell.picture = folder / image_name(row, column)
-        picture.save(cell.picture)
-    return cell
 
 
 def image_name(row: int, column: int, ending: str = ".png") -> str:

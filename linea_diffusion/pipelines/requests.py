@@ -17,7 +17,7 @@ Strengths = Mapping[str, float] | float | None
 DIAL = ("composition", "calibrated", "steering_guidance", "steering_start", "steering_end")
 """Arguments of a call that say how steering acts."""
 
-SET_HERE = {
+SET_BY_RENDERING = {
     "prompt": "prompts are given in order",
     "generator": "use a list of seeds",
     "strength": "use strengths, or denoising_strength for that of image-to-image pipelines",
@@ -103,9 +103,9 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         LineaError: rendering sets one of them for each picture itself.
     """
     for name, value in arguments.items():
-        if name in SET_HERE:
+        if name in SET_BY_RENDERING:
             raise LineaError(
-                f"got {name}={short(value)}, which is set here for each picture: leave it out; {SET_HERE[name]}"
+                f"got {name}={short(value)}, which is set here for each picture: leave it out; {SET_BY_RENDERING[name]}"
             )
 
 

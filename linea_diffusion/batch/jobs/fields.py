@@ -42,18 +42,6 @@ def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_name(name: Any) -> None:
-    """Whether a field of this name can be in a line.
-
-    Raises:
-        LineaError: no text, or an argument of pipelines that is no plain value.
-    """
-    if not isinstance(name, str):
-        raise LineaError(f"got {short(name)} as the name of a field: expected text")
-    if name == "latents" or name.endswith("embeds") or name.startswith("callback"):
-        raise LineaError(f"got {name!r}, which a line cannot hold: leave it out")
-
-
 def check_nesting(value: Any) -> None:
     """Whether lists and objects within each other are no deeper than anybody writes them.
 

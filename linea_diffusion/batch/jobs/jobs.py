@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LineaError, as_python, nearest_name, short
-from ...pipelines.requests import SET_HERE, Request, check_arguments
+from ...pipelines.requests import SET_BY_RENDERING, Request, check_arguments
 from .defaults import check_defaults
 from .expanding import check_strengths, escape, expand
 from .fields import (
     CHECKS,
     DIALS,
     FIELDS,
-    check_name,
     check_nesting,
     check_window,
     dial_of,
@@ -109,7 +108,7 @@ class JobMaker:
         self.styles = Styles(pipe)
         self.model = model_digest(pipe.base)
         self._ending, self._pictures = ending, pictures_by_row(pipe.base)
-        self._known = [*FIELDS, *(name for name in self._call if name not in SET_HERE)]
+        self._known = [*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING)]
         given = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(given)
         self._defaults = check_defaults(given)
@@ -140,7 +139,10 @@ class JobMaker:
     def _check_names(self, fields: Mapping[str, Any]) -> None:
         check_arguments({name: value for name, value in fields.items() if name not in FIELDS})
         for name in fields:
-            check_name(name)
+            if not isinstance(name, str):
+                raise LineaError(f"got {short(name)} as the name of a field: expected text")
+            if name == "latents" or name.endswith("embeds") or name.startswith("callback"):
+                raise LineaError(f"got {name!r}, which a line cannot hold: leave it out")
             if name == "denoising_strength" and "strength" not in self._call:
                 raise LineaError(
                     f"got denoising_strength, which {self._class} has no use for: leave it out, or load an "
@@ -212,7 +214,7 @@ class JobMaker:
     def _arguments(self, fields: Mapping[str, Any], negative: str | None) -> dict[str, Any]:
         """The arguments of the base pipeline, without those that say what it does anyway."""
         checked = (*self._call, *CHECKS, "negative_prompt")
-        given = {name: value for name, value in fields.items() if name in checked and name not in SET_HERE}
+        given = {name: value for name, value in fields.items() if name in checked and name not in SET_BY_RENDERING}
         if "denoising_strength" in fields:
             given["strength"] = number_of(fields["denoising_strength"], "denoising_strength")
         for name, check in CHECKS.items():
