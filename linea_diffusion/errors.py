@@ -1,4 +1,4 @@
-"""The one error that a user can cause and mend, and what nearly every error needs: words, numbers, a name, a folder."""
+"""The error that a user can cause and mend, and what nearly every error needs: words, numbers, a name, a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`linea`: the command line. Signals are listened to before anything else is imported."""
+"""`linea`, the command line: one command, one function.
+
+Signals are listened to before anything else is imported. Imports all rooms.
+"""
 
 from __future__ import annotations
 

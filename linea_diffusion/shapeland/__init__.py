@@ -1,4 +1,10 @@
-"""Shapeland, the embedded world: pictures with known truth, and models trained on them that need no download."""
+"""Shapeland, the embedded world: pictures with known truth, and models trained on them.
+
+    objects, styles, world (scene -> pixels), captions; classifier, truth (what a picture really shows)
+    weights/ (the models), pretrain/ (how they were made)
+
+Imports concepts.
+"""
 
 from __future__ import annotations
 

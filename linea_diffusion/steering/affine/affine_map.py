@@ -77,6 +77,12 @@ class AffineMap(nn.Module):
         """All numbers of the map by the names of `PARTS`: what is trained, stored, counted and compared."""
         return {name: getattr(self, name) for name in PARTS if self.rank or name not in LOW_RANK}
 
+    @torch.no_grad()
+    def begin(self, u: torch.Tensor, v: torch.Tensor, b: torch.Tensor) -> None:
+        """Set U and V, (d, r), and b, (d,) or (bins, d), in place, the same for all bins; w stays."""
+        for part, value in zip((self.up, self.down, self.shift), (u, v, b), strict=True):
+            part.copy_(value)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(d,), or (bins, d) with several bins; with a low-rank part (bins, d, r)."""

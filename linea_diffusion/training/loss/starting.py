@@ -44,7 +44,5 @@ def _fit(affine: AffineMap, x: torch.Tensor, change: torch.Tensor, share: float)
     up = directions.flip(-1)[:, : affine.rank]  # what is explained most comes first
     down = slopes @ up
     lengths = down.norm(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
-    affine.down.copy_(down / lengths)
-    affine.up.copy_(share * up * lengths)
-    if affine.shift.requires_grad:
-        affine.shift.copy_(share * (mean - (centre @ down) @ up.mT))
+    start = share * (mean - (centre @ down) @ up.mT) if affine.shift.requires_grad else affine.shift
+    affine.begin(share * up * lengths, down / lengths, start)
