@@ -75,12 +75,12 @@ def calibrate(
         raise LineaError(
             f"got measure {measure!r}: expected 'progress', or a function of pictures such as clip_measure"
         )
-    check_arguments(arguments)
     seed, base = check_seed(seed), getattr(pipe, "base", pipe)
     given = {**getattr(pipe, "default_arguments", {}), **arguments}
     known = base, maps, list(prompts), range(seed, seed + len(prompts))
     with noticing(base, prompts, hint=False):  # a concept that has them from files has told
         if callable(measure):
+            check_arguments(arguments)
             name = name or "CLIP cosine, style minus neutral"
             read, at_once = picture_measure(*known, measure, batch_size=batch_size, **given), 1
         else:
