@@ -15,7 +15,7 @@ import torch
 from where import add_model, results_of
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, load_concept, train_steering_maps
-from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.pipelines.rendering import render_prompts
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.truth import content_of, held_out_prompts
 

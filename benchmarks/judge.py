@@ -27,7 +27,7 @@ from judge_table import write_table
 from where import add_model
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, load_concept
-from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.pipelines.rendering import render_prompts
 from linea_diffusion.scoring import tables
 from linea_diffusion.shapeland import DEFAULT_ARGUMENTS
 from linea_diffusion.shapeland.styles import STYLES

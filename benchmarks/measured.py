@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.pipelines.rendering import render_prompts
 from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, STYLED_WORDINGS, is_held_out
 from linea_diffusion.shapeland.classifier import TruthClassifier, Verdict
 from linea_diffusion.shapeland.objects import COLORS, OBJECTS

@@ -16,7 +16,7 @@ from measured import measure_quality
 from PIL import Image, ImageDraw, ImageFont
 
 from linea_diffusion import ClipScorer, LinEASDiffusionPipeline
-from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.pipelines.rendering import render_prompts
 from linea_diffusion.shapeland import WEIGHTS, load_truth_classifier
 from linea_diffusion.shapeland.captions import training_scenes
 from linea_diffusion.shapeland.classifier import COLOR_NAMES, OBJECT_NAMES, STYLE_NAMES

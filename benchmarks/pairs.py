@@ -17,7 +17,7 @@ import torch
 from where import add_model
 
 from linea_diffusion import LinEASDiffusionPipeline, load_concept, recipe_for, train_steering_maps
-from linea_diffusion.pipelines.calling import render_prompts
+from linea_diffusion.pipelines.rendering import render_prompts
 from linea_diffusion.scoring.equal_amount import at_position, largest_step, position_at
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 

@@ -11,6 +11,7 @@ from PIL import Image
 from .. import __version__
 from ..concepts.concept import StyleTexts
 from ..errors import LineaError, clipped
+from ..pipelines.rendering import FlaggedError
 from ..scoring.formulas import score_pictures
 from .folder.layout import image_name
 from .jobs.fields import DIALS
@@ -27,10 +28,6 @@ COLUMNS = (
 )  # fmt: skip
 """What every line of metadata has."""
 _OWN_COLUMNS = ("num_inference_steps", "guidance_scale", "width", "height")
-
-
-class FlaggedError(LineaError):
-    """A picture that the model's safety checker took for unsafe and made black."""
 
 
 def metadata_row(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from ..errors import LineaError
+from ..pipelines.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.pipeline import LinEASDiffusionPipeline
-from .batch_size import BatchSize, BatchSizeArgument
+from ..pipelines.requests import grouped
 from .describing import COLUMNS, SCORED
 from .folder.index import JobIndex
 from .folder.layout import FORMATS, Layout
@@ -20,7 +21,6 @@ from .folder.lines import read_lines
 from .folder.locks import others_at_work, release_share, take_share
 from .folder.merging import merge
 from .folder.shares import own_share
-from .jobs.grouping import batches_of
 from .jobs.jobs import JobMaker
 from .jobs.reading import read_jobs
 from .planning import Counts, planned_jobs
@@ -191,7 +191,7 @@ def plan_batch(
 
     seen = tqdm(lines, desc="plan", unit="line", disable=not progress)
     planned = planned_jobs(seen, maker, index, own_share(), plan, bad_line)
-    for batch in batches_of(planned, size.of, window):
+    for batch in grouped(planned, size.of, window):
         plan.images += len(batch)
         plan.batches += 1
     plan.leftovers = index.count_left_over(layout)

@@ -41,10 +41,9 @@ def generate(
     dtype: Dtype = "float32",
 ) -> None:
     """Render one prompt, steered."""
-    import torch
-
     from ..errors import make_folder
-    from ..pipelines.overflow import usable_pictures
+    from ..pipelines.rendering import images_of
+    from ..pipelines.requests import requests_of
     from ..scoring.images.opening import check_image_name
 
     strengths = checks.strengths(strength or ("1" if steering else "0"))
@@ -54,10 +53,9 @@ def generate(
         raise LineaError(f"got strengths {strength}, of which two have one file name: expected different numbers")
     make_folder(out.parent)
     pipe = open_steered(model, steering, device, dtype)
-    generator = torch.Generator().manual_seed(seed)
-    given = call_arguments(steps, guidance)
-    dial = {"strength": strengths, "calibrated": calibrated}
-    images = usable_pictures(pipe, prompt, generator=generator, **dial, **given)
+    rows = [(prompt, seed, dict.fromkeys(pipe.steering, one) or one) for one in strengths]
+    requests = requests_of(pipe, rows, {"calibrated": calibrated, **call_arguments(steps, guidance)})
+    images = list(images_of(pipe, requests, len(strengths)))
     for path, image in zip(places, images, strict=True):
         image.save(path)
         typer.echo(str(path))

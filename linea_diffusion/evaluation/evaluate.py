@@ -13,7 +13,9 @@ from ..concepts.concept import StyleTexts
 from ..concepts.notices import noticing
 from ..errors import LineaError, check_seed, short
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.calling import for_base, render_prompts
+from ..pipelines.batch_size import BatchSize
+from ..pipelines.rendering import render_prompts
+from ..pipelines.requests import check_arguments
 from ..scoring.clip_scorer import ClipScorer
 from ..scoring.formulas import score_pictures
 from ..steering.strengths import check_positions
@@ -67,15 +69,16 @@ def evaluate(
 
     Raises:
         LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, ``calibrated=True`` with
-            maps that never were, or a picture that shows nothing.
+            maps that never were, an argument that rendering sets itself, or a picture that shows nothing.
     """
     strengths = check_dial(strengths)
+    check_arguments(arguments)
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
     for maps in methods.values():
         if maps is not None:
             maps.dial(calibrated)  # what cannot be is told before anything is rendered
-    given = {**for_base(pipe.base, {**pipe.default_arguments, **arguments}), "batch_size": batch_size}
+    given = {**pipe.default_arguments, **arguments, "batch_size": BatchSize(batch_size, pipe.base)}
     seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
     asked = [f"{prompt}, {texts.name}" for prompt in prompts]

@@ -105,6 +105,19 @@ def test_generate_one_and_several(linea, maps_folder, tmp_path):
     assert len(set(bytes_of)) == 3
 
 
+def test_generate_survives_a_lack_of_memory(linea, maps_folder, tmp_path, little_memory):
+    given = ("generate", "a red heart", "--steering", maps_folder, "--strength", "0,0.5,1", "--steps", 1)
+    little_memory(1)
+    code, out, _ = linea(*given, "--out", tmp_path / "h.png")
+    assert code == 0
+    assert len(out.splitlines()) == len(list(tmp_path.glob("h-*.png"))) == 3
+    little_memory(0)
+    code, _, error = linea(*given, "--out", tmp_path / "none.png")
+    assert code == 2
+    assert error.splitlines()[-1].startswith("linea: memory ran out with this image alone")
+    assert not list(tmp_path.glob("none*"))
+
+
 def test_grid(linea, maps_folder, tmp_path):
     code, out, _ = linea(
         "grid", "a red heart", "--steering", maps_folder, "--strengths", "0,1", "--out", tmp_path / "g"

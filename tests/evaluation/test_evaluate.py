@@ -107,6 +107,30 @@ def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):
     assert pipe.get_list_steering() == ["mine"]
 
 
+def test_a_lack_of_memory_halves_calls_once(pipe, random_maps, scorer, little_memory):
+    """The smaller size is kept for all methods and strengths."""
+
+    def pictures() -> list[np.ndarray]:
+        kept: list[np.ndarray] = []
+        evaluate(
+            pipe, {"random": random_maps, "words": None}, load_concept("neon").texts, PROMPTS, strengths=(0.0, 1.0),
+            scorer=scorer, on_pictures=lambda *given: kept.extend(map(np.asarray, given[2])), num_inference_steps=1,
+        )  # fmt: skip
+        return kept
+
+    expected = pictures()
+    tried = little_memory(2)
+    made = pictures()
+    assert tried == [3, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert all(np.abs(a.astype(int) - b.astype(int)).max() <= 2 for a, b in zip(made, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["generator", "strength", "num_images_per_prompt", "output_type"])
+def test_what_rendering_sets_itself_is_refused(pipe, scorer, name):
+    with pytest.raises(LineaError, match=f"got {name}=1, which is set here for each picture: leave it out"):
+        evaluate(pipe, {"none": None}, load_concept("neon").texts, PROMPTS, scorer=scorer, **{name: 1})
+
+
 @pytest.mark.parametrize(
     "bad", [{"prompts": []}, {"methods": {}}, {"strengths": (0.5, 1.0)}, {"strengths": (0, 1, 0.5)}]
 )
