@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from linea_diffusion import SteeringMaps, load_concept
-from linea_diffusion.pipelines.calling import render_prompts
-from linea_diffusion.scoring.tables import read_csv, write_csv
+from linea_diffusion.pipelines.rendering import render_prompts
 from linea_diffusion.shapeland import DEFAULT_ARGUMENTS
 from linea_diffusion.shapeland.styles import STYLES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
@@ -104,7 +103,7 @@ class Judged:
 
     def known(self) -> dict[tuple[str, int, float], dict[str, str]]:
         """(prompt, noise, strength) -> line, of these very maps. Maps that are gone keep what was judged of them."""
-        rows = read_csv(self.file) if self.file.is_file() else []
+        rows = tables.read_table(self.file) if self.file.is_file() else []
         mine = self.maps
         return {
             (row["prompt"], int(row["noise"]), float(row["strength"])): row for row in rows if mine in ("", row["maps"])
@@ -147,7 +146,7 @@ def judge(judged: Judged, pipe: Any, render: Render, unsteered: Render) -> None:
                 zip(FIELDS, [key[0], str(key[1]), str(strength), digest, *numbers], strict=True)
             )
         judged.file.parent.mkdir(parents=True, exist_ok=True)
-        write_csv([FIELDS, *([row[name] for name in FIELDS] for row in known.values())], judged.file)
+        tables.write_table(list(known.values()), judged.file)
     print(judged.file, flush=True)
 
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from linea_diffusion.scoring.resampling import Dial, Samples, dial_samples, interval, paired_differences, point_samples
+from linea_diffusion.scoring.resampling import (
+    MeasuredDial,
+    Samples,
+    dial_samples,
+    interval,
+    paired_differences,
+    point_samples,
+)
 from linea_diffusion.shapeland.styles import STYLES
 
 from .workbench import results_of, table, write
@@ -22,7 +29,7 @@ TURNS = ("most", "largest step", "step of a picture", "spearman", "gap deviation
 POINT = ("amount", "object", "colour")
 MET = ("object at its amount", "colour at its amount")
 
-Dials = Mapping[tuple[str, str], Dial]
+Dials = Mapping[tuple[str, str], MeasuredDial]
 """(method, style) -> what its pictures show."""
 Numbers = Callable[[str, str], Samples | None]
 """Of a method and a style, where there is something."""
@@ -70,7 +77,7 @@ def _dials(everything: Sequence[Any]) -> Dials:
             amount, objects, colors = (np.concatenate([figure[number] for number in there]) for figure in figures)
             prompts = [prompt for number in there for prompt in parts[number].pictures[0]]
             seeds = [parts[number].seed for number in there for _ in parts[number].pictures[0]]
-            dials[method, style] = Dial(
+            dials[method, style] = MeasuredDial(
                 parts[0].strengths, amount, {"object": objects, "colour": colors}, prompts,
                 seeds if len(there) > 1 else None,
             )  # fmt: skip

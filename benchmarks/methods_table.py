@@ -15,14 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from linea_diffusion.evaluation.comparison import markdown, text_of
-from linea_diffusion.evaluation.evaluate import FIGURES, Record, curves, read_records, summarise
+from linea_diffusion.evaluation.comparison import comparison_markdown, interval_text
+from linea_diffusion.evaluation.records import Record, curves, read_records, summarise
+from linea_diffusion.scoring.figures import TRUTH
 from linea_diffusion.scoring.statistics import at_content, bootstrap_interval, spearman
 from linea_diffusion.shapeland.styles import STYLES
 
 from .workbench import RESULTS, table, write
 
 LEVELS = (0.95, 0.9, 0.8)
+FIGURES = (*TRUTH, "style_probability", "clip_style", "clip_prompt", "similarity_to_unsteered")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +41,8 @@ def main(options: argparse.Namespace) -> None:
     styles = list(dict.fromkeys(record.style for record in records))
     about = (
         "`linea evaluate`, `shapeland-unet`, training seed 0, 64 held-out prompts, one noise each, the same for all; "
-        "mean [95% bootstrap interval over prompts]. truth_*: truth classifier; clip_*, content: shapeland-clip "
-        "(content is the raw cosine with the unsteered picture)."
+        "mean [95% bootstrap interval over prompts]. truth_*: truth classifier; the others by "
+        "shapeland-clip; docs/scores.md says what each is."
     )
     lines = [
         "## All styles together, at strength 1",
@@ -59,24 +61,24 @@ def main(options: argparse.Namespace) -> None:
         "## Each style",
         "",
     ]
-    each = "\n".join(markdown([r for r in records if r.style == style]) for style in styles)
+    each = "\n".join(comparison_markdown([r for r in records if r.style == style]) for style in styles)
     title = "LinEAS and other ways to steer, `shapeland-unet`"
     write(RESULTS / "methods.md", title, about, [*lines, each.rstrip()])
     _write_summary(records)
 
 
 def _together(records: list[Record], methods: list[str], styles: list[str]) -> list[str]:
-    figures = ("truth_style", "truth_amount", "truth_object", "truth_color", "clip_prompt", "content")
+    figures = ("truth_style", "truth_amount", "truth_object", "truth_color", "clip_prompt", "similarity_to_unsteered")
     rows = []
     for method in methods:
         at_one = [r for r in records if r.method == method and r.strength == 1]
-        cells = [text_of(_by_prompt(at_one, figure)) for figure in figures]
+        cells = [interval_text(_by_prompt(at_one, figure)) for figure in figures]
         rho = []
         for style in styles:
             strengths, values = curves(records, style, method, "truth_amount")
             if len(strengths) > 2:
                 rho.append(spearman(strengths, values))
-        cells.append(text_of(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
+        cells.append(interval_text(bootstrap_interval(np.mean(rho, axis=0))) if rho else "-")
         rows.append([method, *cells])
     return table(["method", *figures, "Spearman (truth_amount)"], rows)
 
@@ -85,7 +87,7 @@ def _by_prompt(records: list[Record], figure: str) -> tuple[float, float, float]
     """Prompts are the independent units: a prompt's mean over the styles first."""
     values: dict[str, list[float]] = {}
     for record in records:
-        values.setdefault(record.prompt, []).append(getattr(record, figure))
+        values.setdefault(record.prompt, []).append(record.scores[figure])
     return bootstrap_interval(np.array([np.mean(v) for v in values.values()]))
 
 

@@ -11,7 +11,7 @@ from .evaluation.baselines import gaussian_act as gaussian_act
 from .evaluation.baselines import linear_act as linear_act
 from .evaluation.baselines import mean_shift as mean_shift
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.page import evaluation_page as evaluation_page
+from .evaluation.evaluation_page import evaluation_page as evaluation_page
 from .grids.explore import explore as explore
 from .grids.report.grid_page import grid_page as grid_page
 from .grids.report.page import write_report as write_report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import replace
 
@@ -40,6 +41,27 @@ def pipe(loaded_pipe):
     yield loaded_pipe
     loaded_pipe.unload_steering()
     assert count_hooks(loaded_pipe) == before
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """A function: from now on memory runs out in U-Nets for more than so many rows; returns the rows that are tried."""
+    from diffusers import UNet2DConditionModel
+
+    forward, tried = UNet2DConditionModel.forward, []
+
+    def give(room: int) -> list[int]:
+        @functools.wraps(forward)
+        def tight(self, sample, *args, **kwargs):
+            tried.append(len(sample))
+            if len(sample) > room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return forward(self, sample, *args, **kwargs)
+
+        monkeypatch.setattr(UNet2DConditionModel, "forward", tight)
+        return tried
+
+    return give
 
 
 @pytest.fixture(scope="session")

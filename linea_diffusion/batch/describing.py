@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from .. import __version__
+from ..concepts.concept import StyleTexts
 from ..errors import LineaError, clipped
 from ..maps.facts import Facts
+from ..pipelines.rendering import FlaggedError
+from ..scoring.formulas import score_pictures
 from .folder.layout import image_name
 from .jobs.fields import DIALS
 from .jobs.jobs import Job
@@ -26,10 +29,6 @@ COLUMNS = (
 )  # fmt: skip
 """What every line of metadata has."""
 _OWN_COLUMNS = ("num_inference_steps", "guidance_scale", "width", "height")
-
-
-class FlaggedError(LineaError):
-    """A picture that the model's safety checker took for unsafe and made black."""
 
 
 def metadata_row(
@@ -107,29 +106,32 @@ def _failure(job: str, line: int, part: int, error: LineaError, fields: Any) -> 
     return {"job": job, "line": line, "part": part, "reason": clipped(str(error)), "nsfw": nsfw, "fields": fields}
 
 
-FIGURES = ("clip_prompt", "clip_style", "style_probability")
-"""Raw CLIP cosine to the prompt; raw cosine to the style's text, and zero-shot probability of that text against the
-neutral one, both empty unless exactly one style with a text is named."""
+SCORED = ("clip_prompt", "clip_style", "style_probability")
+"""The `SCORES` that lines have; those of a style's text are empty unless exactly one style with a text is named."""
 
 
-def figures_of(
+def scores_of(
     scorer: ClipScorer | None, jobs: Sequence[Job], images: Sequence[Image.Image], styles: Styles
 ) -> list[dict[str, float | None]]:
-    """The `FIGURES` of each image; nothing without a scorer."""
+    """The `SCORED` figures of each image; nothing without a scorer."""
     if scorer is None or not jobs:
         return [{} for _ in jobs]
-    rows: list[dict[str, float | None]] = [dict.fromkeys(FIGURES) for _ in jobs]
-    for row, value in zip(rows, scorer.text_similarity(images, [job.prompt for job in jobs]).tolist(), strict=True):
-        row["clip_prompt"] = value
-    texts = [_texts(job, styles) for job in jobs]
-    for pair in dict.fromkeys(pair for pair in texts if pair):
+    vectors, prompts, texts = (
+        scorer.embed_images(images),
+        [job.prompt for job in jobs],
+        [_texts(j, styles) for j in jobs],
+    )
+    rows: list[dict[str, float | None]] = [{} for _ in jobs]
+    for pair in dict.fromkeys(texts):
         places = [place for place, own in enumerate(texts) if own == pair]
-        some, (text, neutral) = [images[place] for place in places], pair
-        cosines, chances = scorer.text_similarity(some, text), scorer.style_probability(some, text, neutral)
-        for place, cosine, chance in zip(places, cosines.tolist(), chances.tolist(), strict=True):
-            rows[place] |= {"clip_style": cosine, "style_probability": chance}
+        found = score_pictures(scorer, vectors[places], texts=pair, prompts=[prompts[place] for place in places])
+        for place, scores in zip(places, found, strict=True):
+            rows[place] = {name: scores.get(name) for name in SCORED}
     return rows
 
 
-def _texts(job: Job, styles: Styles) -> tuple[str, str] | None:
-    return Facts.of(styles[next(iter(job.strength))].metadata).pair if len(job.strength) == 1 else None
+def _texts(job: Job, styles: Styles) -> StyleTexts | None:
+    if len(job.strength) != 1:
+        return None
+    pair = Facts.of(styles[name := next(iter(job.strength))].metadata).pair
+    return StyleTexts(name, *pair) if pair else None

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from ..errors import LineaError
+from ..pipelines.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.pipeline import LinEASDiffusionPipeline
-from .batch_size import BatchSize, BatchSizeArgument
-from .describing import COLUMNS, FIGURES
+from ..pipelines.requests import grouped
+from .describing import COLUMNS, SCORED
 from .folder.index import JobIndex
 from .folder.layout import FORMATS, Layout
 from .folder.lines import read_lines
 from .folder.locks import others_at_work, release_share, take_share
 from .folder.merging import merge
 from .folder.shares import own_share
-from .jobs.grouping import batches_of
 from .jobs.jobs import JobMaker
 from .jobs.reading import read_jobs
 from .planning import Counts, planned_jobs
@@ -93,7 +93,7 @@ def generate_batch(
         batch_size: images at once, or ``"auto"``; it is halved whenever memory runs out.
         window: how many jobs may wait for others of the same shape.
         image_format: ``png``, ``jpg`` or ``webp``.
-        scorer: adds the figures `scores.FIGURES` to every line, also to lines of images that are there already.
+        scorer: adds the figures `describing.SCORED` to every line, also to lines of images that are there already.
         strict: stop at the first line that no job can be made of.
         retry_failed: try jobs again that failed in an earlier run.
         prune: remove what is left over, unless the run was stopped, asks for nothing or has bad lines.
@@ -180,7 +180,7 @@ def plan_batch(
     own, layout, plan = _wrapped(pipe), Layout(out), BatchPlan()
     lines, size, index = read_jobs(jobs), BatchSize(batch_size, own.base), JobIndex()
     maker = JobMaker(own, defaults or {}, image_format)
-    index.read(layout, failures=not retry_failed, columns=(*COLUMNS, *(FIGURES if scorer else ())))
+    index.read(layout, failures=not retry_failed, columns=(*COLUMNS, *(SCORED if scorer else ())))
 
     def bad_line(line: int, part: int, error: LineaError) -> None:
         if strict:
@@ -191,7 +191,7 @@ def plan_batch(
 
     seen = tqdm(lines, desc="plan", unit="line", disable=not progress)
     planned = planned_jobs(seen, maker, index, own_share(), plan, bad_line)
-    for batch in batches_of(planned, size.of, window):
+    for batch in grouped(planned, size.of, window):
         plan.images += len(batch)
         plan.batches += 1
     plan.leftovers = index.count_left_over(layout)

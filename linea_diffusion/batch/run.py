@@ -11,21 +11,21 @@ from PIL import Image
 
 from ..concepts.notices import noticing
 from ..errors import LineaError, clipped
+from ..pipelines.batch_size import BatchSize
 from ..pipelines.pipeline import LinEASDiffusionPipeline
-from ..scoring.images import open_images
-from .batch_size import BatchSize
-from .describing import COLUMNS, FIGURES, bad_line_row, failure_row, figures_of, metadata_row, recipe_of
+from ..pipelines.rendering import render_group
+from ..pipelines.requests import grouped
+from ..scoring.images.opening import open_images
+from .describing import COLUMNS, SCORED, bad_line_row, failure_row, metadata_row, recipe_of, scores_of
 from .folder.index import JobIndex, State
 from .folder.layout import Layout, image_name, rank_of
 from .folder.lines import LineFile
 from .folder.merging import is_current, merge
-from .folder.saving import Finished, Saved, Saver, clear_unfinished
+from .folder.saver import Finished, Saved, Saver, clear_unfinished
 from .folder.shares import Share
-from .jobs.grouping import batches_of
 from .jobs.jobs import Job, JobMaker
 from .jobs.reading import Line
 from .planning import Counts, planned_jobs
-from .rendering import Renderer
 
 if TYPE_CHECKING:
     from ..scoring.clip_scorer import ClipScorer
@@ -89,7 +89,7 @@ class Run:
         self._unscored: list[Job] = []
         self._layout, self._share, self._maker, self._size, self._settings = layout, share, maker, size, settings
         self._model = str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__)
-        self._base, self._renderer = pipe.base, Renderer(pipe, maker.styles, size)
+        self._pipe = LinEASDiffusionPipeline(pipe.base)  # the user's adapters stay as they are
 
     def tell(self, event: str, **facts: Any) -> None:
         """Report an event to whoever listens."""
@@ -102,7 +102,7 @@ class Run:
 
     def through(self, lines: Iterable[Line]) -> bool:
         """Do all jobs; returns whether it was stopped before the end."""
-        with silent(self._base), noticing(self._base):
+        with silent(self._pipe.base), noticing(self._pipe.base):
             return self._through(lines)
 
     def _through(self, lines: Iterable[Line]) -> bool:
@@ -116,7 +116,7 @@ class Run:
                 lambda line, part, error: self._bad_line(bad_lines, line, part, error),
                 lambda state, job: self._passed(state, job, saver),
             )  # fmt: skip
-            for batch in batches_of(jobs, self._size.of, self._settings.window):
+            for batch in grouped(jobs, self._size.of, self._settings.window):
                 if self._settings.stop():
                     break
                 self._do(batch, saver, failures)
@@ -138,7 +138,7 @@ class Run:
                 if self._clears(rank_of(shard)):
                     shard.unlink(missing_ok=True)
         clear_unfinished(layout, self._clears)
-        columns = (*COLUMNS, *(FIGURES if self._settings.scorer else ()))
+        columns = (*COLUMNS, *(SCORED if self._settings.scorer else ()))
         index.read(layout, failures=not self._settings.retry_failed, columns=columns)
         if share.is_main and not self._settings.retry_failed and not is_current(layout):
             merge(layout, share.rank)
@@ -160,12 +160,18 @@ class Run:
 
     def _do(self, batch: Sequence[Job], saver: Saver, failures: LineFile) -> None:
         images: list[tuple[Job, Image.Image]] = []
-        for job, outcome in self._renderer.render(batch):
+        self._load(batch)
+        for job, outcome in render_group(self._pipe, batch, self._size):
             if isinstance(outcome, LineaError):
                 self._fail(job, outcome, failures)
             else:
                 images.append((job, outcome))
         saver.save(self._described(images))
+
+    def _load(self, batch: Sequence[Job]) -> None:
+        """Let the pipeline have the batch's styles and no others, in the order in which they act."""
+        self._pipe.steering.clear()
+        self._pipe.steering.update({name: self._maker.styles[name] for job in batch for name in job.strength})
 
     def _fail(self, job: Job, error: LineaError, failures: LineFile) -> None:
         failures.append([failure_row(job, error)])
@@ -174,7 +180,7 @@ class Run:
 
     def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
         styles, pictures = self._maker.styles, [image for _, image in images]
-        figures = figures_of(self._settings.scorer, [job for job, _ in images], pictures, styles)
+        figures = scores_of(self._settings.scorer, [job for job, _ in images], pictures, styles)
         return [
             Finished(
                 job,
@@ -186,7 +192,7 @@ class Run:
                     model=self._model,
                     styles=styles,
                     figures=own,
-                    nsfw=None if self._base.components.get("safety_checker") is None else False,
+                    nsfw=None if self._pipe.components.get("safety_checker") is None else False,
                 ),
                 recipe_of(job, model=self._model, styles=styles),
             )

@@ -126,7 +126,7 @@ def batch(
 def _check(jobs: Path, out: Path, grid: Path | None) -> None:
     """What can be refused before anything is loaded."""
     from ..batch.jobs.reading import read_jobs
-    from ..scoring.images import check_image_name
+    from ..scoring.images.opening import check_image_name
 
     read_jobs(jobs)
     if grid is None:
@@ -151,9 +151,9 @@ def _own_device(out: Path, device: str, dry_run: bool) -> str:
 
 
 def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, grid: Path | None) -> None:
+    from ..batch.contact_sheet import write_sheet
     from ..batch.engine import generate_batch
     from ..batch.folder.shares import own_share
-    from ..batch.sheet import write_sheet
 
     listener = print_event if log == "json" else None
     STOP.gentle = True

@@ -13,7 +13,7 @@ from . import checks
 from .options import Calibrated, Model, ScoredSession, command_line
 
 if TYPE_CHECKING:
-    from ..evaluation.evaluate import Record
+    from ..evaluation.records import Record
     from ..maps.steering_maps import SteeringMaps
 
 SHOWN = 3
@@ -40,11 +40,12 @@ def evaluate(
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
     from ..concepts.concept import load_concept
-    from ..evaluation.comparison import markdown
-    from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first, write_records
+    from ..evaluation.comparison import comparison_markdown
+    from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first
+    from ..evaluation.evaluation_page import evaluation_page
     from ..evaluation.held_out import check_removal, judge_of, prompts_for
     from ..evaluation.methods import kept_maps
-    from ..evaluation.page import evaluation_page
+    from ..evaluation.records import write_records
     from ..grids.report.page import write_report
     from ..training.recipes import recipe_for
 
@@ -71,12 +72,12 @@ def evaluate(
         )  # fmt: skip
         shown |= {f"{concept.name}, {name}": one for name, one in maps.items() if one is not None}
         write_records(records, out / "evaluation.csv")
-        (out / "evaluation.md").write_text(markdown(records), encoding="utf-8")
+        (out / "evaluation.md").write_text(comparison_markdown(records), encoding="utf-8")
     facts["strength"] = {name: one.dial(calibrated).name for name, one in shown.items()}
     page = evaluation_page(records, command=command_line(), pictures=pictures, maps=shown, facts=facts)
     write_report(page, out / "report.html")
     typer.echo(f"look at {out / 'report.html'}\n")
-    typer.echo(markdown(records))
+    typer.echo(comparison_markdown(records))
     typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
 
 

@@ -166,7 +166,7 @@ def print_scores(grid: StyleGrid) -> None:
 
 
 def _print_curves(grid: StyleGrid) -> None:
-    from ..scoring.scores import CURVES
+    from ..scoring.figures import CURVES
 
     figures = grid.curve_figures()
     for name, figure in CURVES.items():

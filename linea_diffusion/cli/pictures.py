@@ -31,10 +31,9 @@ def generate(
     session: Session,
 ) -> None:
     """Render one prompt, steered."""
-    import torch
-
-    from ..pipelines.overflow import usable_pictures
-    from ..scoring.images import check_image_name
+    from ..pipelines.rendering import images_of
+    from ..pipelines.requests import requests_of
+    from ..scoring.images.opening import check_image_name
 
     strengths = parse_strengths(strength or ("1" if steering else "0"))
     check_image_name(out)
@@ -42,9 +41,10 @@ def generate(
     if len(set(places)) != len(places):
         raise LineaError(f"got strengths {strength}, of which two have one file name: expected different numbers")
     make_folder(out.parent)
-    pipe, generator = session.open(model, steering), torch.Generator().manual_seed(session.seed)
-    dial = {"strength": strengths, "calibrated": calibrated}
-    images = usable_pictures(pipe, prompt, generator=generator, **dial, **session.arguments)
+    pipe = session.open(model, steering)
+    rows = [(prompt, session.seed, dict.fromkeys(pipe.steering, one) or one) for one in strengths]
+    requests = requests_of(pipe, rows, {"calibrated": calibrated, **session.arguments})
+    images = list(images_of(pipe, requests, len(strengths)))
     for path, image in zip(places, images, strict=True):
         image.save(path)
         typer.echo(str(path))

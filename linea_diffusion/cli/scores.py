@@ -38,8 +38,10 @@ def score(
     --reference). Conventions are in the table's header.
     """
     from ..concepts.concept import StyleTexts
-    from ..scoring.picture_scores import check_table_name, find_entries, mean_figures, score_entries, write_table
-    from ..scoring.scores import SCORES
+    from ..scoring.entries import find_entries, score_entries, write_entries
+    from ..scoring.figures import SCORES
+    from ..scoring.formulas import mean_figures
+    from ..scoring.tables import check_table_name
 
     entries = find_entries(images, prompt_key=prompt_key, reference=reference)
     if out:
@@ -48,6 +50,6 @@ def score(
     scorer = scoring.scorer(device)
     texts = StyleTexts(text, text, neutral) if text else None
     scores = score_entries(entries, scorer, texts)
-    write_table(entries, scores, out)
+    write_entries(entries, scores, out)
     for name, mean in mean_figures(scores).items():
         typer.echo(f"{SCORES[name].header}: mean {mean:.5f}", err=out is None)

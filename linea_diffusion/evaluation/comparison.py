@@ -4,42 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from ..scoring.resampling import LEVELS, Dial, Samples, dial_samples, interval, point_samples
-from .evaluate import Record, curves, summarise
+from ..grids.report.page import Table
+from ..scoring.figures import OF_PICTURES, TRUTH, TURNS, meanings
+from ..scoring.resampling import LEVELS, MeasuredDial, Samples, dial_samples, interval, point_samples
+from .records import Record, curves, summarise
 
-KEPT_BY_TRUTH = {"object right": "truth_object", "colour right": "truth_color"}
-"""What shall stay as it is -> its figure of a `Record`, where there is a truth classifier."""
-KEPT_BY_CLIP = {"like unsteered": "content"}
-"""The same without one."""
-TURNS = ("most", "largest step", "step of a picture", "spearman", "gap deviation")
-"""Figures of `dial_samples` that tell how a dial turns."""
+KEPT_BY_TRUTH, KEPT_BY_CLIP = ("truth_object", "truth_color"), ("similarity_to_unsteered",)
+"""Figures of a `Record` that shall stay as they are, with and without a truth classifier."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """A table.
-
-    Attributes:
-        title: what it compares.
-        note: how its figures are computed.
-        head: of the columns, the method's first.
-        rows: a text for each column.
-    """
-
-    title: str
-    note: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+def has_truth(records: Sequence[Record]) -> bool:
+    """Whether every picture has been seen by the truth classifier."""
+    return all(TRUTH.keys() <= record.scores.keys() for record in records)
 
 
 def amount_figure(records: Sequence[Record]) -> str:
     """The figure that is the amount of style: the truth classifier's, or CLIP's probability where there is none."""
-    return "clip_style" if any(math.isnan(record.truth_amount) for record in records) else "truth_amount"
+    return "truth_amount" if has_truth(records) else "style_probability"
 
 
-def dial_of(records: Sequence[Record], style: str, method: str) -> Dial:
+def measured_dial(records: Sequence[Record], style: str, method: str) -> MeasuredDial:
     """What a method's pictures of a style show along its dial.
 
     A method that is known at strengths 0 and 1 only, such as asking in words, has no dial but one point, at 1.
@@ -47,19 +32,21 @@ def dial_of(records: Sequence[Record], style: str, method: str) -> Dial:
     own = [record for record in records if (record.style, record.method) == (style, method)]
     figure = amount_figure(own)
     strengths, amount = curves(own, style, method, figure)
-    names = KEPT_BY_TRUTH if figure == "truth_amount" else KEPT_BY_CLIP
+    names = KEPT_BY_TRUTH if has_truth(own) else KEPT_BY_CLIP
     first = 0 if len(strengths) > 2 else len(strengths) - 1
-    kept = {name: curves(own, style, method, its)[1][:, first:] for name, its in names.items()}
-    return Dial(strengths[first:], amount[:, first:], kept, list(dict.fromkeys(record.prompt for record in own)))
+    kept = {OF_PICTURES[name].label: curves(own, style, method, name)[1][:, first:] for name in names}
+    return MeasuredDial(
+        strengths[first:], amount[:, first:], kept, list(dict.fromkeys(record.prompt for record in own))
+    )
 
 
-def at_equal_amount(records: Sequence[Record], style: str) -> list[Rows]:
+def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
     """What methods keep of the picture at equal amount of a style, how their dials turn, and methods of one point.
 
     Each figure is a value [95% bootstrap interval over prompts]; tables without a row are left out.
     """
     own = [record for record in records if record.style == style]
-    dials = {method: dial_of(own, style, method) for method in dict.fromkeys(record.method for record in own)}
+    dials = {method: measured_dial(own, style, method) for method in dict.fromkeys(record.method for record in own)}
     turning = {method: dial_samples(dial) for method, dial in dials.items() if dial.turns}
     points = {method: point_samples(dial) for method, dial in dials.items() if not dial.turns}
     figure, kept = amount_figure(own), list(next(iter(dials.values())).kept)
@@ -75,50 +62,48 @@ def at_equal_amount(records: Sequence[Record], style: str) -> list[Rows]:
         ),
         _table(
             "how the dial turns",
-            f"by {figure}; most: the largest mean; largest step: of the mean, and median over pictures of each "
-            f"picture's, as a share of the whole rise ({even:.3g} is even); spearman: mean rank correlation with the "
-            "strength; gap deviation: of the mean's steps (0 is even)",
+            f"by {figure}, where steps of {even:.3g} are even. {meanings(TURNS).rstrip('.')}",
             turning,
-            TURNS,
+            list(TURNS),
         ),
         _table("methods of one point", f"no dial; amount is the mean {figure}", points, ["amount", *kept]),
     ]
     return [table for table in tables if table.rows]
 
 
-def _table(title: str, note: str, found: Mapping[str, Samples], figures: Sequence[str]) -> Rows:
+def _table(title: str, note: str, found: Mapping[str, Samples], figures: Sequence[str]) -> Table:
     rows = [[method, *(_cell(samples, figure) for figure in figures)] for method, samples in found.items()]
-    return Rows(title, note, ["method", *figures], rows)
+    return Table(title, ["method", *figures], rows, note=note)
 
 
 def _cell(samples: Samples, figure: str) -> str:
     value = interval(samples[figure])
-    return f"- ({samples['most'][0]:.2f})" if math.isnan(value[0]) and "at" in figure.split() else text_of(value)
+    return f"- ({samples['most'][0]:.2f})" if math.isnan(value[0]) and "at" in figure.split() else interval_text(value)
 
 
-def text_of(figure: tuple[float, float, float]) -> str:
+def interval_text(figure: tuple[float, float, float]) -> str:
     """A figure with its interval, as tables have it; "-" for one that is unknown."""
     return "-" if math.isnan(figure[0]) else "{:.2f} [{:.2f}, {:.2f}]".format(*figure)
 
 
-def markdown(records: Sequence[Record]) -> str:
+def comparison_markdown(records: Sequence[Record]) -> str:
     """Tables of all styles: at strength 1, at equal amount of style, and how dials turn: value [95% interval]."""
-    truth = not any(math.isnan(record.truth_style) for record in records)
-    figures = ["clip_style", "clip_prompt", "content"]
-    figures = ["truth_style", "truth_amount", "truth_object", "truth_color", *figures] if truth else figures
+    figures = [*(TRUTH if has_truth(records) else ()), "style_probability", "clip_prompt", "similarity_to_unsteered"]
     at_one = [entry for entry in summarise(records) if entry["strength"] == 1]
-    rows = [[entry["style"], entry["method"], *(text_of(entry[figure]) for figure in figures)] for entry in at_one]
-    tables = [Rows("at strength 1", "", ["style", "method", *figures], rows)]
+    rows = [
+        [entry["style"], entry["method"], *(interval_text(entry[figure]) for figure in figures)] for entry in at_one
+    ]
+    tables = [Table("at strength 1", ["style", "method", *figures], rows)]
     of_styles: dict[tuple[str, str, tuple[str, ...]], list[Sequence[str]]] = {}
     for style in dict.fromkeys(record.style for record in records):
         for table in at_equal_amount(records, style):
             key = table.title, table.note, ("style", *table.head)
             of_styles.setdefault(key, []).extend([style, *row] for row in table.rows)
-    tables += [Rows(*key, rows) for key, rows in of_styles.items()]
+    tables += [Table(title, head, rows, note=note) for (title, note, head), rows in of_styles.items()]
     return "\n".join(map(_written, tables))
 
 
-def _written(table: Rows) -> str:
+def _written(table: Table) -> str:
     lines = [f"{table.title.capitalize()}{': ' if table.note else ''}{table.note}.", ""]
     lines += [f"| {' | '.join(cells)} |" for cells in (table.head, ["---"] * len(table.head), *table.rows)]
     return "\n".join(lines) + "\n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,49 +11,17 @@ from tqdm.auto import tqdm
 
 from ..concepts.concept import StyleTexts
 from ..concepts.notices import noticing
-from ..errors import LineaError, check_seed, reason, short
+from ..errors import LineaError, check_seed, short
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.calling import for_base, render_prompts
+from ..pipelines.batch_size import BatchSize
+from ..pipelines.rendering import render_prompts
+from ..pipelines.requests import check_arguments
 from ..scoring.clip_scorer import ClipScorer
-from ..scoring.scores import SCORES
-from ..scoring.statistics import bootstrap_interval
-from ..scoring.tables import read_csv, write_csv
+from ..scoring.formulas import score_pictures
 from ..steering.dial import check_positions
+from .records import Record
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of one picture.
-
-    Attributes:
-        style: concept's name.
-        method: what steered.
-        strength: of the steering.
-        prompt: the held-out prompt.
-        clip_style: zero-shot probability of the style's text against the neutral text, [0, 1] (arXiv 2410.23054).
-        clip_text: raw cosine with the style's text.
-        clip_prompt: raw cosine with the prompt.
-        content: raw CLIP cosine with the unsteered picture of the same noise.
-        truth_style: probability of the style by the truth classifier; NaN where there is none, as for all below.
-        truth_amount: amount of the style.
-        truth_object: 1 if the object is the prompt's.
-        truth_color: 1 if the colour is the prompt's.
-    """
-
-    style: str
-    method: str
-    strength: float
-    prompt: str
-    clip_style: float
-    clip_text: float
-    clip_prompt: float
-    content: float
-    truth_style: float = float("nan")
-    truth_amount: float = float("nan")
-    truth_object: float = float("nan")
-    truth_color: float = float("nan")
 
 
 Pictures = dict[tuple[str, str, str, float], Image.Image]
@@ -65,16 +31,6 @@ OnPictures = Callable[[str, float, list[Image.Image]], None]
 
 POSITIONS = tuple(number / 8 for number in range(9))
 """Of the dial: enough of them to read what is kept at equal amount of style."""
-
-CONVENTIONS = {
-    "clip_style": SCORES["style_probability"].convention,
-    "clip_text": SCORES["clip_style"].convention,
-    "clip_prompt": SCORES["clip_prompt"].convention,
-    "content": SCORES["similarity_to_unsteered"].convention,
-}
-"""Figure of a `Record` by CLIP -> how it is computed, as the header of the CSV file says it."""
-
-FIGURES = tuple(f.name for f in fields(Record) if f.type == "float" and f.name != "strength")
 
 
 def evaluate(
@@ -102,7 +58,7 @@ def evaluate(
         prompts: held-out prompts; prompt number i has noise seed + i in every method and at every strength.
         strengths: the dial's positions; 0 is rendered once and serves all methods.
         scorer: for the CLIP figures.
-        judge: (pictures, prompts) -> figures of Record by name (n,), for what a truth classifier knows.
+        judge: (pictures, prompts) -> name -> figure (n,), the ``TRUTH`` that a truth classifier knows.
         seed: of the noise.
         batch_size: pictures at once.
         calibrated: how strengths are read, by each method for itself: on its calibration where its maps have one
@@ -113,37 +69,40 @@ def evaluate(
 
     Raises:
         LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, ``calibrated=True`` with
-            maps that never were, or a picture that shows nothing.
+            maps that never were, an argument that rendering sets itself, or a picture that shows nothing.
     """
     strengths = check_dial(strengths)
+    check_arguments(arguments)
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
     for maps in methods.values():
         if maps is not None:
             maps.dial(calibrated)  # what cannot be is told before anything is rendered
-    given = {**for_base(pipe.base, {**pipe.default_arguments, **arguments}), "batch_size": batch_size}
+    given = {**pipe.default_arguments, **arguments, "batch_size": BatchSize(batch_size, pipe.base)}
     seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
     asked = [f"{prompt}, {texts.name}" for prompt in prompts]
+    plan = [(name, maps, s) for name, maps in methods.items() for s in strengths if maps is not None or s in (0, 1)]
     records: list[Record] = []
     with noticing(pipe.base, [*prompts, *(asked if None in methods.values() else [])]):
-        score = _Scores(scorer, judge, texts, prompts, render_prompts(pipe.base, prompts, seeds, **given))
-
-        def put(method: str, strength: float, images: list[Image.Image]) -> None:
-            records.extend(score.records(method, strength, images))
+        unsteered = render_prompts(pipe.base, prompts, seeds, **given)
+        references = list(scorer.embed_images(unsteered))
+        for method, maps, strength in tqdm(plan, desc=f"evaluate {texts.name}", unit="strength"):
+            if strength == 0:
+                images = unsteered
+            elif maps is None:
+                images = render_prompts(pipe.base, asked, seeds, **given)
+            else:
+                with maps.apply(pipe, strength, calibrated=calibrated):
+                    images = render_prompts(pipe.base, prompts, seeds, **given)
+            vectors = scorer.embed_images(images)
+            found = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
+            judged = judge(images, prompts) if judge else {}
+            for row, (prompt, scores) in enumerate(zip(prompts, found, strict=True)):
+                truth = {name: float(values[row]) for name, values in judged.items()}
+                records.append(Record(texts.name, method, strength, prompt, {**scores, **truth}))
             if on_pictures is not None:
                 on_pictures(method, strength, images)
-
-        with tqdm(total=len(methods) * (len(strengths) - 1), desc=f"evaluate {texts.name}", unit="strength") as bar:
-            for method, maps in methods.items():
-                put(method, 0.0, score.unsteered)
-                for strength in strengths[1:]:
-                    if maps is not None:
-                        with maps.apply(pipe, strength, calibrated=calibrated):
-                            put(method, strength, render_prompts(pipe.base, prompts, seeds, **given))
-                    elif strength == 1:
-                        put(method, 1.0, render_prompts(pipe.base, asked, seeds, **given))
-                    bar.update()
     return records
 
 
@@ -176,88 +135,3 @@ def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPict
         )
 
     return put
-
-
-class _Scores:
-    """Scores pictures against what does not change between methods."""
-
-    def __init__(
-        self,
-        scorer: ClipScorer,
-        judge: Judge | None,
-        texts: StyleTexts,
-        prompts: Sequence[str],
-        unsteered: list[Image.Image],
-    ) -> None:
-        self.scorer, self.judge, self.texts, self.prompts = scorer, judge, texts, prompts
-        self.unsteered, self.reference = unsteered, scorer.embed_images(unsteered)
-        self.style, self.own = scorer.embed_texts([texts.text, texts.neutral]), scorer.embed_texts(list(prompts))
-
-    def records(self, method: str, strength: float, images: list[Image.Image]) -> list[Record]:
-        """One record per picture."""
-        pictures = self.scorer.embed_images(images)
-        figures: dict[str, np.ndarray] = {
-            "clip_style": self.scorer.probabilities(pictures, self.style)[:, 0].numpy(),
-            "clip_text": (pictures @ self.style[0]).numpy(),
-            "clip_prompt": (pictures * self.own).sum(-1).numpy(),
-            "content": (pictures * self.reference).sum(-1).numpy(),
-            **(self.judge(images, self.prompts) if self.judge else {}),
-        }
-        return [
-            Record(self.texts.name, method, strength, prompt, **{key: float(v[row]) for key, v in figures.items()})
-            for row, prompt in enumerate(self.prompts)
-        ]
-
-
-def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Means with 95% bootstrap intervals over prompts, one entry for each style, method and strength.
-
-    Each figure is a (mean, low, high); figures that are unknown (NaN) are left out.
-    """
-    groups: dict[tuple[str, str, float], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.style, record.method, record.strength), []).append(record)
-    entries = []
-    for (style, method, strength), group in groups.items():
-        entry: dict[str, Any] = {"style": style, "method": method, "strength": strength, "prompts": len(group)}
-        for figure in FIGURES:
-            values = np.array([getattr(record, figure) for record in group])
-            if not np.isnan(values).any():
-                entry[figure] = bootstrap_interval(values)
-        entries.append(entry)
-    return entries
-
-
-def curves(records: Sequence[Record], style: str, method: str, figure: str) -> tuple[list[float], np.ndarray]:
-    """Strengths (k,) and a figure (prompts, k) of one style by one method."""
-    chosen = [record for record in records if (record.style, record.method) == (style, method)]
-    strengths = sorted({record.strength for record in chosen})
-    prompts = dict.fromkeys(record.prompt for record in chosen)
-    value = {(record.prompt, record.strength): getattr(record, figure) for record in chosen}
-    return strengths, np.array([[value[prompt, strength] for strength in strengths] for prompt in prompts])
-
-
-def write_records(records: Sequence[Record], path: Path) -> None:
-    """All records as CSV, one line per picture; the header says the `CONVENTIONS`."""
-    names = [f.name for f in fields(Record)]
-    header = [f"{name} ({CONVENTIONS[name]})" if name in CONVENTIONS else name for name in names]
-    rows = ([round(v, 5) if isinstance(v, float) else v for v in asdict(record).values()] for record in records)
-    write_csv([header, *rows], path)
-
-
-def read_records(path: Path) -> list[Record]:
-    """The inverse of `write_records`.
-
-    Raises:
-        LineaError: a file that it did not write.
-    """
-
-    def record(row: Mapping[str, str]) -> Record:
-        numbers = {name: float(row[name]) for name in ("strength", *FIGURES)}
-        return Record(style=row["style"], method=row["method"], prompt=row["prompt"], **numbers)
-
-    rows = read_csv(path)
-    try:
-        return [record({key.partition(" (")[0]: row[key] for key in row}) for row in rows]
-    except (KeyError, ValueError) as error:
-        raise LineaError(f"got {str(path)!r}: expected an evaluation.csv of linea evaluate ({reason(error)})") from None

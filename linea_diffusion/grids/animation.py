@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError, make_folder, reason
-from .files import grid_record
-from .lettering import draw_line, line_height, shorten, wrap
-from .sheet import INK, PAPER, box_of, check_size, fit, font_sizes
+from ..scoring.images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
+from ..scoring.images.lettering import draw_line, line_height, shorten, wrap
+from ..scoring.images.saving import description
+from .image_folder import grid_record
+from .sheet import check_size
 
 if TYPE_CHECKING:
     from .rendered import RenderedGrid
 
-ENDINGS = (".gif", ".webp")
+ANIMATION_ENDINGS = (".gif", ".webp")
 _ACCENT, _TRACK = (0, 90, 181), (222, 224, 230)
 
 
@@ -34,11 +36,9 @@ def save_animation(grid: RenderedGrid, path: Path, *, cell_size: int, duration: 
     columns = list(range(len(grid.column_labels)))
     order = columns + columns[-2:0:-1] if bounce else columns
     frames = _frames(grid, order, cell_size)
-    record = json.dumps(grid_record(grid))
+    look = _format(path, grid_record(grid))
     try:
-        next(frames).save(
-            path, save_all=True, append_images=frames, duration=duration, loop=0, **_format(path, record)
-        )  # fmt: skip
+        next(frames).save(path, save_all=True, append_images=frames, duration=duration, loop=0, **look)
     except (OSError, ValueError) as error:
         raise LineaError(
             f"got {str(path)!r}, which cannot be saved ({reason(error)}): expected another place"
@@ -51,8 +51,8 @@ def check_animation(path: Path, columns: int, duration: int = 400) -> None:
     Raises:
         LineaError: another ending, fewer than two columns, or no time for a frame.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(ENDINGS)}")
+    if path.suffix.lower() not in ANIMATION_ENDINGS:
+        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(ANIMATION_ENDINGS)}")
     if columns < 2 or duration < 20:
         raise LineaError(
             f"got {columns} columns and duration={duration}: expected at least 2 columns to move through, and 20 "
@@ -60,37 +60,29 @@ def check_animation(path: Path, columns: int, duration: int = 400) -> None:
         )
 
 
-def _format(path: Path, record: str) -> dict[str, Any]:
+def _format(path: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     if path.suffix.lower() == ".gif":
-        return {"comment": record.encode(), "optimize": False, "disposal": 1}
-    exif = Image.Exif()
-    exif[0x010E] = record
-    return {"exif": exif, "quality": 90, "method": 4}
+        return {"comment": json.dumps(record).encode(), "optimize": False, "disposal": 1}
+    return {"exif": description(record), "quality": 90, "method": 4}
 
 
 def _frames(grid: RenderedGrid, order: list[int], cell_size: int) -> Iterator[Image.Image]:
     """The frames, one after the other."""
-    text, small = font_sizes(cell_size)
-    box = box_of(grid.rows[0][0].image, cell_size)
-    gap = max(4, cell_size // 20)
+    (text, small), gap = font_sizes(cell_size), gap_of(cell_size)
+    cell = box_of(grid.rows[0][0].image, cell_size)
+    layout = CellLayout(
+        cell=cell, text=text, small=small, gap=gap, left=gap, top=2 * line_height(text) + 3 * gap,
+        caption=2 * line_height(small),
+    )  # fmt: skip
     across = math.ceil(math.sqrt(len(grid.rows)))
-    down = math.ceil(len(grid.rows) / across)
-    lines = 2 * line_height(small)
-    head = 2 * line_height(text) + 3 * gap
-    width = max(across * (box[0] + gap) + gap, 200)
-    size = (width, head + down * (box[1] + lines + gap))
+    right, bottom = layout.corner(math.ceil(len(grid.rows) / across), across)
+    labels = [wrap(label, size=small, width=cell[0], lines=2) for label in grid.row_labels]
+    captions = [[(line, INK) for line in lines] for lines in labels]
     for column in order:
-        frame = Image.new("RGB", size, PAPER)
-        draw = ImageDraw.Draw(frame)
-        _draw_head(draw, grid, column, width, text, gap)
-        for number, row in enumerate(grid.rows):
-            x = gap + number % across * (box[0] + gap)
-            y = head + number // across * (box[1] + lines + gap)
-            frame.paste(fit(row[column].image, box), (x, y))
-            label = wrap(grid.row_labels[number], size=small, width=box[0], lines=2)
-            for line, part in enumerate(label):
-                place = (x + box[0] / 2, y + box[1] + 1 + line * line_height(small))
-                draw_line(draw, place, part, size=small, fill=INK, align="center")
+        frame = Image.new("RGB", (max(right, 200), bottom), PAPER)
+        _draw_head(ImageDraw.Draw(frame), grid, column, frame.width, text, gap)
+        images = (row[column].image for row in grid.rows)
+        draw_cells(frame, zip(images, captions, strict=True), layout, across)
         yield frame
 
 

@@ -7,17 +7,16 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from ..errors import LineaError
-from ..pipelines.overflow import usable_pictures
+from ..pipelines.rendering import render_prompts
 from . import StyleGrid
 
 if TYPE_CHECKING:
     from ..pipelines.pipeline import LinEASDiffusionPipeline
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SHOWN = 320
 """Side in pixels to which small pictures are enlarged."""
 
@@ -28,7 +27,7 @@ def explore(
     *,
     seed: int = 0,
     static: bool | None = None,
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Sequence[float] = _STRENGTHS,
     calibrated: bool | None = None,
     **arguments: Any,
 ) -> Any:
@@ -114,9 +113,7 @@ def _panel(
         turned = {name: sum(slider.value for choice, slider in dials if choice.value == name) for name in names}
         key = (words.value, number.value, *turned.values())
         if key not in seen:
-            generator = torch.Generator().manual_seed(number.value)
-            given = {"strength": turned, "generator": generator, **arguments}
-            seen[key] = _png(usable_pictures(pipe, words.value, **given)[0])
+            seen[key] = _png(render_prompts(pipe, [words.value], [number.value], strength=turned, **arguments)[0])
         picture.value = seen[key]
 
     for widget in (words, number, *(part for dial in dials for part in dial)):

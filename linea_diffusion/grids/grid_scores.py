@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ import torch
 
 from ..concepts.concept import Concept, StyleTexts
 from ..errors import LineaError, make_folder, nearest_name
-from ..scoring import tables
-from ..scoring.scores import CURVES, SCORES, picture_scores
+from ..scoring.figures import CURVES, SCORES
+from ..scoring.formulas import mean_figures, score_pictures
 from ..scoring.statistics import gap_deviation, spearman, triangle_deficit
+from ..scoring.tables import write_table
 from .plans import Cell
 
 if TYPE_CHECKING:
@@ -62,16 +62,12 @@ def score_cells(rows: Sequence[Sequence[Cell]], scorer: ClipScorer, texts: Seque
             if cell.is_unsteered:
                 unsteered.setdefault((cell.prompt, cell.seed), vector)
     for row, vectors, text in zip(rows, embedded, texts, strict=True):
-        style, neutral = scorer.embed_texts([text.text, text.neutral])
-        nowhere = torch.full_like(style, torch.nan)
-        values = picture_scores(
-            vectors, scale=scorer.scale, style=style, neutral=neutral,
-            prompts=scorer.embed_texts([cell.prompt for cell in row]),
-            references=torch.stack([unsteered.get((cell.prompt, cell.seed), nowhere) for cell in row]),
-        )  # fmt: skip
-        for number, cell in enumerate(row):
-            found = {name: float(column[number]) for name, column in values.items()}
-            cell.scores = {name: value for name, value in found.items() if not math.isnan(value)}
+        references = [unsteered.get((cell.prompt, cell.seed)) for cell in row]
+        found = score_pictures(
+            scorer, vectors, texts=text, prompts=[cell.prompt for cell in row], references=references
+        )
+        for cell, scores in zip(row, found, strict=True):
+            cell.scores = scores
     return embedded
 
 
@@ -91,15 +87,11 @@ def check_score(name: str, cells: Sequence[Cell] | None = None) -> None:
 
 def mean_scores(rows: Sequence[Sequence[Cell]]) -> list[dict[str, float]]:
     """Per column the strength and the mean of each score over the rows; NaN where no row has it."""
+    unknown = dict.fromkeys(SCORES, float("nan"))
     return [
-        {"strength": column[0].strength, **{name: _mean(column, name) for name in SCORES}}
+        {"strength": column[0].strength, **unknown, **mean_figures([cell.scores for cell in column])}
         for column in zip(*rows, strict=True)
     ]
-
-
-def _mean(cells: Sequence[Cell], name: str) -> float:
-    present = [cell.scores[name] for cell in cells if name in cell.scores]
-    return sum(present) / len(present) if present else float("nan")
 
 
 def curve_figures(row: Sequence[Cell], embeddings: torch.Tensor | None, score: str) -> dict[str, float]:
@@ -131,23 +123,20 @@ def curve_figures(row: Sequence[Cell], embeddings: torch.Tensor | None, score: s
     return dict(zip(CURVES, map(float, found), strict=True))
 
 
-_FACTS = ("prompt", "style", "strength", "seed", "row", "column", "method", "strengths")
-
-
-def write_csv(rows: Sequence[Sequence[Cell]], path: Path, labels: tuple[Sequence[str], Sequence[str]]) -> None:
-    """One line per cell: its facts and the `SCORES`, whose conventions are in the header."""
+def write_cells(rows: Sequence[Sequence[Cell]], path: Path, labels: tuple[Sequence[str], Sequence[str]]) -> None:
+    """One line per cell: its facts and the `SCORES`; see `write_table`."""
     make_folder(path.parent)
-    lines: list[list[Any]] = [[*_FACTS, *(figure.header for figure in SCORES.values())]]
-    for row, label in zip(rows, labels[0], strict=True):
-        for cell, column in zip(row, labels[1], strict=True):
-            lines.append([*_line(cell, label, column), *(_number(cell.scores.get(name)) for name in SCORES)])
-    tables.write_csv(lines, path)
+    lines = [
+        _line(cell, label, column)
+        for row, label in zip(rows, labels[0], strict=True)
+        for cell, column in zip(row, labels[1], strict=True)
+    ]
+    write_table(lines, path)
 
 
-def _line(cell: Cell, row: str, column: str) -> list[Any]:
-    strengths = json.dumps(cell.strengths, ensure_ascii=False)
-    return [cell.prompt, cell.style, f"{cell.strength:g}", cell.seed, row, column, cell.method, strengths]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.5f}"
+def _line(cell: Cell, row: str, column: str) -> dict[str, Any]:
+    facts = {
+        "prompt": cell.prompt, "style": cell.style, "strength": f"{cell.strength:g}", "seed": cell.seed, "row": row,
+        "column": column, "method": cell.method, "strengths": json.dumps(cell.strengths, ensure_ascii=False),
+    }  # fmt: skip
+    return {**facts, **{name: f"{cell.scores[name]:.5f}" if name in cell.scores else "" for name in SCORES}}

@@ -11,7 +11,7 @@ from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.adapters import check_adapter_name
 from ..steering.dial import check_positions
-from .plans import Plan, Row, make_plan
+from .plans import Plan, PlanRow, make_plan
 
 Source = SteeringMaps | str | Path
 Key = TypeVar("Key")
@@ -33,7 +33,7 @@ def plan_prompts(
     values = _positions(strengths)
     names = _loaded(pipe, values)
     dials = tuple(dict.fromkeys(names, value) for value in values)
-    rows = [Row(prompt, prompt, seed, values, dials, style) for prompt, seed in zip(prompts, given, strict=True)]
+    rows = [PlanRow(prompt, prompt, seed, values, dials, style) for prompt, seed in zip(prompts, given, strict=True)]
     return make_plan(pipe, rows, "prompts x strengths", style, style)
 
 
@@ -49,7 +49,7 @@ def plan_seeds(pipe: Any, prompt: str, strengths: Sequence[float], *, seeds: Seq
     values = _positions(strengths)
     names = _loaded(pipe, values)
     dials = tuple(dict.fromkeys(names, value) for value in values)
-    rows = [Row(f"seed {seed}", prompt, seed, values, dials, style) for seed in seeds]
+    rows = [PlanRow(f"seed {seed}", prompt, seed, values, dials, style) for seed in seeds]
     return make_plan(pipe, rows, "seeds x strengths", f"{style}: {prompt}" if style else prompt, style)
 
 
@@ -112,7 +112,7 @@ def plan_dials(
     first, second = names
     columns, positions = _positions(strengths), _positions(strengths if row_strengths is None else row_strengths)
     rows = [
-        Row(
+        PlanRow(
             f"{first} {position:.3g}",
             prompt,
             seed,
@@ -192,7 +192,7 @@ def plan_methods(
     asked = tuple(f"{prompt}, {style}" if value else None for value in values)
     still = tuple(dict.fromkeys(opened, 0.0) for _ in values)
     rows = [
-        steered.get(name) or Row(f"{name} (words: on or off)", prompt, seed, values, still, style, name, asked)
+        steered.get(name) or PlanRow(f"{name} (words: on or off)", prompt, seed, values, still, style, name, asked)
         for name in methods
     ]
     title = f"{style}: {prompt}" if style else prompt
@@ -201,10 +201,10 @@ def plan_methods(
 
 def _rows(
     names: Sequence[str], prompt: str, values: tuple[float, ...], seed: int, style: str | None = None
-) -> list[Row]:
+) -> list[PlanRow]:
     """One row for each adapter, which turns while the others rest; the adapter is the style where none is given."""
     return [
-        Row(name, prompt, seed, values, _turned(name, names, values), name if style is None else style, name)
+        PlanRow(name, prompt, seed, values, _turned(name, names, values), name if style is None else style, name)
         for name in names
     ]
 

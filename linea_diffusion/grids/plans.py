@@ -13,7 +13,7 @@ from ..concepts.concept import StyleTexts
 from ..errors import check_seed
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
-from ..scoring.images import open_images
+from ..scoring.images.opening import open_images
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Cell:
         style: what the row steers to.
         method: how, where rows are methods.
         asked: what the pipeline was given instead of the prompt, where the style was asked for in words.
-        scores: name -> figure, as in `linea_diffusion.scoring.scores.SCORES`; empty until scored.
+        scores: name -> figure, as in `linea_diffusion.scoring.figures.SCORES`; empty until scored.
     """
 
     prompt: str
@@ -58,7 +58,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """A row before it is rendered: one prompt, one noise, and per column the strength of every adapter.
 
     Attributes:
@@ -96,7 +96,7 @@ class Plan:
         texts: style -> what its pictures are scored against, where the maps say it.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     columns: tuple[str, ...]
     kind: str
     title: str
@@ -107,7 +107,7 @@ class Plan:
 
 def make_plan(
     pipe: Any,
-    rows: Sequence[Row],
+    rows: Sequence[PlanRow],
     kind: str,
     title: str,
     style: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,27 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from tqdm.auto import tqdm
 
 from .. import __version__
 from ..concepts.notices import noticing
 from ..errors import LineaError, as_whole, make_folder, short
-from ..maps.packing import pack
+from ..maps.digests import numbers_digest
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.calling import generators
-from ..pipelines.overflow import usable_pictures
-from ..pipelines.prompts import repeat_arguments
-from .plans import Cell, Plan
-
-_OWN = {
-    "generator": "seeds=",
-    "prompt": "prompts",
-    "strength": "strengths",
-    "num_images_per_prompt": "several seeds",
-    "output_type": "pictures",
-    "return_dict": "pictures",
-}
-"""Arguments of a call that a grid gives itself -> what to use instead."""
+from ..pipelines.batch_size import BatchSize
+from ..pipelines.rendering import images_of
+from ..pipelines.requests import Request, requests_of
+from .image_folder import cell_file
+from .plans import Cell, Plan, PlanRow
 
 
 def render_cells(
@@ -46,72 +37,50 @@ def render_cells(
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: a batch size below 1, an argument that the grid gives itself, or a picture that shows nothing.
+        LineaError: a batch size below 1, an argument that rendering sets itself, or a picture that shows nothing.
     """
-    taken = next((name for name in _OWN if name in arguments), None)
-    if taken:
-        raise LineaError(
-            f"got {taken}={arguments[taken]!r} for a grid, which gives it itself: use {_OWN[taken]} instead"
-        )
-    if batch_size is not None and (as_whole(batch_size) or 0) < 1:
+    wanted = len(plan.columns) if batch_size is None else as_whole(batch_size) or 0
+    if wanted < 1:
         raise LineaError(f"got batch_size={short(batch_size)}: expected at least 1 picture")
-    if folder is not None:
-        make_folder(folder)
     places = [(row, column) for row in range(len(plan.rows)) for column in range(len(plan.columns))]
     rows: list[list[Cell]] = [[] for _ in plan.rows]
-    with noticing(pipe.base), loaded(pipe, plan.maps), tqdm(total=len(places), desc="render", unit="picture") as bar:
+    with noticing(pipe.base), loaded(pipe, plan.maps):
         names = list(pipe.steering)
-        for batch in _batches(len(plan.rows), len(plan.columns), batch_size or len(plan.columns)):
-            for (row, column), picture in zip(batch, _render(pipe, plan, names, batch, arguments), strict=True):
-                rows[row].append(_cell(plan, names, row, column, picture, folder))
-            bar.update(len(batch))
+        requests = list(requests_of(pipe, [_asked(plan.rows[row], column, names) for row, column in places], arguments))
+        if folder is not None:
+            make_folder(folder)
+        pictures = _pictures(pipe, requests, len(plan.columns), wanted)
+        with tqdm(total=len(places), desc="render", unit="picture") as bar:
+            for (row, column), request, picture in zip(places, requests, pictures, strict=True):
+                file = None if folder is None else folder / cell_file(row, column)
+                rows[row].append(_cell(plan.rows[row], column, request, picture, file))
+                bar.update()
     return rows
 
 
-def _batches(rows: int, columns: int, size: int) -> Iterator[list[tuple[int, int]]]:
-    """(row, column) of the pictures of each batch."""
-    places = [(row, column) for row in range(rows) for column in range(columns)]
-    if columns <= size:
-        step = size // columns * columns
-        yield from (places[start : start + step] for start in range(0, len(places), step))
-        return
-    for row in range(rows):
-        whole = places[row * columns : (row + 1) * columns]
-        yield from (whole[start : start + size] for start in range(0, columns, size))
+def _asked(row: PlanRow, column: int, names: Sequence[str]) -> tuple[str, int, dict[str, float]]:
+    """Prompt, seed and strengths of a picture."""
+    words = row.asked[column] if row.asked else None
+    return row.prompt if words is None else words, row.seed, {name: row.dials[column].get(name, 0.0) for name in names}
 
 
-def _render(
-    pipe: Any, plan: Plan, names: Sequence[str], batch: Sequence[tuple[int, int]], arguments: Mapping[str, Any]
-) -> Sequence[Any]:
-    rows = [plan.rows[row] for row, _ in batch]
-    asked = [row.asked[column] if row.asked else None for row, (_, column) in zip(rows, batch, strict=True)]
-    strengths = {
-        name: [row.dials[column].get(name, 0.0) for row, (_, column) in zip(rows, batch, strict=True)]
-        for name in names
-    }  # fmt: skip
-    # what the user gave for one prompt, such as a negative one, for as many as there are
-    given = repeat_arguments({**pipe.default_arguments, **arguments}, len(batch), pipe.base)
-    given["generator"] = generators([row.seed for row in rows])
-    prompts = [row.prompt if words is None else words for row, words in zip(rows, asked, strict=True)]
-    return usable_pictures(pipe, prompts, strength=strengths, **given)
+def _pictures(pipe: Any, requests: Sequence[Request], columns: int, wanted: int) -> Iterator[Image.Image]:
+    """The pictures of whole rows in common calls, or of each row by itself where it is longer than a call may be."""
+    fits = wanted // columns * columns
+    size, step = BatchSize(fits or wanted, pipe.base), len(requests) if fits else columns
+    for start in range(0, len(requests), step):
+        yield from images_of(pipe, requests[start : start + step], size)
 
 
-def _cell(plan: Plan, names: Sequence[str], row: int, column: int, picture: Any, folder: Path | None) -> Cell:
-    spec = plan.rows[row]
-    cell = Cell(
-        spec.prompt, spec.strengths[column], spec.seed, picture,
-        {name: float(spec.dials[column].get(name, 0.0)) for name in names},
-        spec.style, spec.method, spec.asked[column] if spec.asked else None,
+def _cell(row: PlanRow, column: int, request: Request, picture: Image.Image, file: Path | None) -> Cell:
+    if file is not None:
+        picture.save(file)
+    strengths: Any = request.strengths
+    return Cell(
+        row.prompt, row.strengths[column], row.seed, picture if file is None else file,
+        {name: float(value) for name, value in strengths.items()},
+        row.style, row.method, row.asked[column] if row.asked else None,
     )  # fmt: skip
-    if folder is not None:
-        cell.picture = folder / image_name(row, column)
-        picture.save(cell.picture)
-    return cell
-
-
-def image_name(row: int, column: int, ending: str = ".png") -> str:
-    """The file of a cell in a folder of single images."""
-    return f"{row:03d}-{column:03d}{ending}"
 
 
 @contextmanager
@@ -132,8 +101,6 @@ def grid_facts(
 ) -> dict[str, Any]:
     """What pictures were made with, as JSON holds it: model, maps' digests and dials, versions, the calls' arguments.
 
-    A digest is that of the file of numbers: ``weights_sha256`` in the ``config.json`` of the maps.
-
     Raises:
         LineaError: ``calibrated=True`` with maps that never were.
     """
@@ -145,7 +112,7 @@ def grid_facts(
         "model": str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__),
         "pipeline": type(pipe.base).__name__,
         "device": str(pipe.device),
-        "maps": {name: hashlib.sha256(pack(known[name].numbers())).hexdigest() for name in used},
+        "maps": {name: numbers_digest(known[name]) for name in used},
         "dials": {name: known[name].dial(calibrated).name for name in used},
         "library_versions": {"linea-diffusion": __version__, **libraries},
         "arguments": {name: _plain(value) for name, value in given.items()},

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
-from ..scoring.images import as_rgb
-from ..scoring.scores import SCORES
+from ..scoring.figures import SCORES
+from ..scoring.images.cells import INK, MUTED, PAPER, CellLayout, box_of, draw_cell, font_sizes, gap_of
+from ..scoring.images.lettering import Color, draw_line, line_height, shorten, text_width, wrap
 from .grid_scores import check_score
-from .lettering import Color, draw_line, line_height, shorten, text_width, wrap
 from .plans import Cell
 
 if TYPE_CHECKING:
@@ -22,32 +22,17 @@ if TYPE_CHECKING:
 
 ScorePlace = Literal["under", "on"]
 SCORE_PLACES = ("under", "on")
-INK, MUTED, PAPER = (28, 30, 36), (96, 100, 110), (255, 255, 255)
 SIZES = (16, 2048)
 """Sides that a cell may have, in pixels."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where everything is, in pixels."""
+@dataclass(frozen=True, kw_only=True)
+class SheetLayout(CellLayout):
+    """Where everything is, in pixels: cells, with labels above and left of them, and a footer of so much height."""
 
-    cell: tuple[int, int]
-    text: int
-    small: int
-    gap: int
-    left: int
-    top: int
-    caption: int
-    frame: int
     width: int
     height: int
     footer: int
-
-    def place(self, row: int, column: int) -> tuple[int, int]:
-        """The upper left corner of a picture."""
-        x = self.left + column * (self.cell[0] + 2 * self.frame + self.gap) + self.frame
-        y = self.top + row * (self.cell[1] + 2 * self.frame + self.caption + self.gap) + self.frame
-        return x, y
 
 
 def draw_sheet(
@@ -118,31 +103,6 @@ def check_size(cell_size: int) -> None:
         raise LineaError(f"got cell_size={cell_size}: expected {SIZES[0]} to {SIZES[1]} pixels")
 
 
-def fit(image: Image.Image, box: tuple[int, int]) -> Image.Image:
-    """A picture fitted into a box: enlarged without smoothing when the factor is whole."""
-    image = as_rgb(image, background="white")
-    scale = min(box[0] / image.width, box[1] / image.height)
-    shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    whole = scale >= 1 and float(scale).is_integer()
-    resized = image.resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
-    if shape == box:
-        return resized
-    boxed = Image.new("RGB", box, PAPER)
-    boxed.paste(resized, ((box[0] - shape[0]) // 2, (box[1] - shape[1]) // 2))
-    return boxed
-
-
-def box_of(image: Image.Image, cell_size: int) -> tuple[int, int]:
-    """Width and height of cells whose longer side is `cell_size`, in the shape of a picture."""
-    longest = max(image.size)
-    return max(1, round(image.width * cell_size / longest)), max(1, round(image.height * cell_size / longest))
-
-
-def font_sizes(cell_size: int) -> tuple[int, int]:
-    """Of labels and of captions, in pixels: in proportion to the cells, but never too small to read."""
-    return min(max(cell_size // 12, 12), 48), min(max(cell_size // 15, 10), 40)
-
-
 def _title_size(text: int) -> int:
     return round(1.25 * text)
 
@@ -159,22 +119,24 @@ def _chosen_score(grid: RenderedGrid, score: str | None, place: str | None, colo
     return next((known for known in SCORES if any(known in cell.scores for cell in grid.cells)), None)
 
 
-def _layout(grid: RenderedGrid, cell_size: int, name: str | None, place: str | None, colorbar: bool) -> Layout:
-    text, small = font_sizes(cell_size)
-    gap = max(4, cell_size // 20)
+def _layout(grid: RenderedGrid, cell_size: int, name: str | None, place: str | None, colorbar: bool) -> SheetLayout:
+    (text, small), gap = font_sizes(cell_size), gap_of(cell_size)
     cell = box_of(grid.rows[0][0].image, cell_size)
     widest = max(text_width(label, text) for label in grid.row_labels)
     left = math.ceil(min(widest, max(170, 1.2 * cell[0]))) + 3 * gap
-    frame = max(3, cell_size // 40) if colorbar else 0
-    caption = line_height(small) + 2 if name and place == "under" else 0
-    wide, high = cell[0] + 2 * frame + gap, cell[1] + 2 * frame + caption + gap
-    width = max(left + wide * len(grid.column_labels) + gap, 260)
+    cells = CellLayout(
+        cell=cell, text=text, small=small, gap=gap, left=left, top=gap,
+        frame=max(3, cell_size // 40) if colorbar else 0,
+        caption=line_height(small) + 2 if name and place == "under" else 0,
+    )  # fmt: skip
+    right, bottom = cells.corner(len(grid.rows), len(grid.column_labels))
+    width = max(right + gap, 260)
     heads = _heads(grid, text, width - 2 * gap, cell[0] + gap)
-    top = gap + len(heads[0]) * line_height(_title_size(text)) + (len(heads[1]) + heads[3]) * line_height(text) + gap
+    above = len(heads[0]) * line_height(_title_size(text)) + (len(heads[1]) + heads[3]) * line_height(text) + gap
     notes = len(_notes(name, place, small, width - 2 * gap)) * line_height(small) + gap if name else 0
     footer = (notes if place or colorbar else 0) + (line_height(small) + gap if colorbar else 0)
-    height = top + high * len(grid.rows) + footer
-    return Layout(cell, text, small, gap, left, top, caption, frame, width, height, footer)
+    more = {"top": gap + above, "width": width, "height": bottom + above + footer, "footer": footer}
+    return SheetLayout(**{**asdict(cells), **more})
 
 
 def _heads(
@@ -187,7 +149,7 @@ def _heads(
     return title, axis, labels, max(map(len, labels))
 
 
-def _draw_heads(draw: ImageDraw.ImageDraw, grid: RenderedGrid, layout: Layout) -> None:
+def _draw_heads(draw: ImageDraw.ImageDraw, grid: RenderedGrid, layout: SheetLayout) -> None:
     size, step = layout.text, line_height(layout.text)
     title, axis, labels, deepest = _heads(grid, size, layout.width - 2 * layout.gap, layout.cell[0] + layout.gap)
     y = layout.gap
@@ -206,7 +168,7 @@ def _draw_heads(draw: ImageDraw.ImageDraw, grid: RenderedGrid, layout: Layout) -
             draw_line(draw, (center, y + offset), line, size=size, fill=INK, align="center")
 
 
-def _draw_row_label(draw: ImageDraw.ImageDraw, label: str, row: int, layout: Layout) -> None:
+def _draw_row_label(draw: ImageDraw.ImageDraw, label: str, row: int, layout: SheetLayout) -> None:
     step = line_height(layout.text)
     room = max(1, (layout.cell[1] + layout.caption) // step)
     lines = wrap(label, size=layout.text, width=layout.left - 3 * layout.gap, lines=room)
@@ -219,7 +181,7 @@ def _draw_cell(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
     cell: Cell,
-    layout: Layout,
+    layout: SheetLayout,
     position: tuple[int, int],
     name: str | None,
     place: str | None,
@@ -228,20 +190,15 @@ def _draw_cell(
     x, y = layout.place(*position)
     width, height = layout.cell
     value = cell.scores.get(name) if name else None
+    text = "" if value is None else f"{value:.3f}"
     if scale is not None and value is not None:
         frame = layout.frame
         draw.rectangle((x - frame, y - frame, x + width + frame - 1, y + height + frame - 1), fill=scale.color(value))
-    sheet.paste(fit(cell.image, layout.cell), (x, y))
-    if value is None or place is None:
-        return
-    text = f"{value:.3f}"
-    if place == "under":
-        below = y + height + layout.frame + 1
-        draw_line(draw, (x + width / 2, below), text, size=layout.small, fill=MUTED, align="center")
-        return
-    wide, high = text_width(text, layout.small) + 6, line_height(layout.small) + 2
-    draw.rectangle((x, y + height - high, x + wide, y + height - 1), fill=PAPER)
-    draw_line(draw, (x + 3, y + height - high), text, size=layout.small, fill=INK)
+    draw_cell(sheet, cell.image, layout, position, [(text, MUTED)] if text and place == "under" else ())
+    if text and place == "on":
+        wide, high = text_width(text, layout.small) + 6, line_height(layout.small) + 2
+        draw.rectangle((x, y + height - high, x + wide, y + height - 1), fill=PAPER)
+        draw_line(draw, (x + 3, y + height - high), text, size=layout.small, fill=INK)
 
 
 def _notes(name: str | None, place: str | None, size: int, width: float) -> list[str]:
@@ -255,7 +212,7 @@ def _notes(name: str | None, place: str | None, size: int, width: float) -> list
 def _draw_footer(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
-    layout: Layout,
+    layout: SheetLayout,
     name: str,
     place: str | None,
     scale: ColorScale | None,

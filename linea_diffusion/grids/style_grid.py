@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ..scoring.images.saving import save
 from .animation import save_animation
-from .files import grid_record, save_images, save_picture
-from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_csv
+from .grid_scores import Texts, curve_figures, mean_scores, score_cells, texts_for, write_cells
+from .image_folder import grid_record, save_images
 from .rendered import RenderedGrid
 from .sheet import ScorePlace, draw_sheet
 
@@ -27,7 +28,7 @@ class StyleGrid(RenderedGrid):
     """
 
     def score(self, scorer: ClipScorer, concept: Texts | Mapping[str, Texts] | None = None) -> StyleGrid:
-        """Fill in the scores of every cell (`linea_diffusion.scoring.scores.SCORES`) and return the grid.
+        """Fill in the scores of every cell (`linea_diffusion.scoring.figures.SCORES`) and return the grid.
 
         What depends on the picture at strength 0 needs one of the same prompt and seed in the grid; otherwise it is
         left out.
@@ -49,7 +50,7 @@ class StyleGrid(RenderedGrid):
         return mean_scores(self.rows)
 
     def curve_figures(self, score: str = "clip_style") -> list[dict[str, float]]:
-        """Per row `linea_diffusion.scoring.scores.CURVES` of a score over strength: how well the dial turns.
+        """Per row `linea_diffusion.scoring.figures.CURVES` of a score over strength: how well the dial turns.
 
         Raises:
             LineaError: an unknown score, a grid that was not scored, or fewer than 2 different strengths.
@@ -59,7 +60,7 @@ class StyleGrid(RenderedGrid):
 
     def save_csv(self, path: str | Path) -> None:
         """Save one line per cell: its facts and scores, whose conventions are in the header."""
-        write_csv(self.rows, Path(path), (self.row_labels, self.column_labels))
+        write_cells(self.rows, Path(path), (self.row_labels, self.column_labels))
 
     def image(
         self,
@@ -73,7 +74,7 @@ class StyleGrid(RenderedGrid):
 
         Args:
             cell_size: the longer side of a picture, 16 to 2048 pixels.
-            score: whose value is shown for each picture, a name of `linea_diffusion.scoring.scores.SCORES`; the first
+            score: whose value is shown for each picture, a name of `linea_diffusion.scoring.figures.SCORES`; the first
                 that the grid has when left out.
             score_place: ``"under"`` each picture, ``"on"`` it in a corner, or None.
             colorbar: whether a frame in the colour of the score is around each picture, and the scale below the grid.
@@ -96,7 +97,7 @@ class StyleGrid(RenderedGrid):
         Raises:
             LineaError: as `image`; another ending, or a place that cannot be written.
         """
-        save_picture(self.image(**drawing), Path(path), grid_record(self))
+        save(self.image(**drawing), path, grid_record(self))
 
     def save_animation(
         self, path: str | Path, *, cell_size: int = 192, duration: int = 400, bounce: bool = True

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 from torch import nn
 
 from ..errors import LineaError, short
@@ -18,7 +17,6 @@ from ..steering.addresses import is_denoiser, is_text_encoder
 from ..steering.hooks import replaced
 from ..steering.schedule import stepping_schedulers
 from ..steering.scopes import calls_open
-from .overflow import usable_pictures
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
 """Where ``torch.no_grad()`` makes the functions that it puts around others."""
@@ -116,28 +114,6 @@ def for_base(base: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
     """One generator per picture, so that a picture's noise depends on its own seed alone."""
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
-
-
-def render_prompts(
-    pipe: Any, prompts: Sequence[str], seeds: Sequence[int], *, batch_size: int = 32, **arguments: Any
-) -> list[Image.Image]:
-    """Render prompts in batches, each picture from its own seed.
-
-    Args:
-        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
-        prompts: n prompts.
-        seeds: n seeds.
-        batch_size: pictures at once.
-        **arguments: of the pipeline's calls.
-
-    Raises:
-        LineaError: a picture that shows nothing.
-    """
-    images: list[Image.Image] = []
-    for start in range(0, len(prompts), batch_size):
-        rows = slice(start, start + batch_size)
-        images += usable_pictures(pipe, prompts[rows], generator=generators(seeds[rows]), **arguments)
-    return images
 
 
 def measure_activations(pipe: Any, modules: Mapping[str, nn.Module]) -> dict[str, tuple[tuple[int, ...], int]]:

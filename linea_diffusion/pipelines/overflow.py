@@ -1,21 +1,19 @@
-"""Pictures that show nothing: numbers that are not finite, noticed when a call ends and traced to the activation where
-they began, and pictures that a safety checker has blackened."""
+"""Pictures of numbers that are not finite, noticed when a call ends and traced to the activation where they began."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from ..errors import LineaError, short
+from ..errors import LineaError
 from ..steering.hooks import listen
 from ..steering.schedule import stepping_schedulers
 from ..steering.scopes import own_calls
@@ -86,42 +84,6 @@ def refusing() -> Iterator[None]:
         yield
     finally:
         _REFUSED.reset(token)
-
-
-def usable_pictures(pipe: Any, prompts: str | Sequence[str], **arguments: Any) -> list[Image.Image]:
-    """The pictures of one call, every one of which shows something.
-
-    Args:
-        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
-        prompts: of the call.
-        **arguments: of the call.
-
-    Raises:
-        LineaError: numbers that are not finite, or a picture that a safety checker has blackened.
-    """
-    words = prompts if isinstance(prompts, str) else list(prompts)
-    with refusing(), look_out(getattr(pipe, "base", pipe)) as outlook:
-        result = pipe(words, **arguments)
-    if outlook.why:
-        raise LineaError(outlook.why)
-    _refuse_hidden(result, [words] if isinstance(words, str) else words)
-    return list(result.images)
-
-
-def _refuse_hidden(result: Any, prompts: list[str]) -> None:
-    flags = next((list(getattr(result, name)) for name in _FLAGS if getattr(result, name, None)), [])
-    hidden = [row for row, flag in enumerate(flags) if flag]
-    if hidden:
-        prompt = prompts[hidden[0] * len(prompts) // len(flags)]
-        raise LineaError(
-            f"got {len(hidden)} of {len(flags)} pictures black from the model's safety checker, the first for "
-            f"{short(prompt)}: expected pictures to show; use other words or another seed, or a model whose "
-            "safety_checker is None"
-        )
-
-
-_FLAGS = ("nsfw_content_detected", "nsfw_detected")
-"""What diffusers' results call the verdicts of a safety checker, one for each picture."""
 
 
 def tell_unusable(outlook: Outlook) -> None:

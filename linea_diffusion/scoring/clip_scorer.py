@@ -11,15 +11,15 @@ from torch.nn.functional import normalize
 from ..errors import LineaError
 from .clip_models import load_clip, text_length
 from .embedding_cache import EmbeddingCache, picture_key
-from .images import as_rgb, check_color
-from .scores import clip_score, cosine, directional_similarity, text_probabilities
+from .formulas import clip_score, cosine, directional_similarity, text_probabilities
+from .images.opening import as_rgb, check_color
 
 
 class ClipScorer:
     """Scores pictures against texts and against each other.
 
     Embeddings are unit vectors in float32 on the CPU. All cosines are raw (in [-1, 1], neither scaled by 2.5 nor cut at
-    0) but those of `clip_score`; conventions and sources: `linea_diffusion.scoring.scores.SCORES`.
+    0) but those of `clip_score`; conventions and sources: `linea_diffusion.scoring.figures.SCORES`.
 
     Args:
         model: ``shapeland-clip`` (embedded), an open_clip architecture, a folder with ``open_clip_config.json``, or a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Array = np.ndarray
+from .statistics import Array
 
 MOST = 0.95
 """The largest amount of style that methods are compared at; pictures asked for in words show hardly more."""

@@ -14,9 +14,8 @@ import numpy as np
 
 from ..errors import LineaError, short
 from .equal_amount import MOST, area_over_amount, at_position, largest_step, position_at
-from .statistics import gap_deviation, spearman
+from .statistics import Array, gap_deviation, spearman
 
-Array = np.ndarray
 Samples = dict[str, Array]
 """Figure -> (1 + resamples,): of the pictures as they are, then of each resample."""
 
@@ -25,7 +24,7 @@ LEVELS = (0.85, MOST)
 
 
 @dataclass(frozen=True)
-class Dial:
+class MeasuredDial:
     """What n pictures show at the k positions of a method's dial.
 
     Attributes:
@@ -63,7 +62,9 @@ class Dial:
         return len(self.strengths) > 1
 
 
-def dial_samples(dial: Dial, *, levels: Sequence[float] = LEVELS, resamples: int = 2000, seed: int = 0) -> Samples:
+def dial_samples(
+    dial: MeasuredDial, *, levels: Sequence[float] = LEVELS, resamples: int = 2000, seed: int = 0
+) -> Samples:
     """All figures of a dial with more than one position.
 
     Args:
@@ -97,14 +98,14 @@ def dial_samples(dial: Dial, *, levels: Sequence[float] = LEVELS, resamples: int
     }
 
 
-def point_samples(dial: Dial, *, resamples: int = 2000, seed: int = 0) -> Samples:
+def point_samples(dial: MeasuredDial, *, resamples: int = 2000, seed: int = 0) -> Samples:
     """Mean ``amount``, and mean of each thing kept by its name, at the last position of a dial."""
     weights = _drawn(dial, resamples, seed)
     return {name: _means(weights, v)[:, -1] for name, v in {"amount": dial.amount, **dial.kept}.items()}
 
 
 def paired_differences(
-    dial: Dial, other: Dial, *, levels: Sequence[float] = LEVELS, resamples: int = 2000, seed: int = 0
+    dial: MeasuredDial, other: MeasuredDial, *, levels: Sequence[float] = LEVELS, resamples: int = 2000, seed: int = 0
 ) -> Samples:
     """Figures of a dial minus those of another, the same prompts (and seeds, where equal) drawn for both.
 
@@ -152,7 +153,7 @@ def interval(samples: Array, *, level: float = 0.95) -> tuple[float, float, floa
     return float(samples[0]), float(low), float(high)
 
 
-def _drawn(dial: Dial, resamples: int, seed: int) -> Array:
+def _drawn(dial: MeasuredDial, resamples: int, seed: int) -> Array:
     """How often each picture is drawn, (1 + resamples, n): once each in the first row."""
     weights = np.ones((1 + resamples, len(dial.prompts)))
     for number, labels in enumerate((dial.prompts, dial.seeds)):

@@ -14,8 +14,8 @@ from PIL import Image
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, generate_batch
 from linea_diffusion.batch.engine import plan_batch
-from linea_diffusion.batch.folder.saving import read_recipe
-from linea_diffusion.batch.jobs.fingerprint import maps_digest
+from linea_diffusion.maps.digests import maps_digest
+from linea_diffusion.scoring.images.saving import read_record
 
 from ..batches import QUICK, events, files, pixels, rows, tiny_pipe, tiny_style
 
@@ -146,7 +146,7 @@ def test_an_image_carries_the_job_that_makes_it_again(tiny, tmp_path, ending):
     run(tiny, [job], tmp_path / "a", image_format=ending)
     (row,) = rows(tmp_path / "a")
     assert row["prompt"] == "a {red, blue} café"
-    recipe = read_recipe(tmp_path / "a" / row["file_name"])
+    recipe = read_record(tmp_path / "a" / row["file_name"])
     assert recipe["model"] == "StableDiffusionPipeline"
     with Image.open(tmp_path / "a" / row["file_name"]) as image:
         assert image.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[ending]
@@ -436,7 +436,7 @@ def test_strengths_are_read_once_on_the_dial_that_is_told(tmp_path):
     told = [json.loads(row["arguments"]).get("calibrated") for row in made]
     assert told == [[True], [False], [False], [False, True], None]
     assert made[3]["steering"] == ["mosaic", "neon"]
-    said = [read_recipe(tmp_path / row["file_name"]) for row in made]
+    said = [read_record(tmp_path / row["file_name"]) for row in made]
     assert said[0]["dials"] == {"neon": "calibrated by truth"}
     assert said[1]["dials"] == {"neon": "share of the way in activations"}
     assert said[3]["dials"] == {"mosaic": "share of the way in activations", "neon": "calibrated by truth"}

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, generate_batch
-from linea_diffusion.batch.batch_size import BatchSize
 from linea_diffusion.batch.jobs.jobs import JobMaker
+from linea_diffusion.pipelines.batch_size import BatchSize
 
 from ..batches import QUICK, events, files, rows, tiny_pipe, tiny_style
 
@@ -152,7 +152,7 @@ def test_a_lost_folder_is_one_clear_error(tiny, tmp_path):
 
 def test_arguments_are_checked(tiny, tmp_path):
     for wrong, message in (
-        ({"batch_size": 0}, "batch size 0"),
+        ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": "huge"}, "auto"),
         ({"image_format": "gif"}, "png, jpg, webp"),
         ({"window": 0}, "window 0"),

@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from linea_diffusion import LineaError, SteeringMaps
-from linea_diffusion.batch.jobs.fingerprint import canonical, maps_digest
-from linea_diffusion.batch.jobs.grouping import batches_of, shape_of
+from linea_diffusion.batch.jobs.fingerprint import canonical
 from linea_diffusion.batch.jobs.jobs import JobMaker
+from linea_diffusion.maps.digests import maps_digest
+from linea_diffusion.pipelines.requests import grouped
 
 from ..batches import tiny_pipe, tiny_style
 
@@ -105,15 +106,15 @@ def test_a_strength_is_read_off_the_curve_where_there_is_one(maker):
     for way in ({}, {"calibrated": None}, {"calibrated": True}):
         job = only(maker, steering="neon", strength=0.2, **way)
         assert job.strength == {"styles/neon": 0.2}
-        assert job.positions["styles/neon"] == pytest.approx(0.5)
+        assert job.strengths["styles/neon"] == pytest.approx(0.5)
         assert (job.calibrated, job.on_curve) == (True, {"styles/neon": True})
     plain = only(maker, steering="neon", strength=0.2, calibrated=False)
-    assert plain.positions == {"styles/neon": 0.2}
+    assert plain.strengths == {"styles/neon": 0.2}
     assert (plain.calibrated, plain.on_curve) == (False, {"styles/neon": False})
     both = only(maker, strength=0.2)
-    assert both.positions == {"mosaic": 0.2, "styles/neon": pytest.approx(0.5)}
+    assert both.strengths == {"mosaic": 0.2, "styles/neon": pytest.approx(0.5)}
     assert (both.calibrated, both.on_curve) == (None, {"mosaic": False, "styles/neon": True})
-    assert len({shape_of(one) for one in (job, plain, both)}) == 1
+    assert len({one.shape for one in (job, plain, both)}) == 1
     alone = only(maker, steering="mosaic", strength=0.2)
     assert (alone.calibrated, alone.fields()["strength"]) == (None, {"mosaic": 0.2})
     assert "calibrated" not in alone.fields()
@@ -204,7 +205,7 @@ def test_pictures_are_known_by_their_bytes(tmp_path):
     a, b, c = (only(maker, image=str(tmp_path / name)) for name in ("a.png", "b.png", "c.png"))
     assert a.digest == b.digest != c.digest
     assert only(maker, image=str(tmp_path / "a.png"), denoising_strength=0.5).digest != a.digest
-    assert shape_of(a) == shape_of(c)
+    assert a.shape == c.shape
     with pytest.raises(LineaError, match="readable file"):
         only(maker, image=str(tmp_path / "none.png"))
 
@@ -227,9 +228,9 @@ def test_pictures_that_a_call_shares_belong_to_its_shape(tmp_path):
     a, b, c = (str(tmp_path / name) for name in ("a.png", "b.png", "c.png"))
     maker = JobMaker(pipe, {"image": a}, "png")
     plain, other, larger = (only(maker, image=one) for one in (a, b, c))
-    assert shape_of(plain) == shape_of(other) != shape_of(larger)
+    assert plain.shape == other.shape != larger.shape
     with_a, with_b = (only(maker, ip_adapter_image=one) for one in (a, b))  # a list would be one of each adapter
-    assert shape_of(with_a) != shape_of(with_b)
+    assert with_a.shape != with_b.shape
     assert (with_a.rows, plain.rows) == (("image",), ("image",))
     assert pictures_by_row(tiny_pipe().base) == ()  # what takes pictures without a strength edits by references
     pipe.base.components["controlnet"] = None
@@ -240,14 +241,14 @@ def test_pictures_that_a_call_shares_belong_to_its_shape(tmp_path):
 def test_groups_have_one_shape_and_wait_no_longer_than_the_window(maker):
     jobs = [only(maker, seed=n, steps=2 + n % 3, steering=["neon", "mosaic"][n % 2]) for n in range(30)]
     read = []
-    batches = batches_of((read.append(job) or job for job in jobs), lambda job: 4, window=8)
+    batches = grouped((read.append(job) or job for job in jobs), lambda job: 4, window=8)
     first = next(batches)
     assert len(read) <= 8
     groups = [first, *batches]
     assert sorted(job.seed for group in groups for job in group) == list(range(30))
-    assert all(len({shape_of(job) for job in group}) == 1 for group in groups)
+    assert all(len({job.shape for job in group}) == 1 for group in groups)
     assert all(len(group) <= 4 for group in groups)
     assert len(groups) <= 9
     assert len({next(iter(job.strength)) for job in first}) == 2  # different styles in one batch
-    alone = list(batches_of(iter(jobs), lambda job: 4, window=1))
+    alone = list(grouped(iter(jobs), lambda job: 4, window=1))
     assert all(len(group) == 1 for group in alone)

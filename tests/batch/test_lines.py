@@ -14,7 +14,7 @@ from linea_diffusion.batch.folder.layout import Layout, image_name, is_whole, un
 from linea_diffusion.batch.folder.lines import LineFile, read_lines
 from linea_diffusion.batch.folder.locks import take_share
 from linea_diffusion.batch.folder.merging import Merged, is_current, merge
-from linea_diffusion.batch.folder.saving import clear_unfinished
+from linea_diffusion.batch.folder.saver import clear_unfinished
 from linea_diffusion.batch.folder.shares import Share, own_share
 
 from ..batches import rows

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig, cli, list_concepts, load_concept
-from linea_diffusion.scoring.scores import SCORES
+from linea_diffusion.scoring.figures import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
 
@@ -103,6 +103,19 @@ def test_generate_one_and_several(linea, maps_folder, tmp_path):
     bytes_of = [picture.tobytes() for picture in pictures]
     assert bytes_of[0] == bytes_of[1]
     assert len(set(bytes_of)) == 3
+
+
+def test_generate_survives_a_lack_of_memory(linea, maps_folder, tmp_path, little_memory):
+    given = ("generate", "a red heart", "--steering", maps_folder, "--strength", "0,0.5,1", "--steps", 1)
+    little_memory(1)
+    code, out, _ = linea(*given, "--out", tmp_path / "h.png")
+    assert code == 0
+    assert len(out.splitlines()) == len(list(tmp_path.glob("h-*.png"))) == 3
+    little_memory(0)
+    code, _, error = linea(*given, "--out", tmp_path / "none.png")
+    assert code == 2
+    assert error.splitlines()[-1].startswith("linea: memory ran out with this image alone")
+    assert not list(tmp_path.glob("none*"))
 
 
 def test_grid(linea, maps_folder, tmp_path):

@@ -8,8 +8,8 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion.grids.files import read_record
-from linea_diffusion.scoring.scores import SCORES
+from linea_diffusion.scoring.figures import SCORES
+from linea_diffusion.scoring.images.saving import read_record
 
 FEW = ("--strengths", "0,1", "--steps", 1)
 

@@ -15,7 +15,7 @@ from linea_diffusion.batch.jobs.reading import read_jobs
 from linea_diffusion.concepts.concept import concept_from_files
 from linea_diffusion.concepts.files import is_damaged, open_text, read_text, text_encoding
 from linea_diffusion.concepts.prompt_files import prompt_lines
-from linea_diffusion.scoring.picture_scores import find_entries
+from linea_diffusion.scoring.entries import find_entries
 
 PROMPTS = ("a café", "a straße", "a 猫", "a plain one")
 MARKED = {

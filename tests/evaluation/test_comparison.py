@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from linea_diffusion.cli.evaluating import evaluate
-from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount, dial_of, markdown
-from linea_diffusion.evaluation.evaluate import POSITIONS, Record
+from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount, comparison_markdown, measured_dial
+from linea_diffusion.evaluation.evaluate import POSITIONS
 from linea_diffusion.evaluation.evaluate import evaluate as in_python
+from linea_diffusion.evaluation.records import Record
+from linea_diffusion.scoring.figures import TRUTH
 from linea_diffusion.scoring.statistics import bootstrap_interval
 from linea_diffusion.steering.parsing import parse_strengths
 
@@ -18,8 +20,14 @@ PROMPTS = ("a red heart", "a blue fish", "a green star", "a teal tree")
 
 
 def _record(style, method, strength, prompt, amount, color, *, truth=True) -> Record:
-    known = (amount, amount, 1.0, color) if truth else ()
-    return Record(style, method, strength, prompt, amount, 0.2, 0.3, 1 - amount / 2, *known)
+    scores = {
+        "style_probability": amount,
+        "clip_style": 0.2,
+        "clip_prompt": 0.3,
+        "similarity_to_unsteered": 1 - amount / 2,
+    }
+    known = dict(zip(TRUTH, (amount, amount, 1.0, color), strict=True)) if truth else {}
+    return Record(style, method, strength, prompt, scores | known)
 
 
 def _records(style="neon", truth=True):
@@ -68,23 +76,23 @@ def test_a_method_at_one_strength_is_one_point():
             "colour right": f"0.75 [{low:.2f}, {high:.2f}]",
         }
     }
-    assert dial_of(_records(), "neon", "prompting").strengths == [1.0]
+    assert measured_dial(_records(), "neon", "prompting").strengths == [1.0]
     only = [record for record in _records() if record.method == "prompting"]
     assert [table.title for table in at_equal_amount(only, "neon")] == ["methods of one point"]
 
 
 def test_without_a_truth_classifier_clip_tells_amount_and_what_is_kept():
     records = _records(truth=False)
-    assert amount_figure(records) == "clip_style"
+    assert amount_figure(records) == "style_probability"
     assert amount_figure(_records()) == "truth_amount"
     table = at_equal_amount(records, "neon")[0]
     assert table.head == ["method", "like unsteered at 0.85", "like unsteered at 0.95", "area of like unsteered"]
     assert float(table.rows[0][1][:4]) == pytest.approx(1 - 0.85 / 2, abs=0.006)
-    assert "clip_style" in table.note
+    assert "style_probability" in table.note
 
 
 def test_markdown_has_all_tables_of_all_styles():
-    text = markdown([*_records(), *_records("mosaic")])
+    text = comparison_markdown([*_records(), *_records("mosaic")])
     heads = [line for line in text.splitlines() if line.startswith("| style |")]
     assert len(heads) == 4
     for style in ("neon", "mosaic"):
@@ -95,7 +103,7 @@ def test_markdown_has_all_tables_of_all_styles():
 
 
 def test_styles_with_and_without_truth_have_tables_of_their_own():
-    text = markdown([*_records(), *_records("mine", truth=False)])
+    text = comparison_markdown([*_records(), *_records("mine", truth=False)])
     heads = [line for line in text.splitlines() if line.startswith("| style |")]
     assert len(heads) == 1 + 3 + 3
     assert "| mine | weak | - (0.50)" in text

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
-from linea_diffusion.evaluation.evaluate import (
-    FIGURES,
+from linea_diffusion.evaluation.methods import METHODS, fit
+from linea_diffusion.evaluation.records import (
     Record,
     curves,
     read_records,
     summarise,
     write_records,
 )
-from linea_diffusion.evaluation.methods import METHODS, fit
+from linea_diffusion.scoring.figures import OF_PICTURES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
 from ..conftest import NEON, seeded
@@ -47,17 +45,20 @@ def _one(records, method, strength, prompt) -> Record:
 def test_every_method_strength_and_prompt_has_a_record(records):
     keys = [(r.method, r.strength, r.prompt) for r in records]
     assert len(set(keys)) == len(keys) == 2 * 3 * 3 + 2 * 3
-    assert not any(math.isnan(getattr(r, figure)) for r in records for figure in FIGURES)
+    turned = [name for name in OF_PICTURES if name != "directional_similarity"]
+    for record in records:
+        assert set(record.scores) - {"directional_similarity"} == set(turned)
+        assert ("directional_similarity" in record.scores) == (record.strength > 0)
 
 
 def test_strength_zero_is_the_base_model_for_all(records):
     for prompt in PROMPTS:
         zero = [_one(records, method, 0.0, prompt) for method in ("random", "half", "prompting")]
-        assert zero[0].content == pytest.approx(1, abs=1e-5)
-        assert {z.clip_style for z in zero} == {zero[0].clip_style}
+        assert zero[0].scores["similarity_to_unsteered"] == pytest.approx(1, abs=1e-5)
+        assert {z.scores["style_probability"] for z in zero} == {zero[0].scores["style_probability"]}
     # half of the maps at 1 are the maps at a half
     half, whole = _one(records, "half", 1.0, PROMPTS[0]), _one(records, "random", 0.5, PROMPTS[0])
-    assert half.clip_text == pytest.approx(whole.clip_text, abs=1e-3)
+    assert half.scores["clip_style"] == pytest.approx(whole.scores["clip_style"], abs=1e-3)
 
 
 def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
@@ -65,25 +66,27 @@ def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
         picture = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
     plain = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
     texts, record = load_concept("neon").texts, _one(records, "random", 0.5, PROMPTS[1])
-    assert record.clip_prompt == pytest.approx(scorer.text_similarity(picture, PROMPTS[1]).item(), abs=2e-3)
-    assert record.clip_text == pytest.approx(scorer.text_similarity(picture, texts.text).item(), abs=2e-3)
-    assert record.content == pytest.approx(scorer.image_similarity(picture, plain).item(), abs=2e-3)
+    assert record.scores["clip_prompt"] == pytest.approx(scorer.text_similarity(picture, PROMPTS[1]).item(), abs=2e-3)
+    assert record.scores["clip_style"] == pytest.approx(scorer.text_similarity(picture, texts.text).item(), abs=2e-3)
+    assert record.scores["similarity_to_unsteered"] == pytest.approx(
+        scorer.image_similarity(picture, plain).item(), abs=2e-3
+    )
     style = scorer.style_probability(picture, texts.text, texts.neutral).item()
-    assert record.clip_style == pytest.approx(style, abs=5e-3)
+    assert record.scores["style_probability"] == pytest.approx(style, abs=5e-3)
 
 
 def test_asking_in_words_is_the_upper_line(records):
-    assert np.mean([_one(records, "prompting", 1.0, prompt).truth_style for prompt in PROMPTS]) > 0.8
-    assert np.mean([_one(records, "prompting", 0.0, prompt).truth_style for prompt in PROMPTS]) < 0.2
+    assert np.mean([_one(records, "prompting", 1.0, prompt).scores["truth_style"] for prompt in PROMPTS]) > 0.8
+    assert np.mean([_one(records, "prompting", 0.0, prompt).scores["truth_style"] for prompt in PROMPTS]) < 0.2
 
 
 def test_summary_curves_and_files(records, tmp_path):
     entry = next(e for e in summarise(records) if (e["method"], e["strength"]) == ("random", 1.0))
-    values = [r.content for r in records if (r.method, r.strength) == ("random", 1.0)]
-    mean, low, high = entry["content"]
+    values = [r.scores["similarity_to_unsteered"] for r in records if (r.method, r.strength) == ("random", 1.0)]
+    mean, low, high = entry["similarity_to_unsteered"]
     assert mean == pytest.approx(np.mean(values))
     assert min(values) <= low <= mean <= high <= max(values)
-    strengths, curve = curves(records, "neon", "random", "content")
+    strengths, curve = curves(records, "neon", "random", "similarity_to_unsteered")
     assert strengths == list(STRENGTHS)
     assert curve.shape == (3, 3)
     assert curve[:, 0] == pytest.approx(1, abs=1e-5)
@@ -92,7 +95,9 @@ def test_summary_curves_and_files(records, tmp_path):
     assert [(r.style, r.method, r.strength, r.prompt) for r in again] == [
         (r.style, r.method, r.strength, r.prompt) for r in records
     ]
-    assert again[5].content == pytest.approx(records[5].content, abs=1e-5)
+    assert again[5].scores["similarity_to_unsteered"] == pytest.approx(
+        records[5].scores["similarity_to_unsteered"], abs=1e-5
+    )
 
 
 def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):
@@ -100,6 +105,30 @@ def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):
     texts = load_concept("neon").texts
     evaluate(pipe, {"none": None}, texts, PROMPTS[:1], strengths=(0.0, 1.0), scorer=scorer, num_inference_steps=1)
     assert pipe.get_list_steering() == ["mine"]
+
+
+def test_a_lack_of_memory_halves_calls_once(pipe, random_maps, scorer, little_memory):
+    """The smaller size is kept for all methods and strengths."""
+
+    def pictures() -> list[np.ndarray]:
+        kept: list[np.ndarray] = []
+        evaluate(
+            pipe, {"random": random_maps, "words": None}, load_concept("neon").texts, PROMPTS, strengths=(0.0, 1.0),
+            scorer=scorer, on_pictures=lambda *given: kept.extend(map(np.asarray, given[2])), num_inference_steps=1,
+        )  # fmt: skip
+        return kept
+
+    expected = pictures()
+    tried = little_memory(2)
+    made = pictures()
+    assert tried == [3, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert all(np.abs(a.astype(int) - b.astype(int)).max() <= 2 for a, b in zip(made, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["generator", "strength", "num_images_per_prompt", "output_type"])
+def test_what_rendering_sets_itself_is_refused(pipe, scorer, name):
+    with pytest.raises(LineaError, match=f"got {name}=1, which is set here for each picture: leave it out"):
+        evaluate(pipe, {"none": None}, load_concept("neon").texts, PROMPTS, scorer=scorer, **{name: 1})
 
 
 @pytest.mark.parametrize(
@@ -151,7 +180,7 @@ def test_each_method_is_read_on_its_own_dial(pipe, random_maps, scorer):
 
     def figures(**way) -> dict[str, float]:
         records = evaluate(pipe, methods, load_concept("neon").texts, PROMPTS[:1], **options, **way)
-        return {record.method: record.content for record in records if record.strength == 0.3}
+        return {record.method: record.scores["similarity_to_unsteered"] for record in records if record.strength == 0.3}
 
     on_dials, as_trained = figures(), figures(calibrated=False)
     assert on_dials["plain"] == pytest.approx(as_trained["plain"], abs=1e-6)

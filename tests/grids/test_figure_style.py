@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import LineaError
-from linea_diffusion.grids.report.figure_style import COLORS, DARK_COLORS, THEMES, Plot, figure_style
+from linea_diffusion.grids.report.figure_style import DARK_COLORS, SERIES_COLORS, THEMES, Plot, figure_style
 
 
 def _draw(figure, colors):
@@ -78,7 +78,7 @@ def test_inline_svg_takes_the_pages_colours_and_keeps_its_names_apart():
     assert one.startswith('<svg role="img" aria-labelledby="one-title one-desc"')
     assert "A &quot;title&quot; &lt;b&gt;" in one
     assert "currentColor" in one
-    assert f"var(--series-1, {COLORS[0]})" in one
+    assert f"var(--series-1, {SERIES_COLORS[0]})" in one
     assert "http" not in one
     assert "<style" not in one
     names = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
@@ -102,7 +102,7 @@ BLIND = {
 }
 
 
-@pytest.mark.parametrize("colors", [COLORS, DARK_COLORS])
+@pytest.mark.parametrize("colors", [SERIES_COLORS, DARK_COLORS])
 @pytest.mark.parametrize("eye", BLIND)
 def test_the_first_colours_are_told_apart_by_the_colour_blind(colors, eye):
     rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colors[:4]])

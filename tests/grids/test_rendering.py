@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import LineaError, SteeringMaps, StyleGrid
-from linea_diffusion.grids.rendering import _batches, loaded
+from linea_diffusion.grids.rendering import loaded
 
 from ..conftest import seeded
 
@@ -65,11 +65,31 @@ def test_adapters_are_what_they_were_also_after_an_error(pipe, random_maps, othe
     ("rows", "columns", "size", "lengths"),
     [(3, 2, 2, [2, 2, 2]), (3, 2, 5, [4, 2]), (2, 5, 2, [2, 2, 1, 2, 2, 1]), (2, 3, 100, [6]), (1, 4, 1, [1] * 4)],
 )
-def test_batches_are_whole_rows_or_pieces_of_one(rows, columns, size, lengths):
-    batches = list(_batches(rows, columns, size))
-    assert [len(batch) for batch in batches] == lengths
-    assert [place for batch in batches for place in batch] == [(r, c) for r in range(rows) for c in range(columns)]
-    assert all(len({row for row, _ in batch}) == 1 for batch in batches if columns > size)
+def test_calls_are_whole_rows_or_pieces_of_one(pipe, random_maps, rows, columns, size, lengths):
+    pipe.load_steering(random_maps, "a")
+    seen: list[int] = []
+    hook = pipe.unet.register_forward_pre_hook(
+        lambda module, args, given: seen.append(len((args or [given["sample"]])[0])), with_kwargs=True
+    )
+    prompts, strengths = [f"star {row}" for row in range(rows)], [column / 8 for column in range(columns)]
+    with hook:
+        grid = StyleGrid.render(pipe, prompts, strengths, batch_size=size, num_inference_steps=1)
+    assert seen == lengths
+    assert [(cell.prompt, cell.strength) for cell in grid.cells] == [(p, s) for p in prompts for s in strengths]
+
+
+def test_a_lack_of_memory_halves_calls_and_changes_no_picture(pipe, random_maps, little_memory):
+    pipe.load_steering(random_maps, "a")
+    prompts, strengths = ["a red heart", "a blue fish"], [0, 0.5, 1]
+    expected = StyleGrid.render(pipe, prompts, strengths, batch_size=6, **FEW)
+    rows = little_memory(2)
+    grid = StyleGrid.render(pipe, prompts, strengths, batch_size=6, **FEW)
+    assert set(rows) == {6, 3, 1}  # it is not asked for 3 again
+    assert rows.count(6) == rows.count(3) == 1
+    assert all(difference(a.image, b.image) <= 2 for a, b in zip(grid.cells, expected.cells, strict=True))
+    little_memory(0)
+    with pytest.raises(LineaError, match="memory ran out with this image alone"):
+        StyleGrid.render(pipe, prompts, strengths, **FEW)
 
 
 def test_the_batch_size_bounds_a_call_and_changes_no_picture(pipe, random_maps):

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageChops
 
 from linea_diffusion import LineaError, StyleGrid
-from linea_diffusion.grids import sheet as grid_sheet
-from linea_diffusion.grids.lettering import wrap
 from linea_diffusion.grids.plans import Cell
 from linea_diffusion.grids.sheet import ColorScale, _layout
+from linea_diffusion.scoring.images import cells
+from linea_diffusion.scoring.images.lettering import wrap
 
 COLORS = [["#c02020", "#20c020", "#2020c0"], ["#c0c020", "#20c0c0", "#c020c0"]]
 LONG = "a very long prompt, длинный, 很长的提示, " * 20
@@ -58,13 +58,6 @@ def test_a_short_label_stays_in_one_line(size):
         assert wrap(label, size=layout.text, width=layout.left - 3 * layout.gap, lines=3) == [label]
 
 
-def test_sizes_of_text_grow_with_the_cells_but_are_never_tiny():
-    sizes = [grid_sheet.font_sizes(size) for size in (16, 48, 192, 512)]
-    assert sizes[0] == sizes[1] == (12, 10)
-    assert sizes == sorted(sizes)
-    assert sizes[-1][0] > 2 * sizes[1][0]
-
-
 def test_the_score_and_its_place_decide_what_is_drawn():
     grid = made()
     ways = [
@@ -105,10 +98,6 @@ def test_the_colour_scale_rises_in_lightness():
 def test_cells_have_the_shape_of_the_pictures():
     layout = _layout(made(shape=(128, 64)), 96, None, None, False)
     assert layout.cell == (96, 48)
-    boxed = grid_sheet.fit(Image.new("RGB", (10, 20), "red"), (40, 40))
-    assert boxed.size == (40, 40)
-    assert boxed.getpixel((2, 20)) == grid_sheet.PAPER
-    assert boxed.getpixel((20, 20)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -152,9 +141,9 @@ def live(monkeypatch):
 def test_a_large_grid_in_a_folder_has_one_large_picture_open_at_a_time(tmp_path, monkeypatch, live):
     rows, columns = 20, 11
     Image.new("RGB", (500, 500), "red").save(tmp_path / "one.png")
-    cells = [[Cell("p", c / 10, r, tmp_path / "one.png") for c in range(columns)] for r in range(rows)]
-    grid, most, fit = StyleGrid(cells, style="x"), [], grid_sheet.fit
-    monkeypatch.setattr(grid_sheet, "fit", lambda image, box: (fit(image, box), most.append(live()))[0])
+    rows_of_cells = [[Cell("p", c / 10, r, tmp_path / "one.png") for c in range(columns)] for r in range(rows)]
+    grid, most, fit = StyleGrid(rows_of_cells, style="x"), [], cells.fit_into
+    monkeypatch.setattr(cells, "fit_into", lambda image, box: (fit(image, box), most.append(live()))[0])
     sheet = grid.image(cell_size=16)
     assert len(most) == rows * columns
     assert sheet.width < 500
@@ -164,8 +153,8 @@ def test_a_large_grid_in_a_folder_has_one_large_picture_open_at_a_time(tmp_path,
 
 
 def test_pictures_in_memory_are_held_once(monkeypatch, live):
-    cells = [[Cell("p", c, r, Image.new("RGB", (500, 500), "red")) for c in range(5)] for r in range(4)]
-    grid, most, fit = StyleGrid(cells, style="x"), [], grid_sheet.fit
-    monkeypatch.setattr(grid_sheet, "fit", lambda image, box: (fit(image, box), most.append(live()))[0])
+    rows_of_cells = [[Cell("p", c, r, Image.new("RGB", (500, 500), "red")) for c in range(5)] for r in range(4)]
+    grid, most, fit = StyleGrid(rows_of_cells, style="x"), [], cells.fit_into
+    monkeypatch.setattr(cells, "fit_into", lambda image, box: (fit(image, box), most.append(live()))[0])
     grid.image(cell_size=16)
     assert max(most) <= 20 + 1

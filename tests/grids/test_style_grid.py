@@ -11,7 +11,7 @@ from PIL import Image
 
 from linea_diffusion import ClipScorer, LineaError, StyleGrid, load_concept
 from linea_diffusion.grids.plans import Cell
-from linea_diffusion.scoring.scores import SCORES
+from linea_diffusion.scoring.figures import SCORES
 
 from ..conftest import seeded
 

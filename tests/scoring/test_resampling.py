@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from linea_diffusion import LineaError
-from linea_diffusion.scoring.resampling import Dial, dial_samples, interval, paired_differences, point_samples
+from linea_diffusion.scoring.resampling import MeasuredDial, dial_samples, interval, paired_differences, point_samples
 from linea_diffusion.scoring.statistics import bootstrap_interval
 
 STRENGTHS = (0.0, 0.5, 1.0)
 
 
-def _dial(amount, color, **changes) -> Dial:
+def _dial(amount, color, **changes) -> MeasuredDial:
     amount, color = np.atleast_2d(amount).astype(float), np.atleast_2d(color).astype(float)
     prompts = [f"prompt {row}" for row in range(len(amount))]
-    return replace(Dial(STRENGTHS[-amount.shape[1] :], amount, {"color": color}, prompts), **changes)
+    return replace(MeasuredDial(STRENGTHS[-amount.shape[1] :], amount, {"color": color}, prompts), **changes)
 
 
-def _random(rows=40, seed=0, **changes) -> Dial:
+def _random(rows=40, seed=0, **changes) -> MeasuredDial:
     rng = np.random.default_rng(seed)
     amount = np.sort(rng.uniform(size=(rows, 3)), axis=1) + np.array([0, 0.1, 0.3])
     return _dial(amount, rng.integers(2, size=(rows, 3)), **changes)
@@ -64,7 +64,7 @@ def test_intervals_of_means_are_those_of_the_ordinary_bootstrap():
 
 def test_pictures_of_one_prompt_are_drawn_together():
     one = _random(rows=20)
-    twice = Dial(STRENGTHS, np.repeat(one.amount, 2, 0), {"color": np.repeat(one.kept["color"], 2, 0)},
+    twice = MeasuredDial(STRENGTHS, np.repeat(one.amount, 2, 0), {"color": np.repeat(one.kept["color"], 2, 0)},
                  [prompt for prompt in one.prompts for _ in range(2)])  # fmt: skip
     for name, samples in dial_samples(one, resamples=200).items():
         np.testing.assert_allclose(dial_samples(twice, resamples=200)[name], samples, err_msg=name)
@@ -76,7 +76,7 @@ def test_pictures_of_one_prompt_are_drawn_together():
 def test_seeds_are_drawn_too():
     one = _random(rows=20)
     amount = np.concatenate([one.amount, one.amount - 0.2])
-    both = Dial(STRENGTHS, amount, {"color": np.tile(one.kept["color"], (2, 1))}, list(one.prompts) * 2)
+    both = MeasuredDial(STRENGTHS, amount, {"color": np.tile(one.kept["color"], (2, 1))}, list(one.prompts) * 2)
     seeded = replace(both, seeds=[0] * 20 + [1] * 20)
     width = [np.diff(interval(point_samples(each)["amount"])[1:])[0] for each in (both, seeded)]
     assert width[1] > width[0] + 0.1
@@ -103,7 +103,7 @@ def test_differences_are_paired():
 
 def test_a_method_of_one_point_is_met_at_its_own_amount():
     dial = _dial([[0.0, 0.6, 1.0], [0.0, 0.4, 0.8]], [[1, 1, 0], [1, 1, 1]])
-    point = Dial([1.0], dial.amount[:, 2:] - 0.2, {"color": np.array([[0.0], [1.0]])}, dial.prompts)
+    point = MeasuredDial([1.0], dial.amount[:, 2:] - 0.2, {"color": np.array([[0.0], [1.0]])}, dial.prompts)
     # Its amount is .7, half-way between .5 and .9 of the dial, whose colour is .75 there.
     found = paired_differences(dial, point)
     assert list(found) == ["color at its amount"]
@@ -129,15 +129,15 @@ def test_the_same_seed_draws_the_same():
 def test_what_does_not_fit_is_refused():
     amount = np.zeros((2, 3))
     with pytest.raises(LineaError, match="one number for each picture and position"):
-        Dial(STRENGTHS, amount, {"color": amount[:, :2]}, ["a", "b"])
+        MeasuredDial(STRENGTHS, amount, {"color": amount[:, :2]}, ["a", "b"])
     with pytest.raises(LineaError, match="something kept"):
-        Dial(STRENGTHS, amount, {}, ["a", "b"])
+        MeasuredDial(STRENGTHS, amount, {}, ["a", "b"])
     with pytest.raises(LineaError, match="1 seeds"):
-        Dial(STRENGTHS, amount, {"color": amount}, ["a", "b"], [0])
+        MeasuredDial(STRENGTHS, amount, {"color": amount}, ["a", "b"], [0])
     with pytest.raises(LineaError, match="ascending"):
-        Dial((0, 1, 0.5), amount, {"color": amount}, ["a", "b"])
-    dial = Dial(STRENGTHS, amount, {"color": amount}, ["a", "b"])
+        MeasuredDial((0, 1, 0.5), amount, {"color": amount}, ["a", "b"])
+    dial = MeasuredDial(STRENGTHS, amount, {"color": amount}, ["a", "b"])
     with pytest.raises(LineaError, match="the same prompts"):
         paired_differences(dial, replace(dial, prompts=["a", "c"]))
     with pytest.raises(LineaError, match="several positions of the first"):
-        paired_differences(Dial([1.0], amount[:, :1], {"color": amount[:, :1]}, ["a", "b"]), dial)
+        paired_differences(MeasuredDial([1.0], amount[:, :1], {"color": amount[:, :1]}, ["a", "b"]), dial)

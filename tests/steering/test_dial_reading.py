@@ -170,7 +170,7 @@ def test_embeddings_of_another_dial_are_not_taken(steered):
 
 def test_a_grid_turns_and_names_the_dial(steered, tmp_path):
     from linea_diffusion import grid_page
-    from linea_diffusion.grids.files import read_record
+    from linea_diffusion.scoring.images.saving import read_record
 
     small = {"num_inference_steps": 1, "height": 16, "width": 16}
     made = {

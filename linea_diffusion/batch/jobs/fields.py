@@ -24,8 +24,6 @@ FIELDS = (
     "size", "denoising_strength", *DIALS,
 )  # fmt: skip
 """Every field of a job; the keywords of the base pipeline come on top."""
-RULED = ("generator", "latents", "output_type", "return_dict", "num_images_per_prompt")
-"""Arguments of pipelines that a batch sets by itself."""
 
 _DEEPEST = 20
 

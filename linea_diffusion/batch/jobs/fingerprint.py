@@ -1,4 +1,4 @@
-"""What a model and steering maps are, in a digest, so that a job knows whether it is the same job."""
+"""What a job's fields and its model are, in a digest, so that a job knows whether it is the same job."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import torch
 from torch import nn
 
 from ...errors import LineaError, reason
-from ...maps.facts import Facts
-from ...maps.steering_maps import SteeringMaps
 
 _SAMPLES = 16
 
@@ -36,18 +34,6 @@ def canonical(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [canonical(entry) for entry in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def maps_digest(maps: SteeringMaps) -> str:
-    """Digest of every number of the maps, as they are stored, and of their calibration; other facts do not count."""
-    sha = hashlib.sha256()
-    for key, tensor in maps.numbers().items():
-        name, _, part = key.rpartition(".")
-        sha.update(f"{name} {part} {tuple(tensor.shape)}".encode())
-        # files hold no -0.0
-        sha.update((tensor.cpu().float().contiguous() + 0.0).numpy().tobytes())
-    sha.update(json.dumps(Facts.of(maps.metadata).calibration, sort_keys=True).encode())
-    return sha.hexdigest()
 
 
 def model_digest(pipe: Any) -> str:

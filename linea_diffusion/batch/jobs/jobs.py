@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LineaError, as_python, nearest_name, short
+from ...pipelines.requests import SET_BY_RENDERING, Request, check_arguments
 from .defaults import check_defaults
 from .expanding import check_strengths, escape, expand
 from .fields import (
     CHECKS,
     DIALS,
     FIELDS,
-    RULED,
     check_nesting,
     check_window,
     dial_of,
@@ -25,7 +25,7 @@ from .fields import (
     text_of,
 )
 from .fingerprint import digest, model_digest
-from .pictures import is_picture, picture_digest, pictures_by_row
+from .pictures import is_picture, open_picture, picture_digest, picture_size, pictures_by_row
 from .styles import Styles
 
 if TYPE_CHECKING:
@@ -34,42 +34,47 @@ if TYPE_CHECKING:
 _DIGITS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One image to be made.
+@dataclass(frozen=True, kw_only=True)
+class Job(Request):
+    """One image of a batch: a request whose ``strengths`` say where maps stand, and whose pictures are files.
 
     Attributes:
         digest: 32 hexadecimal digits of all that the image depends on; its name.
         line: of the input, from 1.
         part: which image of the line, from 0.
-        prompt: without alternatives.
         negative_prompt: or None.
-        seed: of the noise.
-        strength: adapter name -> strength as asked for, in the order of acting.
-        positions: adapter name -> where its maps stand; another number where the dial is calibrated.
+        strength: adapter name -> strength as asked for, in the order of acting; ``strengths`` has other numbers where
+            the dial is calibrated.
         calibrated: whether strengths are read on calibrations: True or False for all adapters that have one; None
             where some are without, and for jobs whose maps never were calibrated.
         on_curve: adapter name -> whether its strength was read on a calibration.
-        dials: `DIALS` but ``calibrated``.
-        arguments: of the base pipeline.
-        rows: those of them of which each job of a call may have its own.
         recipe: what the digest is made from.
     """
 
     digest: str
     line: int
     part: int
-    prompt: str
     negative_prompt: str | None
-    seed: int
     strength: Mapping[str, float]
-    positions: Mapping[str, float]
     calibrated: bool | None
     on_curve: Mapping[str, bool]
-    dials: Mapping[str, Any]
-    arguments: Mapping[str, Any]
-    rows: tuple[str, ...]
     recipe: Mapping[str, Any]
+
+    @property
+    def dials(self) -> dict[str, Any]:
+        """`DIALS` but ``calibrated``."""
+        return {name: value for name, value in self.dial.items() if name != "calibrated"}
+
+    def shared(self, name: str) -> Any:
+        """What jobs of one call share of an argument; pipelines bring pictures of a call to the size of the first."""
+        if name not in self.rows:
+            return self.recipe["arguments"][name]  # of a picture the digest
+        return picture_size(self.arguments[name]) if is_picture(name, self.arguments[name]) else None
+
+    def argument(self, name: str) -> Any:
+        """An argument as the pipeline takes it, with files opened."""
+        value = self.arguments[name]
+        return open_picture(value) if is_picture(name, value) else value
 
     def fields(self) -> dict[str, Any]:
         """The fields of a line that asks for this image and no other."""
@@ -103,7 +108,7 @@ class JobMaker:
         self.styles = Styles(pipe)
         self.model = model_digest(pipe.base)
         self._ending, self._pictures = ending, pictures_by_row(pipe.base)
-        self._known = [*FIELDS, *(name for name in self._call if name not in ("strength", *RULED))]
+        self._known = [*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING)]
         given = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(given)
         self._defaults = check_defaults(given)
@@ -132,12 +137,12 @@ class JobMaker:
             self.styles.find(name)
 
     def _check_names(self, fields: Mapping[str, Any]) -> None:
+        check_arguments({name: value for name, value in fields.items() if name not in FIELDS})
         for name in fields:
             if not isinstance(name, str):
                 raise LineaError(f"got {short(name)} as the name of a field: expected text")
-            if name in RULED or name.endswith("embeds") or name.startswith("callback"):
-                hint = "use a list of seeds, or images" if name == "num_images_per_prompt" else "leave it out"
-                raise LineaError(f"got {name!r}, which a batch sets by itself or cannot hold: {hint}")
+            if name == "latents" or name.endswith("embeds") or name.startswith("callback"):
+                raise LineaError(f"got {name!r}, which a line cannot hold: leave it out")
             if name == "denoising_strength" and "strength" not in self._call:
                 raise LineaError(
                     f"got denoising_strength, which {self._class} has no use for: leave it out, or load an "
@@ -170,9 +175,10 @@ class JobMaker:
             "format": self._ending,
         }
         return Job(
-            digest(recipe)[:_DIGITS], line, part, prompt, negative, fields["seed"], strength, positions,
-            self._said(on_curve), on_curve, dials, arguments,
-            tuple(name for name, value in arguments.items() if self._is_row(name, value)), recipe,
+            prompt, fields["seed"], positions, {**dials, "calibrated": False}, arguments,
+            tuple(name for name, value in arguments.items() if self._is_row(name, value)),
+            digest=digest(recipe)[:_DIGITS], line=line, part=part, negative_prompt=negative, strength=strength,
+            calibrated=self._said(on_curve), on_curve=on_curve, recipe=recipe,
         )  # fmt: skip
 
     def _said(self, on_curve: Mapping[str, bool]) -> bool | None:
@@ -207,9 +213,8 @@ class JobMaker:
 
     def _arguments(self, fields: Mapping[str, Any], negative: str | None) -> dict[str, Any]:
         """The arguments of the base pipeline, without those that say what it does anyway."""
-        given = {name: value for name, value in fields.items() if name in self._call or name in CHECKS}
-        for name in ("prompt", "strength"):
-            given.pop(name, None)
+        checked = (*self._call, *CHECKS, "negative_prompt")
+        given = {name: value for name, value in fields.items() if name in checked and name not in SET_BY_RENDERING}
         if "denoising_strength" in fields:
             given["strength"] = number_of(fields["denoising_strength"], "denoising_strength")
         for name, check in CHECKS.items():

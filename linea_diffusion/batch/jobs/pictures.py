@@ -12,7 +12,7 @@ from PIL import Image
 from ...concepts.files import open_regular
 from ...errors import LineaError, reason
 from ...pipelines.calling import accepts
-from ...scoring.images import open_images
+from ...scoring.images.opening import open_images
 
 
 def is_picture(name: str, value: Any) -> bool:

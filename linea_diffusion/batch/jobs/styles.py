@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...errors import LineaError
+from ...maps.digests import maps_digest
 from ...maps.steering_maps import SteeringMaps
 from ...steering.dial import Calibration
-from .fingerprint import maps_digest
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline

@@ -17,7 +17,7 @@ from ...errors import LineaError, make_folder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6f6f6f")
+SERIES_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6f6f6f")
 """Okabe and Ito's colours in the order of use, without yellow (unreadable on white), and a grey."""
 
 DARK_COLORS = ("#4ea8e6", "#ff8b4a", "#2fc79a", "#e39cc6", "#f2b640", "#9ad8ff", "#a8a8a8")
@@ -28,9 +28,9 @@ MARKERS, DASHES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":", (0
 
 _PAGE_INK = "#010203"
 THEMES = {
-    "light": ("#1c1e24", "#ffffff", COLORS),
+    "light": ("#1c1e24", "#ffffff", SERIES_COLORS),
     "dark": ("#e7e9ee", "#15171c", DARK_COLORS),
-    "page": (_PAGE_INK, "none", COLORS),
+    "page": (_PAGE_INK, "none", SERIES_COLORS),
 }
 """Name -> ink, paper and colours; ``page`` takes ink and colours from the HTML page around it."""
 
@@ -103,7 +103,7 @@ class Plot:
     def inline_svg(self, name: str) -> str:
         """The figure as an ``<svg>`` element for an HTML page, whose ink (currentColor) and colours it takes.
 
-        The page may set ``--series-1`` ... ``--series-7``; `COLORS` stand in for what it leaves out.
+        The page may set ``--series-1`` ... ``--series-7``; `SERIES_COLORS` stand in for what it leaves out.
 
         Args:
             name: letters, digits and hyphens, unlike the name of any other figure of the page.
@@ -112,7 +112,7 @@ class Plot:
         tag = re.sub(r'\s(?:xmlns(?::\w+)?|version|width|height)="[^"]*"', "", svg[0])
         body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg[2], flags=re.DOTALL)  # would style the page
         body = body.replace(_PAGE_INK, "currentColor")
-        for number, color in enumerate(COLORS, start=1):
+        for number, color in enumerate(SERIES_COLORS, start=1):
             body = body.replace(color, f"var(--series-{number}, {color})")
         return f'<svg role="img" aria-labelledby="{name}-title {name}-desc"{tag}>{body}'
 

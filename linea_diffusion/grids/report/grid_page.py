@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...scoring.scores import SCORES
-from .facts import facts_of_maps, flat_facts, support_section
-from .page import Dial, Facts, Page, Picture, Strip
-from .pictures import STORED, data_uri, is_small
-from .score_sections import DRAWN, column_name, score_sections, short_name, turns_one
+from ...scoring.figures import SCORES
+from .fact_sections import facts_of_maps, flat_facts, support_section
+from .inline_images import STORED, data_uri, is_small
+from .page import Facts, Page, Picture, Slider, Strip
+from .score_sections import DRAWN, column_name, score_sections, turns_one
 
 if TYPE_CHECKING:
     from ...maps.steering_maps import SteeringMaps
@@ -68,7 +68,7 @@ def _strip(grid: StyleGrid, number: int) -> Strip:
     pictures = []
     for cell, column in zip(row, grid.column_labels, strict=True):
         uri, width, height = data_uri(cell.image)
-        scores = {short_name(name): f"{cell.scores[name]:.3f}" for name in DRAWN if name in cell.scores}
+        scores = {SCORES[name].label: f"{cell.scores[name]:.3f}" for name in DRAWN if name in cell.scores}
         caption = f"{cell.scores[main]:.2f}" if main in cell.scores else ""
         pictures.append(
             Picture(uri, _alt(cell, grid, number, column), column, cell.strength, scores, caption, width, height)
@@ -86,15 +86,15 @@ def _alt(cell: Cell, grid: StyleGrid, number: int, column: str) -> str:
     return f"{cell.prompt}, {grid.row_labels[number]}, {column}"
 
 
-def _dials(grid: StyleGrid, strips: Sequence[Strip]) -> list[Dial]:
+def _dials(grid: StyleGrid, strips: Sequence[Strip]) -> list[Slider]:
     """A slider for each row, or one picture with two sliders where rows and columns are dials."""
     if len(grid.column_labels) < 2:
         return []
     if turns_one(grid):
-        return [Dial(strip.label, strip.note, [number]) for number, strip in enumerate(strips)]
+        return [Slider(strip.label, strip.note, [number]) for number, strip in enumerate(strips)]
     first = grid.kind.partition(" x ")[0]
     cell = grid.rows[0][0]
-    return [Dial(cell.prompt, f"seed {cell.seed}", range(len(strips)), across=first)]
+    return [Slider(cell.prompt, f"seed {cell.seed}", range(len(strips)), across=first)]
 
 
 def _facts(grid: StyleGrid) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Dial:
+class Slider:
     """A picture with a slider over one strip; over several strips it has a second slider, named `across`."""
 
     label: str
@@ -58,7 +58,7 @@ class Dial:
 
 
 @dataclass(frozen=True)
-class Figure:
+class CaptionedPlot:
     """A plot with words below it."""
 
     plot: Plot
@@ -68,12 +68,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers; the first `keys` columns name the row."""
+    """Numbers, as texts; the first `keys` columns name the row, and `note` says how they are computed."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     keys: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Section:
 
     title: str
     text: str = ""
-    figures: Sequence[Figure] = ()
+    figures: Sequence[CaptionedPlot] = ()
     tables: Sequence[Table] = ()
 
 
@@ -117,7 +118,7 @@ class Page:
     columns: Sequence[str] = ()
     along: str = "strength"
     strips: Sequence[Strip] = ()
-    dials: Sequence[Dial] = ()
+    dials: Sequence[Slider] = ()
     small: bool = False
     pictures_note: str = ""
     sections: Sequence[Section] = ()

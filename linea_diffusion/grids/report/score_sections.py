@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...scoring.scores import CURVES, SCORES
+from ...scoring.figures import CURVES, SCORES, meanings
 from ...scoring.statistics import bootstrap_interval
-from .page import Figure, Section, Table
+from .page import CaptionedPlot, Section, Table
 from .plots import Curve, curves_plot
 
 if TYPE_CHECKING:
@@ -41,17 +41,6 @@ def column_name(grid: StyleGrid) -> str:
     return grid.strength_name if turns_one(grid) else grid.kind.rpartition(" x ")[2]
 
 
-def short_name(name: str) -> str:
-    """What stands beside a dial and at an axis."""
-    return {
-        "style_probability": "P(style)",
-        "clip_style": "CLIP, style",
-        "clip_prompt": "CLIP, prompt",
-        "similarity_to_unsteered": "like strength 0",
-        "directional_similarity": "direction",
-    }[name]
-
-
 def _known_columns(grid: StyleGrid, name: str) -> list[int]:
     """Columns in which every row has a score, by ascending strength."""
     known = [c for c in range(len(grid.rows[0])) if all(name in row[c].scores for row in grid.rows)]
@@ -64,10 +53,12 @@ def _scores(grid: StyleGrid) -> Section:
     for name in DRAWN:
         columns = _known_columns(grid, name)
         if len(columns) > 1:
-            plot = curves_plot(_curves(grid, name, columns), figure=short_name(name), title=f"{name} against strength",
-                               bounds=(-0.03, 1.03) if SCORES[name].low == 0 and SCORES[name].high == 1 else None,
-                               along=column_name(grid))  # fmt: skip
-            figures.append(Figure(plot, SCORES[name].header, SCORES[name].meaning))
+            figure, curves = SCORES[name], _curves(grid, name, columns)
+            plot = curves_plot(
+                curves, figure=figure.label, title=f"{name} against strength",
+                bounds=(-0.03, 1.03) if figure.is_share else None, along=column_name(grid),
+            )  # fmt: skip
+            figures.append(CaptionedPlot(plot, figure.header, figure.meaning))
     text = "One line for each row."
     if _over_units(grid):
         text = f"Mean over the {len(grid.rows)} rows with the 95% bootstrap interval; thin lines are single rows."
@@ -125,7 +116,7 @@ def _evenness(grid: StyleGrid) -> Section:
     if _over_units(grid) and len(figures) > 1:
         mean = [_interval([row[name] for row in figures]) for name in CURVES]
         rows.insert(0, ["mean [95% interval]", *mean])
-    text = " ".join(f"{figure.name}: {figure.meaning}" for figure in CURVES.values())
+    text = meanings(CURVES)
     heads = [figure.header for figure in CURVES.values()]
     return Section(
         "How evenly it turns", text, tables=[Table("Of the raw CLIP cosine with the style", ["row", *heads], rows)]

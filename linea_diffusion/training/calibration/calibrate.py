@@ -19,7 +19,7 @@ from ...concepts.notices import noticing
 from ...errors import LineaError, as_whole, check_seed, short
 from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
-from ...pipelines.calling import for_base
+from ...pipelines.requests import check_arguments
 from .measures import Measure, Reading, clip_measure, picture_measure, progress_measure
 
 __all__ = ["calibrate", "calibrate_progress", "clip_measure", "isotonic"]
@@ -64,7 +64,8 @@ def calibrate(
         and ``measure``.
 
     Raises:
-        LineaError: fewer than 3 points, no prompts, or maps at whose strength 1 there is no more style than at 0.
+        LineaError: fewer than 3 points, no prompts, an argument that rendering sets itself, or maps at whose strength 1
+            there is no more style than at 0.
     """
     count = as_whole(points)
     if count is None or count < 3 or not prompts:
@@ -76,10 +77,11 @@ def calibrate(
             f"got measure {measure!r}: expected 'progress', or a function of pictures such as clip_measure"
         )
     seed, base = check_seed(seed), getattr(pipe, "base", pipe)
-    given = for_base(base, {**getattr(pipe, "default_arguments", {}), **arguments})
+    given = {**getattr(pipe, "default_arguments", {}), **arguments}
     known = base, maps, list(prompts), range(seed, seed + len(prompts))
     with noticing(base, prompts, hint=False):  # a concept that has them from files has told
         if callable(measure):
+            check_arguments(arguments)
             name = name or "CLIP cosine, style minus neutral"
             read, at_once = picture_measure(*known, measure, batch_size=batch_size, **given), 1
         else:

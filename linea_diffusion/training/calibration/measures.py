@@ -16,8 +16,10 @@ from PIL import Image
 from ...concepts.concept import StyleTexts
 from ...errors import LineaError
 from ...maps.steering_maps import SteeringMaps
-from ...pipelines.calling import accepts, frozen, generators, render_prompts
+from ...pipelines.batch_size import BatchSize
+from ...pipelines.calling import accepts, for_base, frozen, generators
 from ...pipelines.prompts import repeat_arguments
+from ...pipelines.rendering import render_prompts
 
 if TYPE_CHECKING:
     from ...scoring.clip_scorer import ClipScorer
@@ -66,7 +68,7 @@ def picture_measure(
         batch_size: pictures at once.
         **arguments: of the pipeline's calls.
     """
-    given = {**arguments, "batch_size": batch_size}
+    given = {**arguments, "batch_size": BatchSize(batch_size, pipe)}
 
     def read(strengths: Sequence[float]) -> np.ndarray:
         amounts = []
@@ -138,6 +140,7 @@ def latents_of(
     Raises:
         LineaError: numbers that are not finite.
     """
+    arguments = for_base(pipe, arguments)
     with frozen(pipe):
         parts = [
             _latents(pipe, maps, rows[start : start + batch_size], arguments)

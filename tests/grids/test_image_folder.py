@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import LineaError, StyleGrid
-from linea_diffusion.grids.files import read_record
+from linea_diffusion.grids import animation
 from linea_diffusion.grids.plans import Cell
+from linea_diffusion.scoring.images import cells
+from linea_diffusion.scoring.images.saving import read_record
 
 FACTS = {"model": "shapeland-unet", "maps": {"a": "0f" * 32}, "library_versions": {"linea-diffusion": "0.1.0"}}
 COLORS = ["#c02020", "#20c020", "#2020c0"]
@@ -105,10 +107,8 @@ def test_an_animation_moves_through_the_columns_and_back(grid, tmp_path, ending)
 
 
 def test_frames_are_drawn_one_after_the_other(grid, tmp_path, monkeypatch):
-    from linea_diffusion.grids import animation
-
     opened = []
-    monkeypatch.setattr(animation, "fit", lambda image, box: (opened.append(1), image.resize(box))[1])
+    monkeypatch.setattr(cells, "fit_into", lambda image, box: (opened.append(1), image.resize(box))[1])
     frames = animation._frames(grid, [0, 1, 2], 48)
     next(frames)
     assert len(opened) == 3
@@ -133,7 +133,7 @@ def test_files_that_cannot_be_saved_or_read_are_an_error(grid, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LineaError, match="writable"):
         grid.save(tmp_path / "file" / "grid.png")
-    with pytest.raises(LineaError, match="a picture that a grid saved"):
+    with pytest.raises(LineaError, match="a picture that a grid or a batch saved"):
         read_record(tmp_path / "file")
     grid.row_labels = ["x" * 70000] * 3
     with pytest.raises(LineaError, match="PNG holds any"):

@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from ...scoring.images import as_rgb
+from ...scoring.images.opening import as_rgb
 
 SMALL = 128
 """Pictures up to this side in pixels are kept as PNG, without loss, and enlarged without smoothing."""

@@ -11,9 +11,10 @@ from PIL import Image
 
 from linea_diffusion import ClipScorer, LineaError
 from linea_diffusion.concepts.concept import StyleTexts
-from linea_diffusion.scoring.images import open_images
-from linea_diffusion.scoring.picture_scores import Entry, find_entries, mean_figures, score_entries, write_table
-from linea_diffusion.scoring.scores import SCORES
+from linea_diffusion.scoring.entries import Entry, find_entries, score_entries, write_entries
+from linea_diffusion.scoring.figures import SCORES
+from linea_diffusion.scoring.formulas import mean_figures
+from linea_diffusion.scoring.images.opening import open_images
 from linea_diffusion.shapeland.world import Scene, render
 
 NEON = StyleTexts("neon", "a picture in neon style")
@@ -81,7 +82,7 @@ def test_what_is_not_known_is_left_out(folder):
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_tables_say_conventions(folder, ending):
     entries = [Entry(folder / "plain" / "a.png", "a, b"), Entry(folder / "plain" / "b.png")]
-    write_table(entries, [{"clip_style": 0.123456}, {"clip_style": 0.5, "clip_prompt": 0.25}], folder / f"t.{ending}")
+    write_entries(entries, [{"clip_style": 0.123456}, {"clip_style": 0.5, "clip_prompt": 0.25}], folder / f"t.{ending}")
     lines = (folder / f"t.{ending}").read_text(encoding="utf-8").splitlines()
     rows = list(csv.DictReader(lines)) if ending == "csv" else [json.loads(line) for line in lines]
     assert list(rows[0]) == ["image", "prompt", "clip_style (raw cosine)", "clip_prompt (raw cosine)"]

@@ -1,16 +1,14 @@
-"""The formulas against numbers worked out by hand, and the table of conventions."""
+"""The formulas against numbers worked out by hand."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
-from linea_diffusion.scoring.scores import (
-    CURVES,
-    SCORES,
+from linea_diffusion.scoring.figures import SCORES
+from linea_diffusion.scoring.formulas import (
     clip_score,
     cosine,
     directional_similarity,
@@ -66,17 +64,3 @@ def test_every_figure_stays_in_its_range_and_reaches_its_ends():
         if name != "directional_similarity":  # nothing is beyond the reference here
             assert known.max() == pytest.approx(SCORES[name].high, abs=1e-5)
             assert known.min() == pytest.approx(SCORES[name].low, abs=1e-5)
-
-
-def test_headers_say_name_and_convention():
-    assert SCORES["clip_score_style"].header == "clip_score_style (2.5*max(cosine,0))"
-    headers = [figure.header for figure in [*SCORES.values(), *CURVES.values()]]
-    assert len(set(headers)) == len(headers)
-    assert all(name == figure.name and figure.low < figure.high for name, figure in {**SCORES, **CURVES}.items())
-
-
-def test_the_page_repeats_the_table():
-    page = (Path(__file__).parents[2] / "docs" / "scores.md").read_text(encoding="utf-8")
-    for figure in [*SCORES.values(), *CURVES.values()]:
-        row = f"| `{figure.name}` | {figure.convention} | {figure.low:g} to {figure.high:g} | {figure.meaning} |"
-        assert row in page

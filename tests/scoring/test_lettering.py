@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from linea_diffusion.grids import lettering
-from linea_diffusion.grids.lettering import ELLIPSIS, draw_line, shorten, text_width, wrap
+from linea_diffusion.scoring.images import lettering
+from linea_diffusion.scoring.images.lettering import ELLIPSIS, draw_line, shorten, text_width, wrap
 
 LONG = "a very long prompt that goes on and on with a great many words " * 5
 WORD = "Donaudampfschifffahrtsgesellschaftskapitän" * 4

@@ -1,9 +1,7 @@
-"""Writing images: encoded with their own recipe, whole or not at all, each before its line in the manifest."""
+"""Saving the images of a batch: with their own recipe, whole or not at all, each before its line in the manifest."""
 
 from __future__ import annotations
 
-import io
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,18 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from ...errors import LineaError, reason
-from ...scoring.images import opened
+from ...scoring.images.saving import encode
 from ..jobs.jobs import Job
 from .layout import Layout, unfinished_name
 from .lines import LineFile, write_all
-
-RECIPE = "linea"
-"""Keyword of the PNG text with the recipe; JPEG and WebP have it in the EXIF field ImageDescription."""
-_DESCRIPTION = 0x010E
-_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -39,50 +31,6 @@ class Finished:
 
 Saved = tuple[list[Finished], list[tuple[Job, LineaError]]]
 """What is on the disk, and what could not become a file of its format."""
-
-
-def encode(image: Image.Image, ending: str, recipe: Mapping[str, Any]) -> bytes:
-    """The bytes of an image file that carries its recipe as JSON.
-
-    Args:
-        image: any mode that the format knows.
-        ending: ``png``, ``jpg`` or ``webp``.
-        recipe: JSON-able.
-
-    Raises:
-        LineaError: the format cannot hold it.
-    """
-    try:
-        return _encoded(image, ending, json.dumps(recipe))
-    except (OSError, ValueError) as error:
-        raise LineaError(f"got an image that cannot be written as {ending} ({reason(error)}): try png") from None
-
-
-def _encoded(image: Image.Image, ending: str, text: str) -> bytes:
-    file = io.BytesIO()
-    if ending == "png":
-        info = PngInfo()
-        info.add_text(RECIPE, text)
-        image.save(file, "PNG", pnginfo=info)
-    else:
-        exif = Image.Exif()
-        exif[_DESCRIPTION] = text
-        image.save(file, {"jpg": "JPEG", "webp": "WEBP"}[ending], quality=_QUALITY, exif=exif)
-    return file.getvalue()
-
-
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The recipe that an image of a batch carries.
-
-    Raises:
-        LineaError: it is no picture, or carries none.
-    """
-    try:
-        with opened(path) as image:
-            text = image.info.get(RECIPE) or image.getexif().get(_DESCRIPTION)
-        return dict(json.loads(text or ""))
-    except (OSError, ValueError, TypeError):
-        raise LineaError(f"got {str(path)!r}: expected an image that `linea batch` wrote, with its recipe") from None
 
 
 class Saver:
@@ -144,7 +92,7 @@ class Saver:
         refused: list[tuple[Job, LineaError]] = []
         for one in finished:
             try:
-                data = encode(one.image, self._ending, one.recipe)
+                data = encode(one.image, self._ending, one.recipe, lossless=False, one_text=True)
             except LineaError as error:
                 refused.append((one.job, error))
                 continue

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm.auto import tqdm
@@ -15,15 +14,16 @@ from tqdm.auto import tqdm
 from ..concepts.concept import StyleTexts
 from ..concepts.files import MEBIBYTE, read_text
 from ..errors import LineaError
-from .images import find_images, open_images
-from .scores import SCORES, picture_scores
-from .tables import write_csv
+from .figures import SCORES
+from .formulas import score_pictures
+from .images.opening import find_images, open_images
+from .tables import write_table
 
 if TYPE_CHECKING:
     from .clip_scorer import ClipScorer
 
 _LONGEST_LIST = 1024 * MEBIBYTE
-_LIST, _TABLES = ".jsonl", (".csv", ".jsonl")
+_LIST = ".jsonl"
 
 
 @dataclass(frozen=True)
@@ -108,62 +108,27 @@ def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleText
     """
     if texts is None and not any(entry.prompt or entry.reference for entry in entries):
         raise LineaError("got pictures without prompts, and no text: expected a text to compare with, or a reference")
-    style, neutral = (None, None) if texts is None else scorer.embed_texts([texts.text, texts.neutral])
-    scores: list[dict[str, float]] = []
 
     def embed(files: Sequence[Path]) -> torch.Tensor:
         return scorer.embed_images(open_images(files, background=scorer.background))
 
+    scores: list[dict[str, float]] = []
     for start in tqdm(range(0, len(entries), scorer.batch_size), desc="score", unit="batch"):
         batch = entries[start : start + scorer.batch_size]
-        values = picture_scores(
-            embed([entry.image for entry in batch]),
-            scale=scorer.scale, style=style, neutral=neutral,
-            prompts=_embedded([entry.prompt or None for entry in batch], scorer.embed_texts),
-            references=_embedded([entry.reference for entry in batch], embed),
+        files = [entry.reference for entry in batch if entry.reference]
+        references = iter(embed(files) if files else ())
+        scores += score_pictures(
+            scorer, embed([entry.image for entry in batch]), texts=texts, prompts=[entry.prompt for entry in batch],
+            references=[next(references) if entry.reference else None for entry in batch],
         )  # fmt: skip
-        found = [{name: float(column[row]) for name, column in values.items()} for row in range(len(batch))]
-        scores += [{name: value for name, value in one.items() if not math.isnan(value)} for one in found]
     return scores
 
 
-def _embedded(items: Sequence[Any], embed: Any) -> torch.Tensor | None:
-    """Embeddings of those that are there, NaN for the others; None if none is."""
-    present = [item for item in items if item is not None]
-    if not present:
-        return None
-    vectors = iter(embed(present))
-    rows = [None if item is None else next(vectors) for item in items]
-    nowhere = torch.full_like(next(row for row in rows if row is not None), torch.nan)
-    return torch.stack([nowhere if row is None else row for row in rows])
-
-
-def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each figure over the pictures that have it."""
-    columns = {name: [one[name] for one in scores if name in one] for name in SCORES}
-    return {name: sum(values) / len(values) for name, values in columns.items() if values}
-
-
-def check_table_name(path: Path) -> None:
-    """Whether a table can have this name.
-
-    Raises:
-        LineaError: an ending of no known format.
-    """
-    if path.suffix.lower() not in _TABLES:
-        raise LineaError(f"got {str(path)!r}: expected a file name ending in {' or '.join(_TABLES)}")
-
-
-def write_table(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]], path: Path | None) -> None:
-    """One line per picture, CSV or JSON lines by the ending, or CSV to standard output; headers say conventions."""
+def write_entries(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]], path: Path | None) -> None:
+    """One line per picture; see `write_table`."""
     names = [name for name in SCORES if any(name in one for one in scores)]
-    header = ["image", "prompt", *(SCORES[name].header for name in names)]
     rows = [
-        [str(entry.image), entry.prompt, *(round(one[name], 5) if name in one else None for name in names)]
+        {"image": str(entry.image), "prompt": entry.prompt, **{name: one.get(name) for name in names}}
         for entry, one in zip(entries, scores, strict=True)
     ]
-    if path is None or path.suffix.lower() != _LIST:
-        write_csv([header, *rows], path)
-        return
-    lines = (json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_table(rows, path)

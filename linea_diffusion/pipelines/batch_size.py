@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 import torch
 
-from ..errors import LineaError
-from .jobs.jobs import Job
+from ..errors import LineaError, as_whole, short
+
+if TYPE_CHECKING:
+    from .requests import Request
 
 BatchSizeArgument = int | Literal["auto"]
 
@@ -45,7 +47,7 @@ class CudaMemory:
 
 
 class BatchSize:
-    """The size of batches, for jobs of any size of picture.
+    """The size of batches, for requests of any size of picture.
 
     Args:
         wanted: a number, or ``"auto"``: what half the free memory has room for by a rule of thumb, at most 16 on a CPU
@@ -59,45 +61,46 @@ class BatchSize:
     """
 
     def __init__(self, wanted: BatchSizeArgument, pipe: Any, *, memory: CudaMemory | None = None) -> None:
-        if wanted != "auto" and (not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1):
-            raise LineaError(f"got batch size {wanted!r}: expected a whole number above 0, or auto")
-        self._wanted = wanted
+        count = None if wanted == "auto" else as_whole(wanted) or 0
+        if count is not None and count < 1:
+            raise LineaError(f"got batch_size={short(wanted)}: expected a whole number above 0, or auto")
+        self._wanted = count
         self._usual = _usual_size(pipe)
         self._device = torch.device(getattr(pipe, "_execution_device", pipe.device))
         self._room = _pixels_that_fit(self._device)
         self._ceiling: float = float("inf")
-        if memory is None and self._device.type == "cuda" and wanted == "auto":
+        if memory is None and self._device.type == "cuda" and count is None:
             memory = CudaMemory(self._device)
         self._memory = memory
 
-    def of(self, job: Job) -> int:
-        """The largest batch that this job may be in now."""
-        pixels = self._pixels(job)
+    def of(self, request: Request) -> int:
+        """The largest batch that this request may be in now."""
+        pixels = self._pixels(request)
         size = self._wanted
-        if size == "auto":
+        if size is None:
             most = _MOST["cpu" if self._device.type == "cpu" else "gpu"]
             size = min(most, max(1, self._room // pixels))
         return int(max(1, min(size, self._ceiling // pixels)))
 
-    def shrink(self, job: Job, rows: int) -> int:
+    def shrink(self, request: Request, rows: int) -> int:
         """Memory ran out with so many rows: go on with half of them, and no larger batch from now on."""
-        self._ceiling = min(self._ceiling, max(1, rows // 2) * self._pixels(job))
-        return self.of(job)
+        self._ceiling = min(self._ceiling, max(1, rows // 2) * self._pixels(request))
+        return self.of(request)
 
     def begin(self) -> None:
         """A batch is about to run."""
         if self._memory is not None:
             self._memory.begin()
 
-    def learn(self, job: Job, rows: int) -> None:
+    def learn(self, request: Request, rows: int) -> None:
         """A batch of so many rows has run: what it took says what four fifths of the free memory have room for."""
         if self._memory is not None:
             taken, free = self._memory.taken(), self._memory.free()
-            self._room = max(1, int(0.8 * free * rows * self._pixels(job) / max(taken, 1)))
+            self._room = max(1, int(0.8 * free * rows * self._pixels(request) / max(taken, 1)))
 
-    def _pixels(self, job: Job) -> int:
+    def _pixels(self, request: Request) -> int:
         width, height = (
-            job.arguments.get(name) or usual for name, usual in zip(("width", "height"), self._usual, strict=True)
+            request.arguments.get(name) or usual for name, usual in zip(("width", "height"), self._usual, strict=True)
         )
         return int(width * height)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from ..concepts.files import open_regular
-from ..errors import LineaError, reason
+from ...concepts.files import open_regular
+from ...errors import LineaError, reason
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
 """Formats that are read and written."""

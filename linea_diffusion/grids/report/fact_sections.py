@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...maps.card import formula
 from ...maps.facts import Facts as MapFacts
-from .page import Facts, Figure, Section
+from .page import CaptionedPlot, Facts, Section
 from .plots import support_plot
 
 if TYPE_CHECKING:
@@ -55,6 +55,6 @@ def support_section(maps: Mapping[str, SteeringMaps]) -> list[Section]:
     figures = []
     for name, own in maps.items():
         caption = f"{own.support:.2%} of all numbers are not zero. Colours are the parts of the model."
-        figures.append(Figure(support_plot(own, title=name), name, caption))
+        figures.append(CaptionedPlot(support_plot(own, title=name), name, caption))
     text = "The share of numbers that are not zero in each steered module, from the first module to the last."
     return [Section("Where in the model it acts", text, figures)]

@@ -1,91 +1,19 @@
-"""What pictures and curves are scored by: each figure's formula, and the one table of their conventions."""
+"""What pictures are scored by: each figure's formula, and those of the `SCORES` that are known of some pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import normalize
 
+from ..concepts.concept import Concept, StyleTexts
+from .figures import SCORES
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure and its convention.
-
-    Attributes:
-        name: in ``Cell.scores`` and in code.
-        convention: how it is computed, in a few words; part of the headers.
-        meaning: what it tells, in a sentence, with its source.
-        low: the least that it can be.
-        high: the most that it can be.
-    """
-
-    name: str
-    convention: str
-    meaning: str
-    low: float
-    high: float
-
-    @property
-    def header(self) -> str:
-        """Of a column in a table: the name with the convention behind it."""
-        return f"{self.name} ({self.convention})"
-
-
-def _table(*figures: Figure) -> Mapping[str, Figure]:
-    return {figure.name: figure for figure in figures}
-
-
-_INFINITY = float("inf")
-
-SCORES = _table(
-    Figure("clip_style", "raw cosine", "Picture and the style's text, in CLIP.", -1, 1),
-    Figure("clip_prompt", "raw cosine", "Picture and its own prompt, in CLIP.", -1, 1),
-    Figure(
-        "clip_score_style", "2.5*max(cosine,0)", "CLIPScore of picture and the style's text (arXiv 2104.08718).", 0, 2.5
-    ),
-    Figure("clip_score_prompt", "2.5*max(cosine,0)", "CLIPScore of picture and its prompt (arXiv 2104.08718).", 0, 2.5),
-    Figure(
-        "style_probability",
-        "softmax against the neutral text",
-        "Zero-shot probability of the style's text against the neutral one at CLIP's own temperature "
-        "(Linear-AcT, arXiv 2410.23054).",
-        0,
-        1,
-    ),
-    Figure(
-        "directional_similarity",
-        "cosine of changes",
-        "Change of the picture since strength 0, and change from the neutral text to the style's "
-        "(StyleGAN-NADA, arXiv 2108.00946); unknown where the picture did not change.",
-        -1,
-        1,
-    ),
-    Figure("similarity_to_unsteered", "raw image cosine", "Picture and the picture at strength 0, in CLIP.", -1, 1),
-)
-"""Figures of one picture, by name, in the order of the columns of every table."""
-
-CURVES = _table(
-    Figure("spearman", "rank correlation", "Of strength and score; 1 if the score rises with every step.", -1, 1),
-    Figure(
-        "gap_deviation",
-        "standard deviation of normalised gaps",
-        "How uneven the steps of the score are; 0 for a straight line.",
-        0,
-        _INFINITY,
-    ),
-    Figure(
-        "triangle_deficit",
-        "radians in CLIP",
-        "How much longer the way through neighbouring pictures is than the straight one, on average "
-        "(after arXiv 2510.08532).",
-        0,
-        _INFINITY,
-    ),
-)
-"""Figures of one row of pictures over strength, by name. The formulas are in `figures`."""
+if TYPE_CHECKING:
+    from .clip_scorer import ClipScorer
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -155,3 +83,46 @@ def picture_scores(
         if style is not None and neutral is not None:
             known["directional_similarity"] = directional_similarity(images, references, style, neutral)
     return {name: known[name] for name in SCORES if name in known}
+
+
+def score_pictures(
+    scorer: ClipScorer,
+    images: torch.Tensor,
+    *,
+    texts: Concept | StyleTexts | None = None,
+    prompts: Sequence[str | None] = (),
+    references: Sequence[torch.Tensor | None] = (),
+) -> list[dict[str, float]]:
+    """Of each picture those of the `SCORES` that are known.
+
+    Args:
+        scorer: that embedded the pictures; embeds the texts.
+        images: unit embeddings of n pictures, (n, e).
+        texts: what the style is weighed by.
+        prompts: n of them; None where a picture has none.
+        references: unit embeddings, (e,), of the n pictures at strength 0; None where there is none.
+    """
+    style, neutral = (None, None) if texts is None else scorer.embed_texts([texts.text, texts.neutral])
+    named = [prompt for prompt in prompts if prompt]
+    embedded = iter(scorer.embed_texts(named) if named else ())
+    values = picture_scores(
+        images, scale=scorer.scale, style=style, neutral=neutral,
+        prompts=_stacked([next(embedded) if prompt else None for prompt in prompts]), references=_stacked(references),
+    )  # fmt: skip
+    rows = [{name: float(column[row]) for name, column in values.items()} for row in range(len(images))]
+    return [{name: value for name, value in row.items() if not math.isnan(value)} for row in rows]
+
+
+def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the pictures that have it."""
+    columns = {name: [one[name] for one in scores if name in one] for name in SCORES}
+    return {name: sum(values) / len(values) for name, values in columns.items() if values}
+
+
+def _stacked(vectors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """(n, e), NaN where there is no vector; None if there is none at all."""
+    known = [vector for vector in vectors if vector is not None]
+    if not known:
+        return None
+    nowhere = torch.full_like(known[0], torch.nan)
+    return torch.stack([nowhere if vector is None else vector for vector in vectors])

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..grids.report.facts import facts_of_maps, flat_facts, support_section
-from ..grids.report.page import Dial, Facts, Figure, Page, Picture, Section, Strip, Table
-from ..grids.report.pictures import STORED, data_uri, is_small
+from ..grids.report.fact_sections import facts_of_maps, flat_facts, support_section
+from ..grids.report.inline_images import STORED, data_uri, is_small
+from ..grids.report.page import CaptionedPlot, Facts, Page, Picture, Section, Slider, Strip, Table
 from ..grids.report.plots import Curve, curves_plot
-from .comparison import at_equal_amount, text_of
-from .evaluate import Pictures, Record, curves, summarise
+from ..grids.report.score_sections import DRAWN as OF_SCORES
+from ..scoring.figures import OF_PICTURES, TRUTH
+from .comparison import at_equal_amount, has_truth, interval_text
+from .evaluate import Pictures
+from .records import Record, curves, summarise
 
 if TYPE_CHECKING:
     from ..maps.steering_maps import SteeringMaps
 
-MEANINGS = {
-    "truth_style": ("P(style), truth classifier", "Probability of the style by the classifier of the embedded world."),
-    "truth_amount": ("amount, truth classifier", "Amount of the style, from 0 to 1."),
-    "truth_object": ("object right, truth classifier", "Share of pictures that show the prompt's object."),
-    "truth_color": ("colour right, truth classifier", "Share of pictures that have the prompt's colour."),
-    "clip_style": (
-        "P(style), CLIP",
-        "Zero-shot probability of the style's text against the neutral one (arXiv 2410.23054).",
-    ),
-    "clip_text": ("style's text, raw cosine", "Picture and the style's text, in CLIP."),
-    "clip_prompt": ("prompt, raw cosine", "Picture and its own prompt, in CLIP."),
-    "content": ("unsteered picture, raw cosine", "Picture and the picture of the same noise at strength 0, in CLIP."),
-}
-"""Figure of a record -> its convention, and what it tells."""
+_DRAWN = (*TRUTH, *OF_SCORES)
+"""Figures with a picture of their own."""
 
 
 def evaluation_page(
@@ -59,9 +49,9 @@ def evaluation_page(
         lead=f"{len(methods)} methods at {len(strengths)} strengths on {prompts} held-out prompts; one noise for all.",
         columns=[f"{strength:g}" for strength in strengths],
         strips=strips,
-        dials=[Dial(strip.label, strip.note, [number]) for number, strip in enumerate(strips)],
+        dials=[Slider(strip.label, strip.note, [number]) for number, strip in enumerate(strips)],
         small=all(is_small(image) for image in (pictures or {}).values()),
-        pictures_note=f"The first of the prompts. Under each picture: {MEANINGS[_main(records)][0]}. {STORED}",
+        pictures_note=f"The first of the prompts. Under each picture: {OF_PICTURES[_main(records)].header}. {STORED}",
         sections=[*(_section(records, style, methods) for style in styles), *support_section(maps or {})],
         facts=[
             Facts("Evaluation", [*flat_facts(facts or {}), ("methods", ", ".join(methods)), ("prompts", str(prompts))]),
@@ -72,7 +62,7 @@ def evaluation_page(
 
 
 def _main(records: Sequence[Record]) -> str:
-    return "clip_style" if any(np.isnan(record.truth_style) for record in records) else "truth_style"
+    return "truth_style" if has_truth(records) else "style_probability"
 
 
 def _strips(pictures: Pictures, records: Sequence[Record], strengths: Sequence[float]) -> list[Strip]:
@@ -94,23 +84,24 @@ def _picture(
     if key not in pictures:
         return None
     (uri, width, height), record, (style, method, prompt, strength) = data_uri(pictures[key]), known[key], key
-    beside = {"P(style)": _main([record]), "CLIP, prompt": "clip_prompt", "like strength 0": "content"}
-    scores = {label: f"{getattr(record, name):.2f}" for label, name in beside.items()}
-    caption = f"{getattr(record, _main([record])):.2f}"
+    main = _main([record])
+    beside = (main, "clip_prompt", "similarity_to_unsteered")
+    scores = {OF_PICTURES[name].label: f"{record.scores[name]:.2f}" for name in beside}
+    caption = f"{record.scores[main]:.2f}"
     alt = f"{prompt}, {style} by {method}, strength {strength:g}"
     return Picture(uri, alt, f"{strength:g}", strength, scores, caption, width, height)
 
 
 def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> Section:
     """Curves and tables of one style."""
-    known = [name for name in MEANINGS if not any(np.isnan(getattr(r, name)) for r in records if r.style == style)]
+    known = [name for name in _DRAWN if all(name in record.scores for record in records if record.style == style)]
     figures = [_figure(records, style, methods, name) for name in known]
     text = "Mean over prompts with the 95% bootstrap interval."
-    compared = [Table(f"{style}: {t.title} ({t.note})", t.head, t.rows) for t in at_equal_amount(records, style)]
+    compared = [replace(table, title=f"{style}: {table.title}") for table in at_equal_amount(records, style)]
     return Section(style, text, figures, [*compared, _means(records, style, known)])
 
 
-def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name: str) -> Figure:
+def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name: str) -> CaptionedPlot:
     measured = {method: curves(records, style, method, name) for method in methods}
     most = max(len(strengths) for strengths, _ in measured.values())
     lines = []
@@ -119,19 +110,18 @@ def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name:
         first = 1 if 2 == len(strengths) < most else 0
         if len(values):
             lines.append(Curve(method, strengths[first:], values[:, first:]))
-    label, meaning = MEANINGS[name]
-    share = name.startswith("truth") or name == "clip_style"
+    figure = OF_PICTURES[name]
     plot = curves_plot(
-        lines, figure=label, title=f"{style}: {label} against strength", size=(4.6, 3.2),
-        bounds=(-0.03, 1.03) if share else None,
+        lines, figure=figure.label, title=f"{style}: {name} against strength", size=(4.6, 3.2),
+        bounds=(-0.03, 1.03) if figure.is_share else None,
     )  # fmt: skip
-    return Figure(plot, label, meaning)
+    return CaptionedPlot(plot, figure.header, figure.meaning)
 
 
 def _means(records: Sequence[Record], style: str, known: Sequence[str]) -> Table:
     rows = []
     for entry in summarise([record for record in records if record.style == style]):
-        cells = [text_of(entry[name]) for name in known]
+        cells = [interval_text(entry[name]) for name in known]
         rows.append([entry["method"], f"{entry['strength']:g}", *cells])
-    heads = [MEANINGS[name][0] for name in known]
+    heads = [OF_PICTURES[name].header for name in known]
     return Table(f"{style}: mean [95% interval over prompts]", ["method", "strength", *heads], rows, keys=2)

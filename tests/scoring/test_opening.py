@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from linea_diffusion.batch.folder.saving import read_recipe
 from linea_diffusion.batch.jobs.pictures import open_picture, picture_digest
 from linea_diffusion.errors import LineaError
-from linea_diffusion.grids.files import read_record
-from linea_diffusion.grids.report.pictures import data_uri
-from linea_diffusion.scoring.images import as_rgb, check_color, find_images, open_images
+from linea_diffusion.grids.report.inline_images import data_uri
+from linea_diffusion.scoring.images.opening import as_rgb, check_color, find_images, open_images
+from linea_diffusion.scoring.images.saving import read_record
 
 ORIENTATION = 0x0112
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]], [[80, 80, 80], [200, 200, 0]]], np.uint8)
@@ -148,7 +147,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
     huge = whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:]
     for content in (b"", b"no picture", whole[:100], whole[: len(whole) // 2], huge):
         (tmp_path / "bad.png").write_bytes(content)
-        for door in (open_images, lambda paths: read_record(paths[0]), lambda paths: read_recipe(paths[0])):
+        for door in (open_images, lambda paths: read_record(paths[0])):
             with pytest.raises(LineaError, match=r"bad\.png") as caught:
                 door([tmp_path / "bad.png"])
             assert "\n" not in str(caught.value)

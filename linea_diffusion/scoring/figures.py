@@ -1,0 +1,142 @@
+"""The one table of figures: names, conventions and meanings of all that is ever shown or written of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and its convention.
+
+    Attributes:
+        name: in ``Cell.scores``, in files and in code.
+        label: in a word or two, for axes and beside pictures.
+        convention: how it is computed, in a few words; part of the headers.
+        meaning: what it tells, in a sentence, with its source.
+        low: the least that it can be.
+        high: the most that it can be.
+    """
+
+    name: str
+    label: str
+    convention: str
+    meaning: str
+    low: float
+    high: float
+
+    @property
+    def header(self) -> str:
+        """Of a column in a table: the name with the convention behind it."""
+        return f"{self.name} ({self.convention})"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it goes from 0 to 1."""
+        return (self.low, self.high) == (0, 1)
+
+
+def _table(*figures: Figure) -> Mapping[str, Figure]:
+    return {figure.name: figure for figure in figures}
+
+
+_INFINITY = float("inf")
+
+SCORES = _table(
+    Figure("clip_style", "CLIP, style", "raw cosine", "Picture and the style's text, in CLIP.", -1, 1),
+    Figure("clip_prompt", "CLIP, prompt", "raw cosine", "Picture and its own prompt, in CLIP.", -1, 1),
+    Figure(
+        "clip_score_style", "CLIPScore, style", "2.5*max(cosine,0)",
+        "CLIPScore of picture and the style's text (arXiv 2104.08718).", 0, 2.5,
+    ),
+    Figure(
+        "clip_score_prompt", "CLIPScore, prompt", "2.5*max(cosine,0)",
+        "CLIPScore of picture and its prompt (arXiv 2104.08718).", 0, 2.5,
+    ),
+    Figure(
+        "style_probability", "P(style)", "softmax against the neutral text",
+        "Zero-shot probability of the style's text against the neutral one at CLIP's own temperature "
+        "(Linear-AcT, arXiv 2410.23054).", 0, 1,
+    ),
+    Figure(
+        "directional_similarity", "direction", "cosine of changes",
+        "Change of the picture since strength 0, and change from the neutral text to the style's "
+        "(StyleGAN-NADA, arXiv 2108.00946); unknown where the picture did not change.", -1, 1,
+    ),
+    Figure(
+        "similarity_to_unsteered", "like unsteered", "raw image cosine",
+        "Picture and the picture at strength 0, in CLIP.", -1, 1,
+    ),
+)  # fmt: skip
+"""Figures of one picture by CLIP, by name, in the order of the columns of every table."""
+
+TRUTH = _table(
+    Figure(
+        "truth_style", "P(style), truth", "probability, truth classifier",
+        "Probability of the style by the classifier of the embedded world.", 0, 1,
+    ),
+    Figure("truth_amount", "amount", "amount, truth classifier", "Amount of the style.", 0, 1),
+    Figure(
+        "truth_object", "object right", "1 or 0, truth classifier", "Whether the picture shows the prompt's object.",
+        0, 1,
+    ),
+    Figure(
+        "truth_color", "colour right", "1 or 0, truth classifier", "Whether it has the prompt's colour.", 0, 1,
+    ),
+)  # fmt: skip
+"""Figures of one picture by the truth classifier of the embedded world, where there is one."""
+
+OF_PICTURES = {**SCORES, **TRUTH}
+"""Both, in the order of the columns of an evaluation."""
+
+CURVES = _table(
+    Figure(
+        "spearman", "spearman", "rank correlation", "Of strength and score; 1 if the score rises with every step.",
+        -1, 1,
+    ),
+    Figure(
+        "gap_deviation", "gap deviation", "standard deviation of normalised gaps",
+        "How uneven the steps of the score are; 0 for a straight line.", 0, _INFINITY,
+    ),
+    Figure(
+        "triangle_deficit", "triangle deficit", "radians in CLIP",
+        "How much longer the way through neighbouring pictures is than the straight one, on average "
+        "(after arXiv 2510.08532).", 0, _INFINITY,
+    ),
+)  # fmt: skip
+"""Figures of one row of pictures over strength, by name. The formulas are in `statistics`."""
+
+TURNS = _table(
+    Figure("most", "most", "mean over pictures", "The largest mean amount.", 0, 1),
+    Figure(
+        "largest step", "largest step", "share of the whole rise",
+        "Largest step of the mean amount, as a share of its whole rise; 1 is a switch, above 1 it overshoots.",
+        0, _INFINITY,
+    ),
+    Figure(
+        "step of a picture", "step of a picture", "share of the whole rise, median over pictures",
+        "Median of each picture's own; a mean of switches that turn at different places is even, and this tells.",
+        0, _INFINITY,
+    ),
+    Figure(
+        "spearman", "spearman", "rank correlation, mean over pictures", "Rank correlation of strength and amount.",
+        -1, 1,
+    ),
+    Figure(
+        "gap deviation", "gap deviation", "standard deviation of normalised gaps",
+        "How uneven the steps of the mean amount are; 0 is even.", 0, _INFINITY,
+    ),
+)  # fmt: skip
+"""Figures of a method's dial by the amount of style, as `dial_samples` names them."""
+
+
+def meanings(table: Mapping[str, Figure]) -> str:
+    """What the figures of a table tell, in a sentence each."""
+    return " ".join(f"{figure.name}: {figure.meaning}" for figure in table.values())
+
+
+def heading(name: str) -> str:
+    """Of a column: a figure's header, and any other name as it is."""
+    figure = {**OF_PICTURES, **CURVES}.get(name)
+    return name if figure is None else figure.header
