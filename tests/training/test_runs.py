@@ -17,7 +17,7 @@ from linea_diffusion.training.learning import for_concept, learn
 from linea_diffusion.training.loss.targets import targets_of
 
 from ..conftest import seeded
-from .toy import COLOURS, FEATURES, TOKENS, TOYS, ToyRun, train_toy
+from .toy import COLOURS, FEATURES, TOKENS, TOYS, ToyRun, flat, train_toy
 
 CONFIG = TrainingConfig(
     iterations=20, batch_size=None, num_inference_steps=3, strengths=(1.0,), sparsity=0.0, stretch=1.0, seed=1
@@ -26,10 +26,6 @@ CONFIG = TrainingConfig(
 
 def _learned(concept: Concept = TOYS, run: ToyRun | None = None, **changes) -> SteeringMaps:
     return train_toy(concept, replace(CONFIG, **changes), run=run)
-
-
-def _flat(maps: SteeringMaps) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in maps.parameters()])
 
 
 def _gradients(run: ToyRun | None = None, *, strength: float = 0.7, **changes) -> torch.Tensor:
@@ -130,7 +126,7 @@ def test_the_way_of_rows_leads_through_levels():
                 assert loss < 1e-9
                 assert gradients[place].shape == (len(COLOURS), 1 if place[0] == "reader.0" else TOKENS, FEATURES)
     through, straight = (_learned(concept, strengths=(0.5, 1.0), use_levels=way) for way in (True, False))
-    assert not torch.equal(_flat(through), _flat(straight))
+    assert not torch.equal(flat(through), flat(straight))
 
 
 def test_noise_is_the_prompts_own_and_the_same_for_both_sides():

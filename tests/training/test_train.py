@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,19 +14,16 @@ from linea_diffusion import (
     TrainingConfig,
     TrainingDivergedError,
     find_modules,
-    load_concept,
     record_activations,
     steering_loss,
     train_steering_maps,
 )
 from linea_diffusion.pipelines.calling import call_with_gradients, frozen
 from linea_diffusion.training.calibration.calibrate import calibrate_progress
-from linea_diffusion.training.iteration import NotFiniteError
 from linea_diffusion.training.loss.pooling import mean_pool
-from linea_diffusion.training.stopping import StopRequest
 
 from ..conftest import NEON, SHORT, count_hooks, seeded
-from .toy import TOYS, train_toy
+from .toy import differ, flat, stopping_after
 
 
 def _loss_of(pipe, maps, prompts, target_prompts):
@@ -86,12 +82,6 @@ def test_the_same_seed_gives_the_same_maps_and_another_seed_others(pipe, short_m
     )
 
 
-def _differ(first: SteeringMaps, second: SteeringMaps) -> bool:
-    """Whether two trainings have led to other shifts, or other modules."""
-    ours, theirs = ({name: affine.shift for name, affine in maps.named_maps()} for maps in (first, second))
-    return ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -104,42 +94,7 @@ def _differ(first: SteeringMaps, second: SteeringMaps) -> bool:
     ids=str,
 )
 def test_every_setting_of_calls_changes_the_maps(pipe, short_maps, change):
-    assert _differ(train_steering_maps(pipe, NEON, replace(SHORT, **change)), short_maps)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"iterations": 2},
-        {"lr": 1e-3},
-        {"batch_size": 3},
-        {"strengths": (1.0,)},
-        {"dial_exponent": 0.5},
-        {"optimizer": "sgd"},
-        {"pooling": "mean"},
-        {"tokens_per_sample": 3},
-        {"pairing": "law"},
-        {"pairing": "law", "pooling": "tokens"},
-        {"rank": SHORT.rank + 1},
-        {"rank": 0},
-        {"shift": False},
-        {"scale": not SHORT.scale},
-        {"stretch": 2 * SHORT.stretch},
-        {"warm_start": 0.0},
-        {"warm_start": 1.0},
-        {"reduction": "sum", "optimizer": "sgd"},
-        {"scale_by_variance": not SHORT.scale_by_variance},
-        {"step_bins": 2},
-        {"backprop_through_steps": False},
-        {"sparsity": 0.5},
-        {"l1": 1e-4},
-        {"group_lasso": 1e-4},
-        {"seed": 1},
-    ],
-    ids=str,
-)
-def test_every_setting_of_learning_changes_the_maps(change):
-    assert _differ(train_toy(TOYS, replace(SHORT, **change)), train_toy(TOYS, SHORT))
+    assert differ(train_steering_maps(pipe, NEON, replace(SHORT, **change)), short_maps)
 
 
 def test_levels_are_on_the_way_unless_they_are_left_out(pipe):
@@ -147,10 +102,10 @@ def test_levels_are_on_the_way_unless_they_are_left_out(pipe):
     concept = Concept.from_template(FEW.source, "{prompt}, neon", levels=levels)
     settings = {**vars(SHORT), "iterations": 2, "target_modules": "text-attention", "num_inference_steps": 1}
     through, straight = (
-        _flat(train_steering_maps(pipe, concept, TrainingConfig(**{**settings, "use_levels": way})))
+        flat(train_steering_maps(pipe, concept, TrainingConfig(**{**settings, "use_levels": way})))
         for way in (True, False)
     )
-    without = _flat(train_steering_maps(pipe, FEW, TrainingConfig(**settings)))
+    without = flat(train_steering_maps(pipe, FEW, TrainingConfig(**settings)))
     assert not torch.equal(through, straight)
     assert torch.equal(straight, without)
 
@@ -169,10 +124,10 @@ def test_training_ends_with_a_calibrated_dial_and_the_maps_that_it_has_without_o
     assert calibrate_progress(pipe, again, FEW.source, seed=config.seed * 1_000_003, **arguments) == curve
     without = train_steering_maps(pipe, FEW, TrainingConfig(**{**settings, "calibrate": False}))
     assert "calibration" not in without.metadata
-    assert torch.equal(_flat(without), _flat(maps))
+    assert torch.equal(flat(without), flat(maps))
     resumed = train_steering_maps(pipe, FEW, config, checkpoint=tmp_path)
     assert resumed.metadata == maps.metadata
-    stopped = train_steering_maps(pipe, FEW, config, stop=_stopping_after(1))
+    stopped = train_steering_maps(pipe, FEW, config, stop=stopping_after(1))
     assert "calibration" not in stopped.metadata
 
 
@@ -253,19 +208,6 @@ def test_impossible_settings_are_refused(bad):
         TrainingConfig(**bad)
 
 
-def _flat(maps) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in maps.parameters()])
-
-
-@pytest.mark.parametrize("change", [{"micro_batch_size": 1}, {"micro_batch_size": 3}, {"gradient_checkpointing": True}])
-def test_settings_that_only_save_memory_change_nothing(change):
-    """Float32 rounding aside. SGD: Adam divides a gradient that is nothing but rounding by its own size. Laws: where a
-    change has fewer directions than the rank, a regression's others are rounding, too."""
-    config = replace(SHORT, optimizer="sgd", lr=1.0, pairing="law")
-    plain, again = (_flat(train_toy(TOYS, one)) for one in (config, replace(config, **change)))
-    assert (again - plain).norm() < 1e-5 * plain.norm()
-
-
 def test_sparsity_is_reached_and_idle_modules_are_not_hooked(pipe):
     """Ranks of which either half is all zeros are left out."""
     settings = {**vars(SHORT), "iterations": 6, "sparsity": 0.99}
@@ -297,170 +239,14 @@ def test_step_bins_learn_apart_and_serve_other_step_counts(pipe):
     assert not torch.equal(first, second)
 
 
-class _InterruptError(Exception):
-    pass
-
-
-def _stop_at(monkeypatch, iteration: int, error: type[BaseException]) -> None:
-    """Let training meet an error in the middle of an iteration."""
-    from linea_diffusion.training.optimizer import MapOptimizer
-
-    step = MapOptimizer.step
-
-    def failing(self, number: int) -> None:
-        step(self, number)
-        if number == iteration:
-            raise error
-
-    monkeypatch.setattr(MapOptimizer, "step", failing)
-
-
 COLOURS = ("red", "blue", "green", "yellow")
 FEW = Concept("few", tuple(f"a {c} heart" for c in COLOURS), tuple(f"a {c} heart, neon" for c in COLOURS), "neon")
-LONGER = {**vars(SHORT), "iterations": 5, "batch_size": 3, "num_inference_steps": 1, "sparsity": 0.5}
-
-
-@pytest.fixture(scope="module")
-def whole():
-    """Maps of an uninterrupted training of a toy."""
-    return train_toy(FEW, TrainingConfig(**LONGER))
-
-
-@pytest.mark.parametrize("stopped_in", [0, 1, 3, 4])
-def test_a_killed_training_goes_on_to_the_same_maps_bit_for_bit(whole, tmp_path, monkeypatch, stopped_in):
-    config, concept = TrainingConfig(**LONGER), FEW
-    with monkeypatch.context() as patch:
-        _stop_at(patch, stopped_in, _InterruptError)
-        with pytest.raises(_InterruptError):
-            train_toy(concept, config, checkpoint=tmp_path / "state", checkpoint_every=2)
-    resumed = train_toy(concept, config, checkpoint=tmp_path / "state", checkpoint_every=2)
-    assert torch.equal(_flat(resumed), _flat(whole))
-    assert resumed.metadata == whole.metadata
-
-
-def test_a_killed_training_of_a_pipeline_goes_on_to_the_same_maps_bit_for_bit(pipe, tmp_path, monkeypatch):
-    config, state = TrainingConfig(**LONGER), tmp_path / "state"
-    with monkeypatch.context() as patch:
-        _stop_at(patch, 3, _InterruptError)
-        with pytest.raises(_InterruptError):
-            train_steering_maps(pipe, FEW, config, checkpoint=state, checkpoint_every=2)
-    resumed = train_steering_maps(pipe, FEW, config, checkpoint=state)
-    whole = train_steering_maps(pipe, FEW, config)
-    assert torch.equal(_flat(resumed), _flat(whole))
-    assert resumed.metadata == whole.metadata
-    resumed.save_pretrained(tmp_path / "maps")
-    assert not state.exists()
-
-
-def test_the_last_state_stays_until_the_maps_are_saved(whole, tmp_path, monkeypatch):
-    config, concept, state = TrainingConfig(**LONGER), FEW, tmp_path / "state"
-    maps = train_toy(concept, config, checkpoint=state)
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", _no_room)
-        with pytest.raises(LineaError, match="No space left"):
-            maps.save_pretrained(tmp_path / "maps")
-    _stop_at(monkeypatch, 0, AssertionError)  # nothing is learned again
-    again = train_toy(concept, config, checkpoint=state)
-    assert torch.equal(_flat(again), _flat(whole))
-    assert again.metadata == whole.metadata
-    again.save_pretrained(tmp_path / "maps")
-    assert not state.exists()
-    again.save_pretrained(tmp_path / "maps")
-
-
-def _no_room(*_):
-    raise OSError(28, "No space left on device")
-
-
-def test_a_last_state_that_cannot_be_written_costs_no_maps(whole, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", _no_room)
-        with pytest.warns(UserWarning, match="cannot be written"):
-            maps = train_toy(FEW, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
-    assert torch.equal(_flat(maps), _flat(whole))
-
-
-def _stopping_after(iterations: int) -> StopRequest:
-    """A request that comes while an iteration runs: training asks once before each."""
-    asked = []
-
-    class Counting(StopRequest):
-        def __call__(self) -> bool:
-            asked.append(1)
-            return len(asked) > iterations
-
-    return Counting()
-
-
-def test_a_stop_keeps_the_maps_learned_so_far(whole, tmp_path):
-    config, concept, state = TrainingConfig(**LONGER), FEW, tmp_path / "state"
-    nothing = train_toy(concept, config, checkpoint=state, stop=_stopping_after(0))
-    assert nothing.metadata["stopped_after"] == 0
-    assert nothing.metadata["losses"] == []
-    assert not state.exists()
-    maps = train_toy(concept, config, checkpoint=state, stop=_stopping_after(2))
-    assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 2
-    assert _flat(maps).abs().max() > 0
-    maps.save_pretrained(tmp_path / "maps")
-    resumed = train_toy(concept, config, checkpoint=state)
-    assert torch.equal(_flat(resumed), _flat(whole))
-
-
-def test_a_state_of_another_training_is_refused_and_kept(tmp_path, monkeypatch):
-    concept = FEW
-    with monkeypatch.context() as patch:
-        _stop_at(patch, 2, _InterruptError)
-        with pytest.raises(_InterruptError):
-            train_toy(concept, TrainingConfig(**LONGER), checkpoint=tmp_path, checkpoint_every=1)
-    states = list(tmp_path.iterdir())
-    with pytest.raises(LineaError, match="differs in training"):
-        train_toy(concept, TrainingConfig(**{**LONGER, "lr": 1e-3}), checkpoint=tmp_path)
-    with pytest.raises(LineaError, match="differs in concept"):
-        train_toy(load_concept("mosaic"), TrainingConfig(**LONGER), checkpoint=tmp_path)
-    assert list(tmp_path.iterdir()) == states
-    (states[0] / "state.safetensors").write_bytes(b"torn")
-    with pytest.raises(LineaError, match="damaged"):
-        train_toy(concept, TrainingConfig(**LONGER), checkpoint=tmp_path)
-
-
-def test_an_interrupt_keeps_the_maps_learned_so_far(whole, tmp_path, monkeypatch):
-    concept = FEW
-    with monkeypatch.context() as patch:
-        _stop_at(patch, 3, KeyboardInterrupt)
-        with pytest.warns(UserWarning, match="after 3 of 5 iterations"):
-            maps = train_toy(concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
-    assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 3
-    assert _flat(maps).abs().max() > 0
-    resumed = train_toy(concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
-    assert torch.equal(_flat(resumed), _flat(whole))
-
-
-def test_a_resumed_training_that_diverges_at_once_keeps_what_was_resumed(tmp_path, monkeypatch):
-    concept, config = FEW, TrainingConfig(**LONGER)
-    with monkeypatch.context() as patch:
-        _stop_at(patch, 3, KeyboardInterrupt)
-        with pytest.warns(UserWarning, match="after 3 of 5"):
-            kept = train_toy(concept, config, checkpoint=tmp_path / "state")
-    monkeypatch.setattr("linea_diffusion.training.iteration._check_gradients", _not_finite)
-    with pytest.raises(TrainingDivergedError, match="in iteration 3") as caught:
-        train_toy(concept, config, checkpoint=tmp_path / "state")
-    assert torch.equal(_flat(caught.value.maps), _flat(kept))
-
-
-def _not_finite(maps) -> None:
-    raise NotFiniteError("NaN or infinity")
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5])
 def test_impossible_checkpoints_are_refused(pipe, tmp_path, every):
     with pytest.raises(LineaError, match="checkpoint_every"):
         train_steering_maps(pipe, NEON, SHORT, checkpoint=tmp_path, checkpoint_every=every)
-
-
-def test_an_interrupt_before_anything_is_learned_is_an_interrupt(monkeypatch):
-    _stop_at(monkeypatch, 0, KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train_toy(FEW, SHORT)
 
 
 def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_maps(pipe):
@@ -483,15 +269,15 @@ def test_numbers_that_are_not_finite_name_their_place_and_leave_the_last_good_ma
         handle.remove()
     maps = caught.value.maps
     assert len(maps.metadata["losses"]) == 2
-    assert bool(_flat(maps).isfinite().all())
-    assert _flat(maps).abs().max() > 0
+    assert bool(flat(maps).isfinite().all())
+    assert flat(maps).abs().max() > 0
 
 
 def test_a_step_too_large_leaves_maps_with_a_finite_loss(pipe):
     config = TrainingConfig(**{**vars(SHORT), "lr": 1e30})
     with pytest.raises(TrainingDivergedError, match=r"in iteration 1.*lower lr") as caught:
         train_steering_maps(pipe, NEON, config)
-    begun = train_steering_maps(pipe, NEON, config, stop=_stopping_after(0)).numbers()
+    begun = train_steering_maps(pipe, NEON, config, stop=stopping_after(0)).numbers()
     kept = caught.value.maps.numbers()
     assert kept.keys() == begun.keys()
     assert all(torch.equal(kept[name], begun[name]) for name in begun)
@@ -521,7 +307,7 @@ def test_tokens_are_fewer_where_activations_would_fill_the_memory(pipe, monkeypa
     token = sum(4 * affine.features * calls[name.split(".")[0]] for name, affine in few.named_maps())
     monkeypatch.setattr("linea_diffusion.training.iteration._LARGEST", int(2.5 * token * len(NEON.target)))
     fitted = train_steering_maps(pipe, NEON, replace(SHORT, calibrate=False))
-    assert torch.equal(_flat(fitted), _flat(few))
+    assert torch.equal(flat(fitted), flat(few))
     assert fitted.metadata["training"]["tokens_per_sample"] < SHORT.tokens_per_sample
 
 

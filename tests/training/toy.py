@@ -105,3 +105,26 @@ def train_toy(
         batches = stack.enter_context(batches_of(run or ToyRun(), for_concept(config, concept)))
         states = None if checkpoint is None else stack.enter_context(states_in(checkpoint, batches, concept))
         return stretched(learn(batches, concept, states, every=checkpoint_every, stop=stop), config.stretch or 1.0)
+
+
+def flat(maps: SteeringMaps) -> torch.Tensor:
+    """All numbers of some maps."""
+    return torch.cat([parameter.detach().flatten() for parameter in maps.parameters()])
+
+
+def differ(first: SteeringMaps, second: SteeringMaps) -> bool:
+    """Whether two trainings have led to other shifts, or other modules."""
+    ours, theirs = ({name: affine.shift for name, affine in maps.named_maps()} for maps in (first, second))
+    return ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def stopping_after(iterations: int) -> StopRequest:
+    """A request that comes while an iteration runs: training asks once before each."""
+    asked = []
+
+    class Counting(StopRequest):
+        def __call__(self) -> bool:
+            asked.append(1)
+            return len(asked) > iterations
+
+    return Counting()
