@@ -97,25 +97,25 @@ def check_strength(strength: Strength | Sequence[float]) -> torch.Tensor:
     Raises:
         LineaError: not a number, not finite in float32, or an empty sequence.
     """
-    given = _listed(strength)
-    numbers = [as_number(one) for one in given] if isinstance(given, Sequence) else [as_number(given)]
-    known = [number for number in numbers if number is not None]
-    values = torch.tensor(known, dtype=torch.float64).float()
-    if len(known) < max(len(numbers), 1) or not bool(values.isfinite().all()):
+    plain = _listed(strength)
+    numbers = [as_number(one) for one in (plain if isinstance(plain, Sequence) else [plain])]
+    finite = [number for number in numbers if number is not None]
+    values = torch.tensor(finite, dtype=torch.float64).float()
+    if len(finite) < max(len(numbers), 1) or not bool(values.isfinite().all()):
         raise LineaError(
             f"got strength {short(strength)}: expected a finite number (0 is the base model, 1 the concept) or a list "
             "of such numbers"
         )
-    return values if isinstance(given, Sequence) else values[0]
+    return values if isinstance(plain, Sequence) else values[0]
 
 
-def _listed(given: Any) -> Any:
+def _listed(strength: Any) -> Any:
     """Arrays and tensors as Python's numbers in lists; texts are no lists of anything."""
     try:
-        given = given.tolist() if hasattr(given, "tolist") else given
+        strength = strength.tolist() if hasattr(strength, "tolist") else strength
     except RuntimeError:  # a tensor without data
         return None
-    return None if isinstance(given, str | bytes) else given
+    return None if isinstance(strength, str | bytes) else strength
 
 
 def check_positions(strengths: Sequence[float]) -> tuple[float, ...]:

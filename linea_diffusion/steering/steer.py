@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import reduce
 from typing import Any
@@ -107,8 +107,10 @@ def _in_own_calls(
         if sites:
             stack.enter_context(call.progress.told(lambda: _prepare(sites)))
         account = stack.enter_context(call.accounted(pipe, [site.presence for site in sites], resting))
-        free = [site for site in sites if site.presence not in account.compiled] if call.carry is not None else []
-        carried = stack.enter_context(call.carry(pipe, free)) if call.carry is not None else ()
+        carried: Collection[SteeredSite] = ()
+        if call.carry is not None:
+            compiled = account.compiled
+            carried = stack.enter_context(call.carry(pipe, [one for one in sites if one.presence not in compiled]))
         yield {site.name: site for site in sites if site not in carried}
 
 

@@ -1,4 +1,4 @@
-"""Finding modules on the embedded model, whose structure is known."""
+"""Where activations are: names that do not move, and what a pipeline has there."""
 
 from __future__ import annotations
 
@@ -6,45 +6,63 @@ import pytest
 import torch
 from torch import nn
 
-from linea_diffusion import LineaError, find_modules
-from linea_diffusion.steering.addresses import canonical_name, steerable_modules
-from linea_diffusion.steering.presets import PRESETS
+from linea_diffusion import LineaError
+from linea_diffusion.steering.activations import Site
+from linea_diffusion.steering.addresses import Address, absent, canonical_name, locate, steerable_modules
 
 
-def test_attention_is_three_text_layers_and_fourteen_denoiser_layers(pipe):
-    names = list(find_modules(pipe, "attention"))
-    assert [name for name in names if name.startswith("text_encoder")] == [
-        f"text_encoder.encoder.layers.{i}.self_attn" for i in range(3)
-    ]
-    denoiser = [name for name in names if name.startswith("unet")]
-    assert len(denoiser) == 14
-    assert all(name.endswith(("attn1", "attn2")) for name in denoiser)
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("unet", ("unet", "", 0)),
+        ("unet.mid_block.attn", ("unet", "mid_block.attn", 0)),
+        ("transformer.blocks.0.attn:1", ("transformer", "blocks.0.attn", 1)),
+    ],
+)
+def test_an_address_is_its_name(name, parts):
+    address = Address.of(name)
+    assert (address.component, address.path, address.entry) == parts
+    assert address.name == name
+    assert Address.of("unet.a:0") == Address.of("unet.a")
 
 
-def test_presets_differ_and_are_not_empty(pipe):
-    chosen = {preset: frozenset(find_modules(pipe, preset)) for preset in PRESETS}
-    assert len(set(chosen.values())) == len(PRESETS)
-    assert chosen["text-attention"] | chosen["denoiser-attention"] == chosen["attention"]
+@pytest.mark.parametrize(
+    ("component", "role"),
+    [
+        ("text_encoder_2", (True, False)),
+        ("prior_text_encoder", (True, False)),
+        ("unconditional_transformer", (False, True)),
+        ("prior_prior", (False, True)),
+        ("image_encoder", (False, False)),
+        ("vae", (False, False)),
+    ],
+)
+def test_a_component_has_one_role(component, role):
+    address = Address.of(f"{component}.layer")
+    assert (address.in_text_encoder, address.in_denoiser) == role
 
 
-def test_norms_are_the_denoisers_groupnorms_and_layernorms(pipe):
-    expected = {m for m in pipe.unet.modules() if isinstance(m, nn.GroupNorm | nn.LayerNorm)}
-    assert set(find_modules(pipe, "norms").values()) == expected
+def test_a_site_reads_and_writes_its_entry():
+    site, output = Site.of("unet.attn:1", nn.Linear(2, 2)), (torch.zeros(1), torch.ones(1), "rest")
+    assert torch.equal(site.read(output), torch.ones(1))
+    written = site.write(output, torch.full((1,), 5.0))
+    assert (written[0], written[1], written[2]) == (output[0], torch.full((1,), 5.0), "rest")
+    with pytest.raises(LineaError, match=r"'unet\.attn:1', whose entry 1 is NoneType in an output of 1"):
+        site.read(torch.zeros(1))
 
 
-def test_a_pattern_must_match_the_whole_name(pipe):
-    assert list(find_modules(pipe, r"unet\.mid_block.*attn2")) == [
-        "unet.mid_block.attentions.0.transformer_blocks.0.attn2"
-    ]
-    with pytest.raises(LineaError, match="no module"):
-        find_modules(pipe, r"mid_block")
-
-
-def test_no_match_names_the_nearest(pipe):
-    with pytest.raises(LineaError, match=r"nearest: attention"):
-        find_modules(pipe, "atention")
-    with pytest.raises(LineaError, match="regular expression"):
-        find_modules(pipe, "unet.(")
+def test_what_is_missing_names_the_nearest_and_what_is_absent_rests(pipe):
+    names = ["unet.conv_in", "text_encoder.encoder.layers.0.self_attn"]
+    assert list(locate(pipe, names)) == names
+    with pytest.raises(LineaError, match=r"maps of a U-Net whose module 'unet.conv_inn' .*nearest: unet.conv_in\)"):
+        locate(pipe, ["unet.conv_inn"], base="a U-Net")
+    encoder = pipe.text_encoder
+    try:
+        pipe.text_encoder = None
+        assert list(locate(pipe, names)) == names[:1]
+        assert absent(pipe, names) == names[1:]
+    finally:
+        pipe.text_encoder = encoder
 
 
 def test_canonical_names_do_not_move():
@@ -60,23 +78,3 @@ def test_a_compiled_denoiser_keeps_its_names(pipe):
         assert [name for name, _ in steerable_modules(pipe)][-5:] == names[-5:]
     finally:
         pipe.unet = plain
-
-
-def test_feed_forward_and_projection_presets(pipe):
-    mlps = find_modules(pipe, "mlps")
-    assert len(mlps) == 7
-    assert all(name.endswith(".ff") for name in mlps)
-    assert all(name.endswith(".mlp") for name in find_modules(pipe, "text-mlps"))
-    projections = find_modules(pipe, "queries-keys")
-    assert len(projections) == 2 * 14
-    assert {name.rsplit(".", 1)[1] for name in projections} == {"to_q", "to_k"}
-    assert {name.rsplit(".", 1)[1] for name in find_modules(pipe, "values")} == {"to_v"}
-    assert all(name.startswith("text_encoder") for name in find_modules(pipe, "text-norms"))
-
-
-def test_an_entry_of_a_tuple_output_is_addressed_behind_a_colon(pipe):
-    plain = find_modules(pipe, "text-attention")
-    assert find_modules(pipe, "text-attention:0") == plain
-    second = find_modules(pipe, ["text-attention", "text-attention:1"])
-    assert list(second)[:2] == [next(iter(plain)), f"{next(iter(plain))}:1"]
-    assert len(second) == 2 * len(plain)

@@ -135,9 +135,9 @@ class AffineMap(nn.Module):
             fraction: how much of the denoising schedule is done, [0, 1): chooses the bin.
         """
         row = self.bin_at(fraction)
-        amount = torch.as_tensor(strength, device=self.shift.device).reshape(-1, 1)
+        strength = torch.as_tensor(strength, device=self.shift.device).reshape(-1, 1)
         scale_offset, shift, up, down = (part[row] for part in self.parts())
-        return Move(1 + amount * scale_offset, amount * shift, amount[..., None] * up, down[None])
+        return Move(1 + strength * scale_offset, strength * shift, strength[..., None] * up, down[None])
 
     def parts(self) -> list[torch.Tensor]:
         """w - 1, b (bins, d) and U, V (bins, d, r), where r may be 0."""
