@@ -19,7 +19,7 @@ from torch import nn
 
 from linea_diffusion.steering.hooks import listen, replaced
 from linea_diffusion.steering.schedule import follow_schedule
-from linea_diffusion.steering.scopes import own_calls
+from linea_diffusion.steering.scopes import call_scope
 
 
 class Counter:
@@ -30,7 +30,7 @@ class Counter:
 @contextmanager
 def _heard(owner, name="add"):
     heard = []
-    with own_calls() as scope, listen(owner, name, lambda given, result: heard.append((given, result)), scope=scope):
+    with call_scope() as scope, listen(owner, name, lambda given, result: heard.append((given, result)), scope=scope):
         yield heard
 
 
@@ -53,7 +53,7 @@ def test_a_listener_is_told_arguments_by_name_and_the_result():
 
 def test_what_a_listener_returns_takes_the_results_place():
     counter = Counter()
-    with own_calls() as scope, listen(counter, "add", lambda given, result: -result, scope=scope):
+    with call_scope() as scope, listen(counter, "add", lambda given, result: -result, scope=scope):
         assert counter.add(2) == -2
     assert counter.add(2) == 2
 

@@ -19,7 +19,7 @@ from PIL import Image
 from linea_diffusion import LinEASDiffusionPipeline
 from linea_diffusion.steering.call import RunningCall
 from linea_diffusion.steering.dial import Dial
-from linea_diffusion.steering.scopes import own_calls, resting_in_other_calls
+from linea_diffusion.steering.scopes import call_scope, resting_in_other_calls
 from linea_diffusion.steering.steer import steer
 
 from ..citizen import change, maps_for, traces
@@ -187,7 +187,7 @@ def test_models_rest_in_other_calls_also_when_compiled(how):
     if how == "in place":
         model.compile(backend="eager", fullgraph=True)
     z = torch.ones(1, 2)
-    with torch.no_grad(), own_calls() as scope:
+    with torch.no_grad(), call_scope() as scope:
         plain = model(z)
         edit = layer.layer.register_forward_hook(lambda module, inputs, out: out + 1 if scope.acts() else out)
         with resting_in_other_calls([model], scope):
@@ -206,7 +206,7 @@ def test_models_rest_in_other_calls_also_when_compiled(how):
 def test_parts_of_a_model_that_are_called_by_themselves():
     """As ``clip_skip`` does with the last norm of a text encoder."""
     seen, model = [], _Model()
-    with own_calls() as scope, resting_in_other_calls([model], scope):
+    with call_scope() as scope, resting_in_other_calls([model], scope):
         model.layer.register_forward_hook(lambda *_: seen.append(scope.acts()))
         inner = Once(model.layer)
         DiffusionPipeline(model.layer, lambda: inner(torch.ones(1, 2)))(torch.ones(1, 2))
@@ -215,7 +215,7 @@ def test_parts_of_a_model_that_are_called_by_themselves():
 
 def test_a_copy_of_a_watched_model_runs_itself():
     model = _Model()
-    with own_calls() as scope, resting_in_other_calls([model], scope):
+    with call_scope() as scope, resting_in_other_calls([model], scope):
         twin = copy.deepcopy(model)
         torch.nn.init.zeros_(twin.layer.weight)
         assert torch.equal(twin(torch.ones(1, 2)), twin.layer.bias[None])
@@ -243,7 +243,7 @@ def test_a_model_that_another_thread_runs_meanwhile_changes_nothing():
         ended.set()
         thread.join()
 
-    with own_calls() as scope, resting_in_other_calls([model], scope):
+    with call_scope() as scope, resting_in_other_calls([model], scope):
         DiffusionPipeline(model, inner)("outer")
         model("outside")
     assert [one for one in seen if one[0] == "outer"] == [("outer", True)] * 2
@@ -293,7 +293,7 @@ def test_overlaps_that_never_end_all_at_once_leave_no_chain_behind():
 
     def begin() -> ExitStack:
         stack = ExitStack()
-        stack.enter_context(resting_in_other_calls([model], stack.enter_context(own_calls())))
+        stack.enter_context(resting_in_other_calls([model], stack.enter_context(call_scope())))
         return stack
 
     present = begin()
