@@ -67,9 +67,9 @@ class Machine:
     def load(self, model: str) -> LinEASDiffusionPipeline:
         """The pipeline of --model; of several processes each takes its own GPU."""
         from ..pipelines.pipeline import LinEASDiffusionPipeline
-        from ..training.processes import own_device
+        from ..training.processes import process_device
 
-        device = own_device() if self.device == "cuda" else self.device
+        device = process_device() if self.device == "cuda" else self.device
         return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtype_of(self.dtype)).to(device)
 
 

@@ -76,8 +76,8 @@ class Concept:
         for side in SIDES:
             check_side(getattr(self, side), side, self.name)
         check_levels(self.levels, self.target, self.name)
-        asked = [prompt for level in self.levels for prompt in level.target]
-        hint_at_syntax([*self.source, *self.target, *asked], stacklevel=5)
+        targets = [prompt for level in self.levels for prompt in level.target]
+        hint_at_syntax([*self.source, *self.target, *targets], stacklevel=5)
         if set(self.source) == set(self.target):
             raise LineaError(
                 f"got the same prompts as source and as target of concept {self.name!r}: expected two sets that "
@@ -114,7 +114,7 @@ class Concept:
         words = fill_template(template, [""])[0].strip(" ,.:;")
         name = name or words or "concept"
         check_prompts(source, "source", f"for concept {name!r}")
-        given = {check_level_strength(strength): one for strength, one in (levels or {}).items()}
+        templates = {check_level_strength(strength): one for strength, one in (levels or {}).items()}
         return cls(
             name,
             tuple(source),
@@ -123,8 +123,8 @@ class Concept:
             neutral,
             kind,
             tuple(
-                Level(strength, fill_template(given[strength], source, f"a template of level {strength}"))
-                for strength in sorted(given)
+                Level(strength, fill_template(templates[strength], source, f"a template of level {strength}"))
+                for strength in sorted(templates)
             ),
         )
 
@@ -190,7 +190,7 @@ def load_concept(name_or_file: str | Path) -> Concept:
     name = str(name_or_file)
     if Path(name).suffix.lower() in SUFFIXES:
         return _read(Path(name))
-    packaged = {known: file for world in WORLDS for known, file in _packaged(world).items()}
+    packaged = {title: file for world in WORLDS for title, file in _packaged(world).items()}
     file = packaged.get(name.replace(" ", "-"))
     if file is None:
         from ..errors import nearest_name

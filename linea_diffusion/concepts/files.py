@@ -85,7 +85,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_DAMAGED, _WHOLE = re.compile("[\udc80-\udcff]"), re.compile("[\x80-\ud7ff\ue000-\U0010ffff]")
+_DAMAGED, _NON_ASCII = re.compile("[\udc80-\udcff]"), re.compile("[\x80-\ud7ff\ue000-\U0010ffff]")
 
 
 def read_text(path: str | Path, *, what: str = "file", limit: int = 64 * MEBIBYTE) -> str:
@@ -166,7 +166,7 @@ def _looked_through(file: BufferedReader, path: str | Path, what: str) -> str:
         if not text.isascii():
             places = [match.start() for match in _DAMAGED.finditer(text)]
             first = first or (lines + text.count("\n", 0, places[0]) if places else 0)
-            damaged, foreign = damaged + len(places), foreign and not _WHOLE.search(text)
+            damaged, foreign = damaged + len(places), foreign and not _NON_ASCII.search(text)
         lines += text.count("\n")
     if damaged > 1 and foreign:
         raise _no_text(path, what, f"bytes from line {first} on that are no UTF-8")
@@ -180,8 +180,8 @@ def _refuse_nul(text: str, line: int, path: str | Path, what: str) -> None:
         raise _no_text(path, what, f"NUL characters from line {place} on, as UTF-16 without a mark has them")
 
 
-def _no_text(path: str | Path, what: str, found: str) -> LineaError:
+def _no_text(path: str | Path, what: str, fault: str) -> LineaError:
     return LineaError(
-        f"got {what} {str(path)!r} with {found}: expected text in UTF-8 (or UTF-16 with a byte order mark); save it as "
+        f"got {what} {str(path)!r} with {fault}: expected text in UTF-8 (or UTF-16 with a byte order mark); save it as "
         "UTF-8"
     )

@@ -61,19 +61,19 @@ def check_levels(levels: Sequence[Level], target: Sequence[str], name: str) -> N
     strengths = [level.strength for level in levels]
     if strengths != sorted(set(strengths)):
         raise LineaError(f"got levels at {strengths} for concept {name!r}: expected strengths that rise; sort them")
-    known = {tuple(target): "the target"}
+    owners = {tuple(target): "the target"}
     for level in levels:
         if len(level.target) != len(target):
             raise LineaError(
                 f"got {len(level.target)} prompts at level {level.strength} of concept {name!r}: expected "
                 f"{len(target)}, one for each target"
             )
-        if same := known.get(level.target):
+        if same := owners.get(level.target):
             raise LineaError(
                 f"got the same prompts at level {level.strength} as for {same} of concept {name!r}: expected prompts "
                 "that ask for another amount; change them or leave the level out"
             )
-        known[level.target] = f"level {level.strength}"
+        owners[level.target] = f"level {level.strength}"
 
 
 def fill_template(template: Any, prompts: Sequence[str], place: str = "a template") -> tuple[str, ...]:

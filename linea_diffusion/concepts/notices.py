@@ -32,33 +32,33 @@ _SIGNS = {
     ),
 }
 """What a sign is for -> its form, and what to use here."""
-_MEANT = {"alternatives": re.compile(r"\|"), "weights": re.compile(r"[^\W\d_]\s*:[^:]*$|[^\W\d_].*\.\d")}
+_CONDITIONS = {"alternatives": re.compile(r"\|"), "weights": re.compile(r"[^\W\d_]\s*:[^:]*$|[^\W\d_].*\.\d")}
 """What a sign must also have, because people write braces, and numbers such as (John 3:16), for themselves."""
 
 
 def foreign_signs(prompts: Iterable[str]) -> dict[str, str]:
     """What such signs are for -> the first of them, as the prompts have it."""
-    found: dict[str, str] = {}
+    signs: dict[str, str] = {}
     for prompt in prompts:
-        for kind in _SIGNS.keys() - found.keys():
-            signs = (match.group() for match in _SIGNS[kind][0].finditer(prompt))
-            sign = next((one for one in signs if kind not in _MEANT or _MEANT[kind].search(one)), None)
+        for kind in _SIGNS.keys() - signs.keys():
+            matches = (match.group() for match in _SIGNS[kind][0].finditer(prompt))
+            sign = next((one for one in matches if kind not in _CONDITIONS or _CONDITIONS[kind].search(one)), None)
             if sign is not None:
-                found[kind] = sign
-    return {kind: found[kind] for kind in _SIGNS if kind in found}
+                signs[kind] = sign
+    return {kind: signs[kind] for kind in _SIGNS if kind in signs}
 
 
 def hint_at_syntax(prompts: Iterable[str], *, stacklevel: int = 3) -> bool:
     """Warn, once for all prompts, of signs that do nothing here; returns whether there are any."""
-    found = foreign_signs(prompts)
-    if found:
-        ways = "; ".join(_SIGNS[kind][1] for kind in found)
+    signs = foreign_signs(prompts)
+    if signs:
+        ways = "; ".join(_SIGNS[kind][1] for kind in signs)
         warnings.warn(
-            f"got {', '.join(map(short, found.values()))} in prompts, signs of other programs that are read as plain "
+            f"got {', '.join(map(short, signs.values()))} in prompts, signs of other programs that are read as plain "
             f"words here: expected words only; {ways}",
             stacklevel=stacklevel,
         )
-    return bool(found)
+    return bool(signs)
 
 
 _CUT = re.compile(r"input was truncated because.*?(\d+) tokens", re.DOTALL)
@@ -83,10 +83,10 @@ class _Notices(logging.Filter):
         if _CURRENT.get() is not self:
             return True
         text = record.getMessage()
-        found = _CUT.search(text)
-        if found:
-            self._limits.append(int(found.group(1)))
-        return not found and _LONG not in text
+        cut = _CUT.search(text)
+        if cut:
+            self._limits.append(int(cut.group(1)))
+        return not cut and _LONG not in text
 
     def count(self, pipe: Any, prompts: Sequence[str]) -> None:
         """Note which of these prompts were cut, if records came since the last count."""
@@ -124,27 +124,27 @@ def noticing(pipe: Any, prompts: Sequence[str] = (), *, hint: bool = True) -> It
         hint: whether to tell of signs.
     """
     outer = _CURRENT.get()
-    own = outer or _Notices()
+    notices = outer or _Notices()
     with ExitStack() as stack:
         if outer is None:
-            stack.callback(own.tell)
-            stack.callback(_CURRENT.reset, _CURRENT.set(own))
-        for logger in _loggers(pipe) - own.loggers:
-            logger.addFilter(own)
-            own.loggers.add(logger)
-            stack.callback(own.loggers.discard, logger)
-            stack.callback(logger.removeFilter, own)
-        if hint and not own.hinted:
-            own.hinted = hint_at_syntax(prompts, stacklevel=5)
+            stack.callback(notices.tell)
+            stack.callback(_CURRENT.reset, _CURRENT.set(notices))
+        for logger in _loggers(pipe) - notices.loggers:
+            logger.addFilter(notices)
+            notices.loggers.add(logger)
+            stack.callback(notices.loggers.discard, logger)
+            stack.callback(logger.removeFilter, notices)
+        if hint and not notices.hinted:
+            notices.hinted = hint_at_syntax(prompts, stacklevel=5)
         yield
-        own.count(pipe, prompts)
+        notices.count(pipe, prompts)
 
 
 def texts_in(prompt: Any, arguments: Mapping[str, Any]) -> list[str]:
     """The texts that a pipeline is called with: prompts and negative prompts, also second ones."""
     values = [prompt, *(value for name, value in arguments.items() if name.startswith(("prompt", "negative_prompt")))]
-    found = [one for value in values for one in ([value] if isinstance(value, str) else _listed(value))]
-    return list(dict.fromkeys(one for one in found if isinstance(one, str)))
+    entries = [one for value in values for one in ([value] if isinstance(value, str) else _listed(value))]
+    return list(dict.fromkeys(one for one in entries if isinstance(one, str)))
 
 
 def _listed(value: Any) -> Sequence[Any]:

@@ -61,14 +61,14 @@ def _mismatches(source: Sequence[str], target: Sequence[str]) -> dict[int, int |
     # Words may keep to their rows although the rest of the contents has moved: look first where the rest went.
     kept = _shares(left, right, _keeping(rarity, left, right, enumerate(range(len(left)))))
     nearest = [(row, _nearest(near, kept[row])) for row, near in enumerate(shares) if near]
-    found: dict[int, int | None] = {}
+    partners: dict[int, int | None] = {}
     for row, near in enumerate(_shares(left, right, _keeping(rarity, left, right, nearest))):
-        own = near.get(row, 0.0)
-        if own < max(near.values(), default=0.0):
-            found[row] = max(near, key=near.__getitem__)
-        elif not own and not left[row].keys() <= right[row].keys():
-            found[row] = max(shares[row], key=shares[row].__getitem__, default=None)
-    return found
+        share = near.get(row, 0.0)
+        if share < max(near.values(), default=0.0):
+            partners[row] = max(near, key=near.__getitem__)
+        elif not share and not left[row].keys() <= right[row].keys():
+            partners[row] = max(shares[row], key=shares[row].__getitem__, default=None)
+    return partners
 
 
 def _nearest(near: Mapping[int, float], kept: Mapping[int, float]) -> int:
@@ -88,14 +88,14 @@ def _shares(left: _Words, right: _Words, weights: Mapping[str, float]) -> list[d
     for at, words in enumerate(right):
         for word in words.keys() & weights.keys():
             places.setdefault(word, []).append(at)
-    found = []
+    shares = []
     for words in left:
         near: dict[int, float] = {}
         for word in words:
             for at in places.get(word, ()):
                 near[at] = near.get(at, 0.0) + weights[word]
-        found.append({at: round(near[at], 9) for at in sorted(near)})
-    return found
+        shares.append({at: round(near[at], 9) for at in sorted(near)})
+    return shares
 
 
 def _keeping(

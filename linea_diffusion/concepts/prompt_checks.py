@@ -17,10 +17,10 @@ def check_prompts(prompts: Any, side: str, owner: str) -> None:
     if not isinstance(prompts, list | tuple) or not all(isinstance(one, str) and one.strip() for one in prompts):
         raise LineaError(f"got {side} {short(prompts)} {owner}: expected a tuple of prompts, none empty")
     for prompt in prompts:
-        check_whole(prompt, f"{side} prompt {short(prompt)}")
+        check_characters(prompt, f"{side} prompt {short(prompt)}")
 
 
-def check_whole(prompt: str, what: str) -> None:
+def check_characters(prompt: str, what: str) -> None:
     """Check that a prompt has whole characters only.
 
     Raises:

@@ -70,11 +70,11 @@ def _toml_levels(tables: Any, source: tuple[str, ...], text: str, origin: str) -
 
 
 def _check_keys(table: Mapping[str, Any], text: str, origin: str) -> None:
-    known = (*FACTS, *SIDES, "levels")
+    names = (*FACTS, *SIDES, "levels")
     for key in table:
-        if key not in known:
+        if key not in names:
             place = _key_place(key, text, origin)
-            raise LineaError(f"got unknown key {key!r} in {place}: expected only {', '.join(known)}")
+            raise LineaError(f"got unknown key {key!r} in {place}: expected only {', '.join(names)}")
     for key in ("name", "text", *SIDES):
         if key not in table:
             raise LineaError(f"got no key {key!r} in {origin!r}: expected it; add a line such as {EXAMPLES[key]}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import LineaError, short
 from .levels import Level, check_level_strength, fill_template
-from .prompt_checks import check_whole
+from .prompt_checks import check_characters
 
 KINDS = ("style", "object removal", "perspective")
 """What a concept can be: a style or a perspective that comes, or an object that goes."""
@@ -81,7 +81,7 @@ def check_prompt(value: object, place: str) -> str:
         raise LineaError(f"got {short(value)} as {place}: expected a prompt, which is text in quotes")
     if not value.strip():
         raise LineaError(f"got an empty prompt as {place}: expected words; fill it or take it out")
-    check_whole(value, f"{short(value)} as {place}")
+    check_characters(value, f"{short(value)} as {place}")
     return value
 
 

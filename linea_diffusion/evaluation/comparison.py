@@ -29,14 +29,14 @@ def measured_dial(records: Sequence[Record], style: str, method: str) -> Measure
 
     A method that is known at strengths 0 and 1 only, such as asking in words, has no dial but one point, at 1.
     """
-    own = [record for record in records if (record.style, record.method) == (style, method)]
-    figure = amount_figure(own)
-    strengths, amount = curves(own, style, method, figure)
-    names = KEPT_BY_TRUTH if has_truth(own) else KEPT_BY_CLIP
+    group = [record for record in records if (record.style, record.method) == (style, method)]
+    figure = amount_figure(group)
+    strengths, amount = curves(group, style, method, figure)
+    names = KEPT_BY_TRUTH if has_truth(group) else KEPT_BY_CLIP
     first = 0 if len(strengths) > 2 else len(strengths) - 1
-    kept = {OF_PICTURES[name].label: curves(own, style, method, name)[1][:, first:] for name in names}
+    kept = {OF_PICTURES[name].label: curves(group, style, method, name)[1][:, first:] for name in names}
     return MeasuredDial(
-        strengths[first:], amount[:, first:], kept, list(dict.fromkeys(record.prompt for record in own))
+        strengths[first:], amount[:, first:], kept, list(dict.fromkeys(record.prompt for record in group))
     )
 
 
@@ -45,11 +45,11 @@ def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
 
     Each figure is a value [95% bootstrap interval over prompts]; tables without a row are left out.
     """
-    own = [record for record in records if record.style == style]
-    dials = {method: measured_dial(own, style, method) for method in dict.fromkeys(record.method for record in own)}
+    group = [record for record in records if record.style == style]
+    dials = {method: measured_dial(group, style, method) for method in dict.fromkeys(record.method for record in group)}
     turning = {method: dial_samples(dial) for method, dial in dials.items() if dial.turns}
     points = {method: point_samples(dial) for method, dial in dials.items() if not dial.turns}
-    figure, kept = amount_figure(own), list(next(iter(dials.values())).kept)
+    figure, kept = amount_figure(group), list(next(iter(dials.values())).kept)
     even = 1 / max([len(dial.strengths) - 1 for dial in dials.values() if dial.turns], default=1)
     tables = [
         _table(
@@ -71,8 +71,8 @@ def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _table(title: str, note: str, found: Mapping[str, Samples], figures: Sequence[str]) -> Table:
-    rows = [[method, *(_cell(samples, figure) for figure in figures)] for method, samples in found.items()]
+def _table(title: str, note: str, samples_of: Mapping[str, Samples], figures: Sequence[str]) -> Table:
+    rows = [[method, *(_cell(samples, figure) for figure in figures)] for method, samples in samples_of.items()]
     return Table(title, ["method", *figures], rows, note=note)
 
 

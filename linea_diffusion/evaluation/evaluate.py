@@ -78,27 +78,27 @@ def evaluate(
     for maps in methods.values():
         if maps is not None:
             maps.dial(calibrated)  # what cannot be is told before anything is rendered
-    given = {**pipe.default_arguments, **arguments, "batch_size": BatchSize(batch_size, pipe.base)}
+    settings = {**pipe.default_arguments, **arguments, "batch_size": BatchSize(batch_size, pipe.base)}
     seed = check_seed(seed)
     seeds = range(seed, seed + len(prompts))
-    asked = [f"{prompt}, {texts.name}" for prompt in prompts]
+    style_prompts = [f"{prompt}, {texts.name}" for prompt in prompts]
     plan = [(name, maps, s) for name, maps in methods.items() for s in strengths if maps is not None or s in (0, 1)]
     records: list[Record] = []
-    with noticing(pipe.base, [*prompts, *(asked if None in methods.values() else [])]):
-        unsteered = render_prompts(pipe.base, prompts, seeds, **given)
+    with noticing(pipe.base, [*prompts, *(style_prompts if None in methods.values() else [])]):
+        unsteered = render_prompts(pipe.base, prompts, seeds, **settings)
         references = list(scorer.embed_images(unsteered))
         for method, maps, strength in tqdm(plan, desc=f"evaluate {texts.name}", unit="strength"):
             if strength == 0:
                 images = unsteered
             elif maps is None:
-                images = render_prompts(pipe.base, asked, seeds, **given)
+                images = render_prompts(pipe.base, style_prompts, seeds, **settings)
             else:
                 with maps.apply(pipe, strength, calibrated=calibrated):
-                    images = render_prompts(pipe.base, prompts, seeds, **given)
+                    images = render_prompts(pipe.base, prompts, seeds, **settings)
             vectors = scorer.embed_images(images)
-            found = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
+            figures = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
             judged = judge(images, prompts) if judge else {}
-            for row, (prompt, scores) in enumerate(zip(prompts, found, strict=True)):
+            for row, (prompt, scores) in enumerate(zip(prompts, figures, strict=True)):
                 truth = {name: float(values[row]) for name, values in judged.items()}
                 records.append(Record(texts.name, method, strength, prompt, {**scores, **truth}))
             if on_pictures is not None:

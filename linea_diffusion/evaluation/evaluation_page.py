@@ -67,23 +67,23 @@ def _main(records: Sequence[Record]) -> str:
 
 def _strips(pictures: Pictures, records: Sequence[Record], strengths: Sequence[float]) -> list[Strip]:
     """One row for each style, prompt and method that has pictures."""
-    known = {(r.style, r.method, r.prompt, r.strength): r for r in records}
+    by_picture = {(r.style, r.method, r.prompt, r.strength): r for r in records}
     rows = dict.fromkeys((style, prompt, method) for style, method, prompt, _ in pictures)
     # Methods of one prompt stand together.
     order = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompt for _, prompt, _ in rows))}
     strips = []
     for style, prompt, method in sorted(rows, key=lambda row: order[row[1]]):
-        cells = [_picture(pictures, known, (style, method, prompt, strength)) for strength in strengths]
+        cells = [_picture(pictures, by_picture, (style, method, prompt, strength)) for strength in strengths]
         strips.append(Strip(f"{prompt}: {method}", style, cells))
     return sorted(strips, key=lambda strip: list(dict.fromkeys(s.note for s in strips)).index(strip.note))
 
 
 def _picture(
-    pictures: Pictures, known: Mapping[tuple[str, str, str, float], Record], key: tuple[str, str, str, float]
+    pictures: Pictures, by_picture: Mapping[tuple[str, str, str, float], Record], key: tuple[str, str, str, float]
 ) -> Picture | None:
     if key not in pictures:
         return None
-    (uri, width, height), record, (style, method, prompt, strength) = data_uri(pictures[key]), known[key], key
+    (uri, width, height), record, (style, method, prompt, strength) = data_uri(pictures[key]), by_picture[key], key
     main = _main([record])
     beside = (main, "clip_prompt", "similarity_to_unsteered")
     scores = {OF_PICTURES[name].label: f"{record.scores[name]:.2f}" for name in beside}
@@ -94,11 +94,11 @@ def _picture(
 
 def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> Section:
     """Curves and tables of one style."""
-    known = [name for name in _DRAWN if all(name in record.scores for record in records if record.style == style)]
-    figures = [_figure(records, style, methods, name) for name in known]
+    names = [name for name in _DRAWN if all(name in record.scores for record in records if record.style == style)]
+    figures = [_figure(records, style, methods, name) for name in names]
     text = "Mean over prompts with the 95% bootstrap interval."
     compared = [replace(table, title=f"{style}: {table.title}") for table in at_equal_amount(records, style)]
-    return Section(style, text, figures, [*compared, _means(records, style, known)])
+    return Section(style, text, figures, [*compared, _means(records, style, names)])
 
 
 def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name: str) -> CaptionedPlot:
@@ -118,10 +118,10 @@ def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name:
     return CaptionedPlot(plot, figure.header, figure.meaning)
 
 
-def _means(records: Sequence[Record], style: str, known: Sequence[str]) -> Table:
+def _means(records: Sequence[Record], style: str, names: Sequence[str]) -> Table:
     rows = []
     for entry in summarise([record for record in records if record.style == style]):
-        cells = [interval_text(entry[name]) for name in known]
+        cells = [interval_text(entry[name]) for name in names]
         rows.append([entry["method"], f"{entry['strength']:g}", *cells])
-    heads = [OF_PICTURES[name].header for name in known]
+    heads = [OF_PICTURES[name].header for name in names]
     return Table(f"{style}: mean [95% interval over prompts]", ["method", "strength", *heads], rows, keys=2)

@@ -67,10 +67,10 @@ def check_method(method: str) -> None:
     Raises:
         LineaError: there is none.
     """
-    known = [*METHODS, PROMPTING]
-    if method not in known:
+    names = [*METHODS, PROMPTING]
+    if method not in names:
         raise LineaError(
-            f"got method {method!r}: expected one of {', '.join(known)}; nearest: {nearest_name(method, known)}"
+            f"got method {method!r}: expected one of {', '.join(names)}; nearest: {nearest_name(method, names)}"
         )
 
 
@@ -109,24 +109,26 @@ def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, 
     """
     if method not in METHODS and Path(method).is_dir():
         return SteeringMaps.from_pretrained(method)
-    own = folder / method
-    if own.is_dir():
-        return _as_asked(SteeringMaps.from_pretrained(own), facts_of(DiffusionRun(pipe, config), concept, config), own)
+    place = folder / method
+    if place.is_dir():
+        return _check_facts(
+            SteeringMaps.from_pretrained(place), facts_of(DiffusionRun(pipe, config), concept, config), place
+        )
     maps = fit(method, pipe, concept, config)
     if maps is not None:
-        maps.save_pretrained(own)
+        maps.save_pretrained(place)
     return maps
 
 
-def _as_asked(maps: SteeringMaps, facts: Facts, folder: Path) -> SteeringMaps:
+def _check_facts(maps: SteeringMaps, facts: Facts, folder: Path) -> SteeringMaps:
     """Maps that an earlier run left, if they are of this model, these prompts and this seed."""
-    made, asked = (
-        [known.base_model, known.prompts_sha256, (known.training or {}).get("seed")]
-        for known in (Facts.of(maps.metadata), facts)
+    made, ours = (
+        [one.base_model, one.prompts_sha256, (one.training or {}).get("seed")]
+        for one in (Facts.of(maps.metadata), facts)
     )
-    if made != asked:
+    if made != ours:
         raise LineaError(
-            f"got maps in {str(folder)!r} of base model, prompts and seed {made}: expected {asked}; remove the folder, "
+            f"got maps in {str(folder)!r} of base model, prompts and seed {made}: expected {ours}; remove the folder, "
             "or choose another --out"
         )
     return maps

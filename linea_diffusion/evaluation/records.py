@@ -35,7 +35,7 @@ class Record:
     scores: Mapping[str, float]
 
 
-def known_figures(records: Sequence[Record]) -> list[str]:
+def figures_in(records: Sequence[Record]) -> list[str]:
     """The figures that some record has, in the order of tables."""
     return [name for name in OF_PICTURES if any(name in record.scores for record in records)]
 
@@ -60,16 +60,16 @@ def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def curves(records: Sequence[Record], style: str, method: str, figure: str) -> tuple[list[float], np.ndarray]:
     """Strengths (k,) and a figure (prompts, k), NaN where it is unknown, of one style by one method."""
-    chosen = [record for record in records if (record.style, record.method) == (style, method)]
-    strengths = sorted({record.strength for record in chosen})
-    prompts = dict.fromkeys(record.prompt for record in chosen)
-    value = {(record.prompt, record.strength): record.scores.get(figure, float("nan")) for record in chosen}
+    rows = [record for record in records if (record.style, record.method) == (style, method)]
+    strengths = sorted({record.strength for record in rows})
+    prompts = dict.fromkeys(record.prompt for record in rows)
+    value = {(record.prompt, record.strength): record.scores.get(figure, float("nan")) for record in rows}
     return strengths, np.array([[value[prompt, strength] for strength in strengths] for prompt in prompts])
 
 
 def write_records(records: Sequence[Record], path: Path) -> None:
     """All records as CSV, one line per picture; see `write_table`."""
-    names = known_figures(records)
+    names = figures_in(records)
     rows = [
         {"style": one.style, "method": one.method, "strength": one.strength, "prompt": one.prompt,
          **{name: one.scores.get(name) for name in names}}
@@ -94,8 +94,8 @@ def read_records(path: Path) -> list[Record]:
 
     def record(row: Mapping[str, str]) -> Record:
         scores = {name: float(row[name]) for name in OF_PICTURES if row.get(name, "")}
-        known = {name: value for name, value in scores.items() if not math.isnan(value)}
-        return Record(row["style"], row["method"], float(row["strength"]), row["prompt"], known)
+        figures = {name: value for name, value in scores.items() if not math.isnan(value)}
+        return Record(row["style"], row["method"], float(row["strength"]), row["prompt"], figures)
 
     try:
         return [record(row) for row in rows]

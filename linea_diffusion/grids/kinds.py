@@ -78,7 +78,7 @@ def plan_styles(
     names = list(pipe.steering if styles is None else styles)
     _expect_rows(names, "styles")
     if not maps:
-        pipe.steering.known(names)
+        pipe.steering.check_names(names)
     rows = _rows(names, prompt, _positions(strengths), seed)
     return make_plan(pipe, rows, "styles x strengths", prompt, ", ".join(names), maps=maps)
 
@@ -108,7 +108,7 @@ def plan_dials(
     names = list(adapters if adapters is not None else pipe.steering)
     if len(names) != 2 or names[0] == names[1]:
         raise LineaError(f"got adapters {names} for two dials: expected two different ones; name them with adapters=")
-    pipe.steering.known(names)
+    pipe.steering.check_names(names)
     first, second = names
     columns, positions = _positions(strengths), _positions(strengths if row_strengths is None else row_strengths)
     rows = [

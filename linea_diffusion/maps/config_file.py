@@ -49,12 +49,14 @@ def read_config(text: bytes, place: str) -> dict[str, Any]:
         ) from None
     if not isinstance(config, dict):
         raise LineaError(f"got {short(config)} as {place}: expected a JSON object as saved; save or download it again")
-    found = config.get("format_version")
-    if type(found) is not int or found < 1:
-        raise LineaError(f"got format version {short(found)} in {place}: expected 1 to {FORMAT_VERSION}; save it again")
-    if found > FORMAT_VERSION:
+    version = config.get("format_version")
+    if type(version) is not int or version < 1:
         raise LineaError(
-            f"got format version {short(found)} in {place}: expected at most {FORMAT_VERSION}; update linea-diffusion"
+            f"got format version {short(version)} in {place}: expected 1 to {FORMAT_VERSION}; save it again"
+        )
+    if version > FORMAT_VERSION:
+        raise LineaError(
+            f"got format version {short(version)} in {place}: expected at most {FORMAT_VERSION}; update linea-diffusion"
         )
     return config
 

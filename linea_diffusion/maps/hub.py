@@ -105,7 +105,7 @@ def _advice(error: BaseException, revision: str | None) -> str:
     from huggingface_hub import errors
 
     log_in = "log in with `hf auth login` or pass a token"
-    known: list[tuple[type[BaseException], str]] = [
+    cases: list[tuple[type[BaseException], str]] = [
         (errors.HFValidationError, "this is neither a folder here nor a name that the Hub allows"),
         (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set and nothing is in the cache: unset it"),
         (errors.LocalTokenNotFoundError, f"nobody is logged in here: {log_in}"),
@@ -113,7 +113,7 @@ def _advice(error: BaseException, revision: str | None) -> str:
         (errors.RevisionNotFoundError, f"it has no revision {revision!r}: give a branch, tag or commit that it has"),
         (errors.RepositoryNotFoundError, f"there is none, or it is private: check the name, or {log_in}"),
     ]
-    for kind, advice in known:
+    for kind, advice in cases:
         if isinstance(error, kind):
             return advice
     status = getattr(getattr(error, "response", None), "status_code", None)

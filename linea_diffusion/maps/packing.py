@@ -146,8 +146,8 @@ def may_be(shapes: Shapes, stored: int) -> bool:
 
 def tell_shapes(keys: Iterable[str], shapes: Shapes) -> bool:
     """Whether each module has a tensor, stored dense, whose shape says the module's own."""
-    told = {(len(parts_of(shape)) == len(PARTS), name) for name, shape in shapes.items()}
-    return told <= {(part in LOW_RANK, name) for name, _, part in (k.rpartition(".") for k in keys) if part in PARTS}
+    modules = {(len(parts_of(shape)) == len(PARTS), name) for name, shape in shapes.items()}
+    return modules <= {(part in LOW_RANK, name) for name, _, part in (k.rpartition(".") for k in keys) if part in PARTS}
 
 
 def form_of(shapes: Shapes) -> str:

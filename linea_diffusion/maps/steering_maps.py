@@ -51,9 +51,9 @@ class SteeringMaps:
     @classmethod
     def of(cls, maps: Mapping[str, AffineMap], metadata: Mapping[str, Any] | None = None) -> SteeringMaps:
         """A set of the given maps."""
-        whole = cls({}, metadata)
-        whole.maps = nn.ModuleDict({_key(name): affine for name, affine in maps.items()})
-        return whole
+        result = cls({}, metadata)
+        result.maps = nn.ModuleDict({_key(name): affine for name, affine in maps.items()})
+        return result
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every tensor of every map."""
@@ -103,17 +103,17 @@ class SteeringMaps:
         """
         named = dict(self.named_maps())
         components = list(dict.fromkeys(Address.of(name).component for name in named))
-        chosen: set[str] = set()
+        union: set[str] = set()
         for choice in choices:
-            found = {name for name in named if Address.of(name).component == choice or _matches(choice, name)}
-            if not found:
+            matches = {name for name in named if Address.of(name).component == choice or _matches(choice, name)}
+            if not matches:
                 raise LineaError(
                     f"got {choice!r}, which finds none of {len(named)} maps: expected a component "
                     f"({', '.join(components)}) or a regular expression for a whole activation name"
                     + (f"; nearest: {nearest_name(choice, [*components, *named])}" if named else "")
                 )
-            chosen |= found
-        kept = {name: affine.times(1.0) for name, affine in named.items() if name in chosen}
+            union |= matches
+        kept = {name: affine.times(1.0) for name, affine in named.items() if name in union}
         return self._combined(kept, f"{', '.join(choices)} of {{}}")
 
     def apply(
@@ -196,15 +196,15 @@ class SteeringMaps:
         mine, theirs = dict(self.named_maps()), dict(other.named_maps())
         joined = {}
         for name in [*mine, *(name for name in theirs if name not in mine)]:
-            known = mine.get(name) or theirs[name]
-            identity = known.times(0)
+            affine = mine.get(name) or theirs[name]
+            identity = affine.times(0)
             joined[name] = join(mine.get(name, identity), theirs.get(name, identity))
         return self._combined(joined, wording, other)
 
     def _combined(self, maps: Mapping[str, AffineMap], wording: str, *others: SteeringMaps) -> SteeringMaps:
-        facts = [Facts.of(whole.metadata) for whole in (self, *others)]
+        facts = [Facts.of(operand.metadata) for operand in (self, *others)]
         kept = Facts(base_model=facts[0].base_model, base_class=facts[0].base_class)
-        concept = wording.format(*(f"({known.concept or 'maps'})" for known in facts))
+        concept = wording.format(*(f"({one.concept or 'maps'})" for one in facts))
         return SteeringMaps.of(maps, kept.as_metadata() | Facts(concept=concept).as_metadata())
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -256,9 +256,9 @@ class SteeringMaps:
 
     def trimmed(self) -> SteeringMaps:
         """The same maps without ranks that do nothing, see `AffineMap.trimmed`; copies, not to be trained."""
-        whole = SteeringMaps.of({name: affine.trimmed() for name, affine in self.named_maps()}, self.metadata)
-        whole.on_saved = self.on_saved
-        return whole
+        copy = SteeringMaps.of({name: affine.trimmed() for name, affine in self.named_maps()}, self.metadata)
+        copy.on_saved = self.on_saved
+        return copy
 
     def numbers(self) -> dict[str, torch.Tensor]:
         """``<name>.<part>`` of every map and each of its `PARTS`, as they are stored: without ranks that do nothing."""
@@ -311,8 +311,8 @@ class SteeringMaps:
             largest = [f"{numbers[part].abs().max().item():>9.4f}" if part in numbers else f"{'':>9}" for part in parts]
             cells = " ".join([*([f"{affine.rank:>4}"] if mixes else []), *largest])
             rows.append(f"{name:<72} {affine.features:>5} {cells} {affine.support:>8.1%}")
-        acting = sum(not affine.is_identity for affine in named.values())
-        last = f"{len(named)} modules ({acting} act), {self.size} parameters, support {self.support:.2%}"
+        active = sum(not affine.is_identity for affine in named.values())
+        last = f"{len(named)} modules ({active} act), {self.size} parameters, support {self.support:.2%}"
         return "\n".join([*rows, last])
 
 

@@ -80,12 +80,12 @@ def read_maps(
     text, weights = _read(folder, CONFIG, source), _read(folder, WEIGHTS, source)
     place = f"{CONFIG} of {source!r}"
     config = read_config(text, place)
-    version_found = config["format_version"]
-    shapes = check_shapes(config.get("modules"), place, version=version_found)
+    format_version = config["format_version"]
+    shapes = check_shapes(config.get("modules"), place, version=format_version)
     metadata = check_metadata({key: value for key, value in config.items() if key not in RESERVED}, place)
-    if version_found > 1:
+    if format_version > 1:
         check_digests(config, weights, source)
-    return unpack(weights, shapes, f"{WEIGHTS} of {source!r}", version=version_found), metadata
+    return unpack(weights, shapes, f"{WEIGHTS} of {source!r}", version=format_version), metadata
 
 
 def push_maps(
@@ -117,11 +117,11 @@ def push_maps(
     """
     with TemporaryDirectory() as folder:
         write_maps(Path(folder), numbers, metadata, repo_id=repo_id)
-        whole_id = full_id(repo_id, token=token)
-        if whole_id != repo_id:
-            write_maps(Path(folder), numbers, metadata, repo_id=whole_id)
+        hub_id = full_id(repo_id, token=token)
+        if hub_id != repo_id:
+            write_maps(Path(folder), numbers, metadata, repo_id=hub_id)
         return upload(
-            Path(folder), whole_id, private=private, token=token, commit_message=commit_message, revision=revision
+            Path(folder), hub_id, private=private, token=token, commit_message=commit_message, revision=revision
         )
 
 

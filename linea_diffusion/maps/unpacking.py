@@ -68,9 +68,9 @@ def unpack(data: bytes, shapes: Shapes, place: str, *, version: int) -> dict[str
 def _unpacked(entries: dict[str, Any], key: str, shape: list[int], place: str, *, sparse: bool) -> torch.Tensor:
     halves = [half for half in ("index", "value") if sparse and f"{key}.{half}" in entries]
     if len(halves) == 1 or (halves and key in entries) or (not sparse and key not in entries):
-        found = [name for name in (key, f"{key}.index", f"{key}.value") if name in entries]
+        names = [name for name in (key, f"{key}.index", f"{key}.value") if name in entries]
         raise LineaError(
-            f"got {', '.join(found) or 'nothing'} for {key!r} in {place}: expected either {key!r}"
+            f"got {', '.join(names) or 'nothing'} for {key!r} in {place}: expected either {key!r}"
             f"{' or both its index and value' if sparse else ''}; save or download again"
         )
     if key in entries:

@@ -57,7 +57,7 @@ class Adapters(dict[str, SteeringMaps]):
 
     Attributes:
         enabled: False between ``disable_steering`` and ``enable_steering``.
-        chosen: adapter name -> strength of the calls that give none; None before the first choice, when all loaded
+        choice: adapter name -> strength of the calls that give none; None before the first choice, when all loaded
             adapters act at 1.
         fusion: what `fuse_steering` did to the weights, if it did.
     """
@@ -65,7 +65,7 @@ class Adapters(dict[str, SteeringMaps]):
     def __init__(self) -> None:
         super().__init__()
         self.enabled = True
-        self.chosen: dict[str, torch.Tensor] | None = None
+        self.choice: dict[str, torch.Tensor] | None = None
         self.fusion: Fusion | None = None
 
     def choose(self, names: str | Sequence[str], strengths: StrengthArgument | Sequence[StrengthArgument]) -> None:
@@ -77,27 +77,27 @@ class Adapters(dict[str, SteeringMaps]):
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, Sequence):
             raise LineaError(f"got adapters {short(names)}: expected a name, or a list of names")
-        self.known(names)
-        given = _each(strengths, len(names))
-        if len(given) != len(names) or len(set(names)) != len(names):
+        self.check_names(names)
+        values = _each(strengths, len(names))
+        if len(values) != len(names) or len(set(names)) != len(names):
             raise LineaError(
-                f"got adapters {short(names)} and {len(given)} strengths: expected one strength for each of them"
+                f"got adapters {short(names)} and {len(values)} strengths: expected one strength for each of them"
             )
-        self.chosen = {name: check_strength(value) for name, value in zip(names, given, strict=True)}
+        self.choice = {name: check_strength(value) for name, value in zip(names, values, strict=True)}
 
     def remove(self, name: str | None = None) -> None:
         """Forget one set of maps, or all of them and the choice."""
         if name is not None:
-            self.known([name])
+            self.check_names([name])
             del self[name]
-            if self.chosen is not None:
-                self.chosen.pop(name, None)
+            if self.choice is not None:
+                self.choice.pop(name, None)
             return
         if self.fusion is not None:
             self.fusion.undo()
             self.fusion = None
         self.clear()
-        self.chosen, self.enabled = None, True
+        self.choice, self.enabled = None, True
 
     def at(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None, dial: Dial) -> Setting:
         """Every loaded adapter at the strength of a call; each set of maps reads it on its own dial.
@@ -125,12 +125,12 @@ class Adapters(dict[str, SteeringMaps]):
         if strength is None:
             if not self.enabled or self.fusion is not None:
                 return {}
-            chosen = dict.fromkeys(self, torch.tensor(1.0)) if self.chosen is None else self.chosen
-            return {name: chosen.get(name, torch.tensor(0.0)) for name in self}
+            choice = dict.fromkeys(self, torch.tensor(1.0)) if self.choice is None else self.choice
+            return {name: choice.get(name, torch.tensor(0.0)) for name in self}
         if self.fusion is not None:
             raise LineaError(f"got strength {short(strength)} while steering is fused: call unfuse_steering first")
         if isinstance(strength, Mapping):
-            self.known(strength)
+            self.check_names(strength)
             values = {name: check_strength(strength.get(name, 0.0)) for name in self}
         else:
             value = check_strength(strength)
@@ -171,8 +171,8 @@ class Adapters(dict[str, SteeringMaps]):
             return
         for number, maps in enumerate(self.values()):
             maps.save_pretrained(folder / _FOLDER / str(number))
-        chosen = None if self.chosen is None else {name: one.tolist() for name, one in self.chosen.items()}
-        facts = {"names": list(self), "chosen": chosen, "enabled": self.enabled}
+        choice = None if self.choice is None else {name: one.tolist() for name, one in self.choice.items()}
+        facts = {"names": list(self), "chosen": choice, "enabled": self.enabled}
         (folder / _FOLDER / "adapters.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> None:
@@ -191,7 +191,7 @@ class Adapters(dict[str, SteeringMaps]):
                 self.choose(list(facts["chosen"]), list(facts["chosen"].values()))
             self.enabled = facts["enabled"]
 
-    def known(self, names: Sequence[str] | Mapping[str, object] | Iterator[str]) -> None:
+    def check_names(self, names: Sequence[str] | Mapping[str, object] | Iterator[str]) -> None:
         """Check that adapters are loaded.
 
         Raises:

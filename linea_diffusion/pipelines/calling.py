@@ -52,15 +52,15 @@ def _with_stages(pipe: Any) -> list[Any]:
     return [pipe, *(value for value in vars(pipe).values() if isinstance(value, DiffusionPipeline))]
 
 
-def _undecorated(own: type) -> type:
+def _undecorated(kind: type) -> type:
     """A pipeline's class whose methods leave gradients on."""
-    found = {name: inspect.getattr_static(own, name) for name in dir(own)}
+    attributes = {name: inspect.getattr_static(kind, name) for name in dir(kind)}
     methods = {
         name: inspect.unwrap(method)
-        for name, method in found.items()
+        for name, method in attributes.items()
         if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
     }
-    return type(own.__name__, (own,), {**methods, "__module__": own.__module__})
+    return type(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
 
 
 @contextmanager
@@ -94,21 +94,21 @@ def accepts(pipe: Any, argument: str) -> bool:
 
 
 def for_base(base: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a wrapper's call as its base pipeline takes them: ``denoising_strength`` is its ``strength``.
+    """Arguments of a wrapper's call as its base pipeline takes them: ``denoising_strength`` is its ``value``.
 
     Raises:
         LineaError: a base pipeline that starts from noise alone and has none.
     """
-    given = dict(arguments)
-    own = given.pop("denoising_strength", None)
-    if own is None:
-        return given
+    rest = dict(arguments)
+    value = rest.pop("denoising_strength", None)
+    if value is None:
+        return rest
     if not accepts(base, "strength"):
         raise LineaError(
-            f"got denoising_strength={short(own)}, and {type(base).__name__} has no strength of its own, because it "
+            f"got denoising_strength={short(value)}, and {type(base).__name__} has no strength of its own, because it "
             "starts from noise alone: expected an image-to-image or inpainting pipeline, or denoising_strength left out"
         )
-    return {"strength": own, **given}
+    return {"strength": value, **rest}
 
 
 def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
@@ -123,9 +123,9 @@ def measure_activations(pipe: Any, modules: Mapping[str, nn.Module]) -> dict[str
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
         modules: activation name -> module, as from `find_modules`.
     """
-    given = {"num_inference_steps": 1} if accepts(getattr(pipe, "base", pipe), "num_inference_steps") else {}
+    arguments = {"num_inference_steps": 1} if accepts(getattr(pipe, "base", pipe), "num_inference_steps") else {}
     with record_activations(modules) as recorded:
-        pipe("a picture", output_type="latent", **given)
+        pipe("a picture", output_type="latent", **arguments)
     seen = {name: calls[0] for name, calls in recorded.items() if calls}
     return {name: (tuple(z.shape), z.shape[feature_axis(modules[name], z)]) for name, z in seen.items()}
 

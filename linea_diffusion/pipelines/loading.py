@@ -25,7 +25,7 @@ CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 """Endings of files that hold a whole model."""
 
 
-def chosen_dtype(dtype: Dtype | None, torch_dtype: Dtype | None) -> Dtype:
+def check_dtype(dtype: Dtype | None, torch_dtype: Dtype | None) -> Dtype:
     """The one that is given of ``dtype`` and its older name; float32 if none is.
 
     Raises:
@@ -33,14 +33,14 @@ def chosen_dtype(dtype: Dtype | None, torch_dtype: Dtype | None) -> Dtype:
     """
     if dtype is not None and torch_dtype is not None:
         raise LineaError("got both dtype and torch_dtype, its older name: expected one of them")
-    given = next((one for one in (dtype, torch_dtype) if one is not None), torch.float32)
-    for value in given.values() if isinstance(given, Mapping) else [given]:
+    choice = next((one for one in (dtype, torch_dtype) if one is not None), torch.float32)
+    for value in choice.values() if isinstance(choice, Mapping) else [choice]:
         if not (isinstance(value, torch.dtype) and value.is_floating_point):
             raise LineaError(
                 f"got dtype {short(value)}: expected a floating-point one such as torch.float16, or a dict "
                 "{component: dtype} with 'default' for the others"
             )
-    return dict(given) if isinstance(given, Mapping) else given
+    return dict(choice) if isinstance(choice, Mapping) else choice
 
 
 def load_base(name: str | Path, dtype: Dtype, **kwargs: Any) -> Any:
@@ -58,17 +58,17 @@ def load_base(name: str | Path, dtype: Dtype, **kwargs: Any) -> Any:
     if str(place).endswith(CHECKPOINTS) and not Path(place).is_dir():
         return load_checkpoint(name, dtype, **kwargs)
     _refuse_no_folder(name, place)
-    given = {**LOAD_ARGUMENTS.get(str(name), {}), **kwargs}
+    arguments = {**LOAD_ARGUMENTS.get(str(name), {}), **kwargs}
     try:
-        base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **given)
+        base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **arguments)
     except (OSError, ValueError) as error:
-        raise LineaError(_why_not(name, Path(place), given.get("variant"), error)) from None
-    known = [*base.components, "default"]
-    unknown = [part for part in dtype if part not in known] if isinstance(dtype, Mapping) else []
+        raise LineaError(_why_not(name, Path(place), arguments.get("variant"), error)) from None
+    names = [*base.components, "default"]
+    unknown = [part for part in dtype if part not in names] if isinstance(dtype, Mapping) else []
     if unknown:
         raise LineaError(
             f"got a dtype for {unknown[0]!r}: expected a component of this {type(base).__name__}; nearest: "
-            f"{nearest_name(unknown[0], known)}"
+            f"{nearest_name(unknown[0], names)}"
         )
     return _named(base, name)
 
@@ -139,8 +139,8 @@ def _refuse_no_folder(name: str | Path, place: str | Path) -> None:
 
 def _why_not(name: str | Path, place: Path, variant: str | None, error: Exception) -> str:
     if variant is not None and "variant" in str(error):
-        known = sorted({file.name.split(".")[1] for file in place.glob("*/*.*.safetensors")})
-        others = f"one of {', '.join(known)}, or none" if known else "variant left out"
+        variants = sorted({file.name.split(".")[1] for file in place.glob("*/*.*.safetensors")})
+        others = f"one of {', '.join(variants)}, or none" if variants else "variant left out"
         wanted = f"got model {str(name)!r} in variant {variant!r}, which it does not have"
         return f"{wanted}: expected {others} ({reason(error)})"
     if place.is_dir():

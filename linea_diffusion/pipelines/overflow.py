@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import LineaError
 from ..steering.hooks import listen
 from ..steering.schedule import stepping_schedulers
-from ..steering.scopes import own_calls
+from ..steering.scopes import call_scope
 
 _REFUSED: ContextVar[bool] = ContextVar("linea_diffusion_unusable_is_refused", default=False)
 
@@ -30,9 +30,9 @@ class Outlook:
     def __init__(self) -> None:
         self._bad: dict[str, torch.Tensor] = {}
 
-    def look(self, given: Mapping[str, Any], _: Any = None) -> None:
+    def look(self, arguments: Mapping[str, Any], _: Any = None) -> None:
         """Take the prediction into account that a scheduler was given."""
-        self._note("", given.get("model_output"))
+        self._note("", arguments.get("model_output"))
 
     def decoded(self, name: str, _: Mapping[str, Any], result: Any) -> None:
         """Take into account what the autoencoder of this name made."""
@@ -67,7 +67,7 @@ def look_out(pipe: Any) -> Iterator[Outlook]:
     """Within the context the predictions that a pipeline gives its schedulers, and what it decodes, are looked at."""
     outlook = Outlook()
     with ExitStack() as stack:
-        scope = stack.enter_context(own_calls())
+        scope = stack.enter_context(call_scope())
         for scheduler in stepping_schedulers(pipe):
             stack.enter_context(listen(scheduler, "step", outlook.look, scope=scope))
         for name, part in pipe.components.items():
@@ -112,16 +112,16 @@ def refuse_overflow(watched: AbstractContextManager[Any], run: Callable[[], Any]
     )
 
 
-def generator_states(given: Any) -> Callable[[], None]:
+def generator_states(generators: Any) -> Callable[[], None]:
     """A function that sets the given generators, or torch's own if there are none, back to where they are now."""
-    kept = [one for one in (given if isinstance(given, list | tuple) else [given]) if one is not None]
+    kept = [one for one in (generators if isinstance(generators, list | tuple) else [generators]) if one is not None]
     states = [one.get_state() for one in kept]
-    own = None if kept else torch.get_rng_state()
+    default = None if kept else torch.get_rng_state()
 
     def restore() -> None:
         for one, state in zip(kept, states, strict=True):
             one.set_state(state)
-        if own is not None:
-            torch.set_rng_state(own)
+        if default is not None:
+            torch.set_rng_state(default)
 
     return restore

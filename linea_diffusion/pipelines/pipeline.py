@@ -25,7 +25,7 @@ from .adapter_methods import SteeringMethods
 from .adapters import Adapters, StrengthArgument
 from .calling import accepts, for_base, state_kept
 from .encoding import keys_in, steered_encode_prompt
-from .loading import Dtype, chosen_dtype, load_base, load_checkpoint
+from .loading import Dtype, check_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
 from .prompts import running_call, spread
 from .steered_class import class_over, keep_adapters, root_of, tell_adapters_left
@@ -83,13 +83,13 @@ class LinEASDiffusionPipeline(SteeringMethods):
         Raises:
             LineaError: nothing loadable there, or not as asked.
         """
-        pipe = cls(load_base(name, chosen_dtype(dtype, torch_dtype), **kwargs))
+        pipe = cls(load_base(name, check_dtype(dtype, torch_dtype), **kwargs))
         pipe.default_arguments.update(DEFAULT_ARGUMENTS.get(str(name), {}))
         saved = Adapters()
         saved.load(Path(MODELS.get(str(name), name)))
         for adapter, maps in saved.items():
             pipe.load_steering(maps, adapter)
-        pipe.steering.chosen, pipe.steering.enabled = saved.chosen, saved.enabled
+        pipe.steering.choice, pipe.steering.enabled = saved.choice, saved.enabled
         return pipe
 
     @classmethod
@@ -109,7 +109,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         Raises:
             LineaError: no such file, or nothing that loads as asked.
         """
-        return cls(load_checkpoint(file, chosen_dtype(dtype, torch_dtype), **kwargs))
+        return cls(load_checkpoint(file, check_dtype(dtype, torch_dtype), **kwargs))
 
     def __getattr__(self, name: str) -> Any:
         if name == "base":  # a copy that is not filled yet
@@ -172,9 +172,9 @@ class LinEASDiffusionPipeline(SteeringMethods):
             made.steering.update(pipe.steering)
             names = [name for maps in made.steering.values() for name, _ in maps.acting()]
             tell_resting(list(dict.fromkeys(absent(made.base, names))))
-            made.steering.chosen, made.steering.enabled = pipe.steering.chosen, pipe.steering.enabled
-            known = {name: value for name, value in pipe.default_arguments.items() if accepts(made.base, name)}
-            made.default_arguments.update(known)
+            made.steering.choice, made.steering.enabled = pipe.steering.choice, pipe.steering.enabled
+            defaults = {name: value for name, value in pipe.default_arguments.items() if accepts(made.base, name)}
+            made.default_arguments.update(defaults)
         return made
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
@@ -240,8 +240,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 autoencoder makes of numbers that are not finite (without steering that is a warning).
         """
         dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated)
-        own = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
-        kwargs = for_base(self.base, {**self.default_arguments, **own, **kwargs})
+        override = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
+        kwargs = for_base(self.base, {**self.default_arguments, **override, **kwargs})
         self.steering.refuse_stale_fusion(self.base)
         setting = self.steering.at(strength, dial)
         encoded = setting.key in keys_in(kwargs)

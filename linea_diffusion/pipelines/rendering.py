@@ -154,13 +154,15 @@ def _call(pipe: Any, group: Sequence[Request]) -> list[Outcome]:
         LineaError: numbers that are not finite, which would be black, or another number of pictures.
     """
     base, noise = getattr(pipe, "base", pipe), generators([request.seed for request in group])
-    given = {**_arguments(base, group), "generator": noise}
+    arguments = {**_arguments(base, group), "generator": noise}
     if pipe is not base:
-        given = _steering(group) | {"denoising_strength" if name == "strength" else name: given[name] for name in given}
+        arguments = _steering(group) | {
+            "denoising_strength" if name == "strength" else name: arguments[name] for name in arguments
+        }
     elif group[0].strengths is not None or group[0].dial:
         raise LineaError(f"got strengths for a {type(pipe).__name__}: expected a LinEASDiffusionPipeline over it")
     with refusing(), look_out(base) as outlook:
-        result = pipe([request.prompt for request in group], **given)
+        result = pipe([request.prompt for request in group], **arguments)
     if outlook.why:
         raise LineaError(outlook.why)
     images = list(result.images)

@@ -90,10 +90,10 @@ def requests_of(
         LineaError: an argument that rendering sets itself, or ``denoising_strength`` for a base pipeline without.
     """
     check_arguments(arguments)
-    given = {**getattr(pipe, "default_arguments", {}), **arguments}
-    dial = {name: given.pop(name) for name in DIAL if name in given}
-    given = for_base(getattr(pipe, "base", pipe), given)
-    return (Request(prompt, seed, strengths, dial, given) for prompt, seed, strengths in rows)
+    settings = {**getattr(pipe, "default_arguments", {}), **arguments}
+    dial = {name: settings.pop(name) for name in DIAL if name in settings}
+    settings = for_base(getattr(pipe, "base", pipe), settings)
+    return (Request(prompt, seed, strengths, dial, settings) for prompt, seed, strengths in rows)
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

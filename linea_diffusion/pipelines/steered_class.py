@@ -16,22 +16,22 @@ _BASE = "_linea_base"
 """Likewise: the class of the pipelines that its instances wrap."""
 
 
-def class_over(own: type, base: type) -> type:
-    """The subclass of `own` for pipelines of the class `base`, always the same one for the same two.
+def class_over(wrapper: type, base: type) -> type:
+    """The subclass of `wrapper` for pipelines of the class `base`, always the same one for the same two.
 
     Its ``__call__`` has the signature of the base pipeline's, with the keywords of our own behind it, because
     diffusers, type hints and notebooks look there for what a pipeline accepts.
 
     Args:
-        own: `LinEASDiffusionPipeline` or a subclass; a class that was made here stands for what it was made from.
+        wrapper: `LinEASDiffusionPipeline` or a subclass; a class that was made here stands for what it was made from.
         base: a class of diffusers.
     """
-    return _made(root_of(own), base)
+    return _made(root_of(wrapper), base)
 
 
-def root_of(own: type) -> Any:
+def root_of(kind: type) -> Any:
     """What a class that `class_over` made was made from; any other class itself."""
-    return vars(own).get(_ROOT, own)
+    return vars(kind).get(_ROOT, kind)
 
 
 @functools.cache
@@ -58,12 +58,12 @@ class _Kind(type):
         return getattr(inspect.getattr_static(cls, _BASE), name)
 
 
-def joint_signature(own: Any, base: Any) -> inspect.Signature:
+def joint_signature(wrapper: Any, base: Any) -> inspect.Signature:
     """The base pipeline's parameters with our keywords among them.
 
     Where both have a name (``strength``), it is ours, by keyword, and so are all that follow it in the base's.
     """
-    ours = [one for one in inspect.signature(own.__call__).parameters.values() if one.kind is _KEYWORD]
+    ours = [one for one in inspect.signature(wrapper.__call__).parameters.values() if one.kind is _KEYWORD]
     named = {one.name for one in ours}
     places: dict[Any, list[inspect.Parameter]] = {kind: [] for kind in _KINDS}
     behind = False
@@ -101,7 +101,7 @@ def tell_adapters_left(adapters: list[str]) -> None:
         )
 
 
-def keep_adapters(auto: Any, own: Any) -> None:
+def keep_adapters(auto: Any, wrapper: Any) -> None:
     """Let an ``AutoPipelineFor...`` of diffusers make a steered pipeline of a steered one; else it does what it did.
 
     diffusers chooses the class itself and has no place for somebody else's, so that this is the one method of its
@@ -109,13 +109,13 @@ def keep_adapters(auto: Any, own: Any) -> None:
 
     Args:
         auto: the class.
-        own: `LinEASDiffusionPipeline`.
+        wrapper: `LinEASDiffusionPipeline`.
     """
     plain = auto.from_pipe.__func__
 
     @functools.wraps(plain)
     def from_pipe(cls: Any, pipeline: Any, **kwargs: Any) -> Any:
-        if isinstance(pipeline, own):
+        if isinstance(pipeline, wrapper):
             return root_of(type(pipeline)).from_pipe(pipeline, cls, **kwargs)
         return plain(cls, pipeline, **kwargs)
 

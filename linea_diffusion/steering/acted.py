@@ -108,15 +108,15 @@ class Account:
         """The sites that are due when a module runs, which are kept where they tell it. No level: in compiled code."""
         compiled = level is not None and runs_compiled(module)
         below = None if compiled or level is None else level + 1
-        found = list(at.get(module, ()))
+        presences = list(at.get(module, ()))
         for child in module.children():
-            found += self._enter(child, at, below)
-        if found and compiled:
-            self._compiled.append((module, found))
+            presences += self._enter(child, at, below)
+        if presences and compiled:
+            self._compiled.append((module, presences))
             return []  # by itself alone: a cache may skip it
-        if found and level is not None and level < _LEVELS:
-            self._entries.append((module, found))
-        return found
+        if presences and level is not None and level < _LEVELS:
+            self._entries.append((module, presences))
+        return presences
 
     @property
     def compiled(self) -> set[Presence]:
@@ -135,7 +135,7 @@ class Account:
         """
         with ExitStack() as stack:
             for module, sites in self._entries + self._compiled:
-                stack.enter_context(_told(module, sites, scope))
+                stack.enter_context(_entry_hook(module, sites, scope))
             yield
         self.settle()
 
@@ -198,17 +198,17 @@ class Account:
         if self.encoded or not (worked or self.resting):
             return
         waiting = [one.site.name for one in _waiting(self.sites)] if worked else []
-        tell_resting([*self.resting, *waiting], acting=worked)
+        tell_resting([*self.resting, *waiting], active=worked)
 
 
-def tell_resting(names: Sequence[str], *, acting: bool = True) -> None:
+def tell_resting(names: Sequence[str], *, active: bool = True) -> None:
     """Warn that maps of components that do not run rest, if there are any."""
     if names:
-        found = list(map(Address.of, names))
-        components, texts = _components(found), any(one.in_text_encoder for one in found)
+        addresses = list(map(Address.of, names))
+        components, texts = _components(addresses), any(one.in_text_encoder for one in addresses)
         _warn(
             f"maps of {components} ({len(names)} activations) rest, because it does not run"
-            f"{'; the other maps act' if acting else ''}{_ADVICE if texts else ''}; or load maps without it "
+            f"{'; the other maps act' if active else ''}{_ADVICE if texts else ''}; or load maps without it "
             "(maps.subset)"
         )
 
@@ -241,7 +241,7 @@ def _warn(message: str) -> None:
 
 
 @contextmanager
-def _told(module: nn.Module, sites: Sequence[Presence], scope: Scope) -> Iterator[None]:
+def _entry_hook(module: nn.Module, sites: Sequence[Presence], scope: Scope) -> Iterator[None]:
     """Within the context sites are due as soon as a module runs."""
 
     def due() -> None:

@@ -55,10 +55,10 @@ class Site:
 
     def axis(self, activation: torch.Tensor) -> int:
         """The axis that holds features: 1 for images (n, d, h, w) and GroupNorm, else the last."""
-        known = self.features_at
-        if known is None:
-            known = 1 if activation.ndim == 4 else -1
-        return known % activation.ndim
+        axis = self.features_at
+        if axis is None:
+            axis = 1 if activation.ndim == 4 else -1
+        return axis % activation.ndim
 
     def read(self, output: Any) -> torch.Tensor:
         """The activation in the module's output.

@@ -112,12 +112,12 @@ def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> d
     """
     components = pipe.components
     places = {name: Address.of(name) for name in names}
-    found = {
+    modules = {
         name: _module_at(components, one)
         for name, one in places.items()
         if components.get(one.component, one) is not None
     }
-    missing = [name for name, module in found.items() if module is None]
+    missing = [name for name, module in modules.items() if module is None]
     if missing:
         present = dict(steerable_modules(pipe))
         for name in missing:
@@ -127,8 +127,8 @@ def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> d
                     f"{nearest_name(name, present)}): expected maps that were trained on this base model; load those, "
                     "train new ones, or choose some by maps.subset"
                 )
-            found[name] = present[Address.of(name).module_name]
-    return {name: module for name, module in found.items() if module is not None}
+            modules[name] = present[Address.of(name).module_name]
+    return {name: module for name, module in modules.items() if module is not None}
 
 
 def _module_at(components: Mapping[str, Any], address: Address) -> nn.Module | None:
@@ -154,11 +154,11 @@ def named_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.
     for name, module in model.named_modules(prefix=prefix):
         if hidden is None or not name.startswith(hidden):
             inside = f"{name}." if name else ""
-            hidden = inside if own_layer(module) is not module else None
+            hidden = inside if base_layer(module) is not module else None
             yield name, module
 
 
-def own_layer(module: nn.Module) -> nn.Module:
+def base_layer(module: nn.Module) -> nn.Module:
     """The model's own layer within the adapters that peft put around it, or the module itself."""
     while isinstance(within := getattr(module, "base_layer", None), nn.Module):
         module = within

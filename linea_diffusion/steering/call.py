@@ -13,7 +13,7 @@ from .acted import Account, Presence
 from .dial import Dial
 from .rows import BatchRows, follow_rows
 from .schedule import Progress, follow_schedule
-from .scopes import own_calls, resting_in_other_calls
+from .scopes import call_scope, resting_in_other_calls
 
 Carry = Callable[[Any, Sequence[Any]], AbstractContextManager[Collection[Any]]]
 """Of a pipeline and `SteeredSite`s, those that need no hook, for as long as the context lasts."""
@@ -80,7 +80,7 @@ class RunningCall:
             binned: whether some map is another in another part of the schedule.
         """
         with ExitStack() as stack:
-            scope = self._scope = stack.enter_context(own_calls())
+            scope = self._scope = stack.enter_context(call_scope())
             self.is_mine = scope.acts
             depends = binned or not dial.is_always_on or self.watch is not None
             if strengths and depends and not self._is_followed:

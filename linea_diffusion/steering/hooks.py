@@ -31,8 +31,8 @@ class _Listened:
         self.owner, self.name = owner, name
         self.before = _present(owner, name)
         self.listeners: tuple[tuple[_Hearing, Listener], ...] = ()
-        known = getattr(type(owner), name, None)
-        self._names = list(inspect.signature(known).parameters)[1:] if callable(known) else []
+        function = getattr(type(owner), name, None)
+        self._names = list(inspect.signature(function).parameters)[1:] if callable(function) else []
         self.method = self._telling()
         _put(owner, name, self.method)
 
@@ -44,7 +44,7 @@ class _Listened:
 
             @functools.wraps(method)
             def alone(*args: Any, **kwargs: Any) -> Any:
-                return self._told(method(*args, **kwargs), args, kwargs)
+                return self._answer(method(*args, **kwargs), args, kwargs)
 
             return alone
         function = method.__func__
@@ -52,11 +52,11 @@ class _Listened:
         @functools.wraps(function)
         def bound(this: Any, *args: Any, **kwargs: Any) -> Any:
             result = function(this, *args, **kwargs)
-            return self._told(result, args, kwargs) if this is owner else result
+            return self._answer(result, args, kwargs) if this is owner else result
 
         return types.MethodType(bound, owner)
 
-    def _told(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _answer(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         arguments = {**dict(zip(self._names, args, strict=False)), **kwargs}
         for whose, listener in self.listeners:
             if whose.hears():
@@ -85,19 +85,19 @@ def listen(owner: Any, method: str, listener: Listener, *, scope: _Hearing) -> I
         method: name of the method.
         listener: called with the arguments by name, and the result; what it returns, unless None, takes the result's
             place.
-        scope: from `own_calls`: whose calls of the method are told.
+        scope: from `call_scope`: whose calls of the method are told.
     """
     listening = (scope, listener)
     with _LOCK:
-        found = _LISTENED.get((id(owner), method))
-        if found is None or _present(owner, method) is not found.method:
-            found = _LISTENED[id(owner), method] = _Listened(owner, method)
-        found.listeners += (listening,)
+        patch = _LISTENED.get((id(owner), method))
+        if patch is None or _present(owner, method) is not patch.method:
+            patch = _LISTENED[id(owner), method] = _Listened(owner, method)
+        patch.listeners += (listening,)
     try:
         yield
     finally:
         with _LOCK:
-            found.leave(listening)
+            patch.leave(listening)
 
 
 class _Replaced:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import LineaError, nearest_name
-from .addresses import Address, idle_projections, own_layer, split_entry, steerable_modules
+from .addresses import Address, base_layer, idle_projections, split_entry, steerable_modules
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -41,7 +41,7 @@ _PROJECTION = re.compile(r".*\.(?:to_|add_)?(q|k|v)(?:_proj)?")
 
 def _projects(name: str, module: nn.Module, letters: str) -> bool:
     match = _PROJECTION.fullmatch(name)
-    return isinstance(own_layer(module), nn.Linear) and match is not None and match[1] in letters
+    return isinstance(base_layer(module), nn.Linear) and match is not None and match[1] in letters
 
 
 PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
@@ -79,15 +79,15 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     named = dict(steerable_modules(pipe))
     models = [model for model in pipe.components.values() if isinstance(model, nn.Module)]
     idle = {module for model in models for module in idle_projections(model)}
-    chosen: set[tuple[str, int]] = set()
+    places: set[tuple[str, int]] = set()
     for entry in [target_modules] if isinstance(target_modules, str) else target_modules:
         pattern, index = split_entry(entry)
         matching = _matcher(pattern)
-        found = {name: module for name, module in named.items() if matching(name, module)}
-        matches = {(name, index) for name, module in found.items() if module not in idle}
-        if found and not matches:
+        candidates = {name: module for name, module in named.items() if matching(name, module)}
+        matches = {(name, index) for name, module in candidates.items() if module not in idle}
+        if candidates and not matches:
             raise LineaError(
-                f"got {entry!r}, whose {len(found)} modules never run while fuse_qkv_projections has one layer in "
+                f"got {entry!r}, whose {len(candidates)} modules never run while fuse_qkv_projections has one layer in "
                 "their place: call unfuse_qkv_projections first, or choose others"
             )
         if not matches:
@@ -95,9 +95,9 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
                 f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
                 f"or a regular expression for a whole module name; nearest: {nearest_name(entry, [*PRESETS, *named])}"
             )
-        chosen |= matches
+        places |= matches
     order = {name: number for number, name in enumerate(named)}
-    ordered = sorted(chosen, key=lambda place: (order[place[0]], place[1]))
+    ordered = sorted(places, key=lambda place: (order[place[0]], place[1]))
     return {replace(Address.of(name), entry=entry).name: named[name] for name, entry in ordered}
 
 

@@ -37,7 +37,7 @@ class BatchRows:
         self._batch: int | None = None
         self._lengths: list[list[int]] = []
         self._read: dict[str, int] = {}
-        self._meant: list[torch.Tensor] = []
+        self._encodings: list[torch.Tensor] = []
 
     def owners(self, site: Site, rows: int, turn: int, prompts: int) -> list[int]:
         """The prompt of each row of an activation.
@@ -86,7 +86,7 @@ class BatchRows:
         if rows < batch and rows % (self.prompts * self.images) == 0:  # some layers run a perturbed block by itself
             return values[-rows:] if rows == self.prompts * self.images else values[:rows]
         lengths = next(
-            (found for given in self._lengths if (found := _padded(given, rows))),
+            (sizes for counts in self._lengths if (sizes := _padded(counts, rows))),
             [rows // batch] * batch,
         )
         if sum(lengths) != rows or len(lengths) != batch:
@@ -102,13 +102,13 @@ class BatchRows:
         self._text_roles[component] = read < self.prompts
         self._read[component] = read + batch
 
-    def meet_encoded(self, given: dict[str, Any], result: Any) -> None:
+    def meet_encoded(self, arguments: dict[str, Any], result: Any) -> None:
         """diffusers' encode_prompt gives first what the prompts were encoded to, in one tensor or one for each."""
         first = result[0] if isinstance(result, tuple) and result else result
         if isinstance(first, list) and first:
             first = first[0]
         if isinstance(first, torch.Tensor):
-            self._meant.append(first)
+            self._encodings.append(first)
 
     def meet_model(self, arguments: list[Any], context: str | None) -> None:
         """A denoiser, or what helps one, runs on some arguments, within a named cache context or without.
@@ -131,9 +131,9 @@ class BatchRows:
         blocks = max(batch // rows, 1)
         if blocks == 1 and context is not None:
             return (not context.startswith("uncond"),)
-        found = self._recognised(inputs, lists, rows, blocks)
-        if found is not None:
-            return found
+        roles = self._recognised(inputs, lists, rows, blocks)
+        if roles is not None:
+            return roles
         if blocks == 1:
             return (not self._has_the_form_of_the_prompts(inputs),)
         return (False, *(True,) * (blocks - 1))
@@ -142,22 +142,22 @@ class BatchRows:
         self, inputs: list[torch.Tensor], lists: list[Any], rows: int, blocks: int
     ) -> tuple[bool, ...] | None:
         """The roles by where the embeddings of the prompts are among the inputs; None if they are nowhere."""
-        for meant in self._meant:
-            for given in inputs:
-                if given.shape[1:] == meant.shape[1:] and len(given) == rows * blocks and len(meant) == rows:
-                    same = tuple(torch.equal(block.to(meant), meant) for block in given.split(rows))
+        for encoding in self._encodings:
+            for tensor in inputs:
+                if tensor.shape[1:] == encoding.shape[1:] and len(tensor) == rows * blocks and len(encoding) == rows:
+                    same = tuple(torch.equal(block.to(encoding), encoding) for block in tensor.split(rows))
                     if any(same):
                         return same
-            for given in lists:  # one sequence for each picture
-                firsts = given[::rows]
-                same = tuple(one.shape == meant.shape and torch.equal(one.to(meant), meant) for one in firsts)
+            for tensor in lists:  # one sequence for each picture
+                firsts = tensor[::rows]
+                same = tuple(one.shape == encoding.shape and torch.equal(one.to(encoding), encoding) for one in firsts)
                 if any(same) and len(firsts) == blocks:
                     return same
         return None
 
     def _has_the_form_of_the_prompts(self, inputs: list[torch.Tensor]) -> bool:
         """Whether some input could be the prompts' embeddings by its shape: not they, it is the negative ones'."""
-        return any(given.shape == meant.shape for meant in self._meant for given in inputs)
+        return any(tensor.shape == encoding.shape for encoding in self._encodings for tensor in inputs)
 
 
 def _is_ragged(value: Any) -> bool:
@@ -170,9 +170,9 @@ def _is_ragged(value: Any) -> bool:
 def _padded(lengths: list[int], total: int) -> list[int] | None:
     """Lengths of sequences that were padded to multiples of one number and laid one after the other, if they fit."""
     for multiple in (1, 2, 4, 8, 16, 32, 64, 128):
-        found = [-(-length // multiple) * multiple for length in lengths]
-        if sum(found) == total:
-            return found
+        sizes = [-(-length // multiple) * multiple for length in lengths]
+        if sum(sizes) == total:
+            return sizes
     return None
 
 
@@ -223,8 +223,8 @@ def _named(names: list[str | None]) -> Listener:
     """A listener of a model's ``cache_context``: `names` ends with the name of the context that is open."""
 
     @contextmanager
-    def entered(given: dict[str, Any], context: Any) -> Iterator[None]:
-        names.append(given.get("name"))
+    def entered(arguments: dict[str, Any], context: Any) -> Iterator[None]:
+        names.append(arguments.get("name"))
         try:
             with context:
                 yield

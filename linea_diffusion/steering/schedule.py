@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .hooks import Listener, listen
-from .scopes import Scope, own_calls
+from .scopes import Scope, call_scope
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Progress:
             listener()
 
     @contextmanager
-    def told(self, listener: Callable[[], object]) -> Iterator[None]:
+    def listened(self, listener: Callable[[], object]) -> Iterator[None]:
         """Within the context `listener` is called whenever the schedule has moved."""
         self._listeners.append(listener)
         try:
@@ -77,7 +77,7 @@ def follow_schedule(pipe: Any, scope: Scope | None = None, progress: Progress | 
     """
     progress = progress or Progress()
     with ExitStack() as stack:
-        scope = stack.enter_context(own_calls() if scope is None else nullcontext(scope))
+        scope = stack.enter_context(call_scope() if scope is None else nullcontext(scope))
         schedules = {id(scheduler): _Schedule(scheduler, progress) for scheduler in stepping_schedulers(pipe)}
         for schedule in schedules.values():
             for method, listener in schedule.listeners().items():
@@ -106,20 +106,20 @@ class _Schedule:
         """Method name -> what it tells."""
         return {
             "set_timesteps": self._begins,
-            "set_begin_index": lambda given, _: self.progress.move_to(given.get("begin_index", 0)),
-            "scale_model_input": lambda given, _: self._is_at(given.get("timestep")),
-            "step": lambda given, _: self._has_done(given.get("timestep")),
+            "set_begin_index": lambda arguments, _: self.progress.move_to(arguments.get("begin_index", 0)),
+            "scale_model_input": lambda arguments, _: self._is_at(arguments.get("timestep")),
+            "step": lambda arguments, _: self._has_done(arguments.get("timestep")),
         }
 
-    def enters(self, given: dict[str, Any], result: Any) -> None:
+    def enters(self, arguments: dict[str, Any], result: Any) -> None:
         """``get_timesteps`` of image-to-image pipelines gives the timesteps that are run."""
         timesteps = result[0] if isinstance(result, tuple) else result
         if len(timesteps):
             self._is_at(timesteps[0])
 
-    def _begins(self, given: dict[str, Any], _: Any) -> None:
+    def _begins(self, arguments: dict[str, Any], _: Any) -> None:
         self._keep()
-        self.progress.skipped = 1 - given.get("strength", 1.0)
+        self.progress.skipped = 1 - arguments.get("strength", 1.0)
         self.progress.move_to(0, max(len(self._timesteps), 1))
 
     def _is_at(self, timestep: Any) -> None:

@@ -25,7 +25,7 @@ _LIBRARIES = ("diffusers", "torch", __name__.partition(".")[0])
 
 
 class Scope:
-    """The code that is run within a context, made by `own_calls`."""
+    """The code that is run within a context, made by `call_scope`."""
 
     def __init__(self) -> None:
         self._calls = calls_open()
@@ -62,7 +62,7 @@ class Scope:
 
 
 @contextmanager
-def own_calls() -> Iterator[Scope]:
+def call_scope() -> Iterator[Scope]:
     """Within the context the yielded scope tells the calls that are made in it from all others."""
     scope = Scope()
     _ENTERED.set((*_ENTERED.get(), scope))
@@ -103,8 +103,8 @@ class _Watch:
 
     def run(self, this: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Call the model as torch does."""
-        told = this is self.model and not torch.compiler.is_compiling()
-        mine = [scope for scope in self.scopes if scope.entered()] if told else []
+        is_original = this is self.model and not torch.compiler.is_compiling()
+        mine = [scope for scope in self.scopes if scope.entered()] if is_original else []
         for scope in mine:
             scope.begin_model()
         try:

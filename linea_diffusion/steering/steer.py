@@ -20,7 +20,7 @@ from .dial import Composition, Dial
 
 Layer = tuple[Mapping[str, AffineMap], torch.Tensor]
 """Maps by activation name, with the strength of all of them, () or (prompts,)."""
-Part = tuple[AffineMap, torch.Tensor]
+WeightedMap = tuple[AffineMap, torch.Tensor]
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def steer(
         stack.enter_context(call.followed(pipe, dial, strengths=strengths, binned=any(site.binned for site in sites)))
         edits: dict[str, Edit] = {site.name: site.edit for site in sites}
         if not any(isinstance(site, TrainedSite) for site in sites):
-            edits = stack.enter_context(_in_own_calls(pipe, sites, call, resting(pipe, layers)))
+            edits = stack.enter_context(_edits_in_calls(pipe, sites, call, resting(pipe, layers)))
         stack.enter_context(edit_activations({site.name: site.site.module for site in sites}, edits))
         yield sites
 
@@ -65,7 +65,7 @@ def steered_sites(
     """
     dial, call = dial or Dial(), call or RunningCall()
     modules = locate(pipe, dict.fromkeys(name for maps, _ in layers for name in maps))
-    parts = {name: group for name, group in _acting(layers).items() if name in modules}
+    parts = {name: group for name, group in _active_maps(layers).items() if name in modules}
     refuse_idle(pipe, {name: modules[name] for name in parts})
     trained = any(affine.is_trained for group in parts.values() for affine, _ in group)
     make = TrainedSite if trained else SteeredSite
@@ -75,14 +75,14 @@ def steered_sites(
 def resting(pipe: Any, layers: Sequence[Layer]) -> list[str]:
     """The activations with maps that act, but whose component the pipeline does without (it is None)."""
     names = absent(pipe, dict.fromkeys(name for maps, _ in layers for name in maps))
-    active = _acting(layers) if names else {}
+    active = _active_maps(layers) if names else {}
     return [name for name in names if name in active]
 
 
-def _acting(layers: Sequence[Layer]) -> dict[str, list[Part]]:
+def _active_maps(layers: Sequence[Layer]) -> dict[str, list[WeightedMap]]:
     """The maps that must be hooked, with their strengths, by activation name: those in training, and those that are
     not exactly the identity, at strengths other than 0."""
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, list[WeightedMap]] = {}
     for maps, strength in layers:
         if bool(torch.any(strength != 0)):
             for name, affine in maps.items():
@@ -92,7 +92,7 @@ def _acting(layers: Sequence[Layer]) -> dict[str, list[Part]]:
 
 
 @contextmanager
-def _in_own_calls(
+def _edits_in_calls(
     pipe: Any, sites: Sequence[SteeredSite], call: RunningCall, resting: Sequence[str]
 ) -> Iterator[dict[str, Edit]]:
     """Within the context sites act in the calls that are made in it; others see their activations unchanged.
@@ -105,7 +105,7 @@ def _in_own_calls(
     """
     with ExitStack() as stack:
         if sites:
-            stack.enter_context(call.progress.told(lambda: _prepare(sites)))
+            stack.enter_context(call.progress.listened(lambda: _prepare(sites)))
         account = stack.enter_context(call.accounted(pipe, [site.presence for site in sites], resting))
         carried: Collection[SteeredSite] = ()
         if call.carry is not None:
@@ -143,7 +143,7 @@ class SteeredSite:
         move: what is done to the activation now, for all rows alike or for each prompt.
     """
 
-    def __init__(self, site: Site, parts: Sequence[Part], dial: Dial, call: RunningCall) -> None:
+    def __init__(self, site: Site, parts: Sequence[WeightedMap], dial: Dial, call: RunningCall) -> None:
         self.site, self.parts, self.dial, self.call = site, parts, dial, call
         self.name, self.features = site.name, parts[0][0].features
         self.rank = max(affine.rank for affine, _ in parts)

@@ -16,7 +16,7 @@ Rule = tuple[str, Callable[[Any], bool]]
 """What a setting is expected to be, and whether it is."""
 
 
-def _whole(least: int) -> Rule:
+def _at_least(least: int) -> Rule:
     return f"a whole number of at least {least}", lambda value: type(value) is int and value >= least
 
 
@@ -41,13 +41,13 @@ _POSITIVE = _number("a positive number such as 0.02", lambda x: x > 0)
 _WEIGHT = _number("a number of at least 0, such as 0.001", lambda x: x >= 0)
 _FLAG: Rule = ("True or False", lambda value: isinstance(value, bool))
 _RULES: dict[str, Rule] = {
-    "iterations": _whole(1),
-    "num_inference_steps": _whole(1),
-    "batch_size": _or_none(_whole(2)),
-    "micro_batch_size": _or_none(_whole(1)),
-    "step_bins": _whole(1),
-    "tokens_per_sample": _whole(1),
-    "rank": _whole(0),
+    "iterations": _at_least(1),
+    "num_inference_steps": _at_least(1),
+    "batch_size": _or_none(_at_least(2)),
+    "micro_batch_size": _or_none(_at_least(1)),
+    "step_bins": _at_least(1),
+    "tokens_per_sample": _at_least(1),
+    "rank": _at_least(0),
     "optimizer": _one_of("adam", "sgd"),
     "reduction": _one_of("mean", "sum"),
     "pooling": _one_of("auto", *POOLINGS),

@@ -32,8 +32,8 @@ def identity_of(components: Mapping[str, Any]) -> dict[str, Any]:
         for part in _parts(component):
             digest.update(part)
         if isinstance(component, nn.Module):
-            found = {str(parameter.dtype).removeprefix("torch.") for parameter in component.parameters()}
-            dtypes[name] = ", ".join(sorted(found))
+            names = {str(parameter.dtype).removeprefix("torch.") for parameter in component.parameters()}
+            dtypes[name] = ", ".join(sorted(names))
     libraries = {name: ".".join(version(name).split(".")[:2]) for name in _LIBRARIES}
     return {"dtype": dtypes, "weights": digest.hexdigest(), "libraries": libraries}
 
@@ -59,7 +59,7 @@ def _print_of(tensor: torch.Tensor) -> bytes:
         return b""
     flat = tensor.flatten().clone() if tensor.storage_offset() else tensor.flatten()
     octets = flat.view(torch.uint8)
-    whole = len(octets) // 8 * 8
-    total = int(octets[:whole].view(torch.int64).sum()) if whole else 0
+    end = len(octets) // 8 * 8
+    total = int(octets[:end].view(torch.int64).sum()) if end else 0
     sampled = octets[:: max(1, len(octets) // _SAMPLED)][:_SAMPLED]
-    return f"{total} {sampled.tolist()} {octets[whole:].tolist()}".encode()
+    return f"{total} {sampled.tolist()} {octets[end:].tolist()}".encode()

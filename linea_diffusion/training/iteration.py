@@ -139,12 +139,12 @@ class Batches:
     def _in_micro_batches(
         self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], loss: BatchLoss
     ) -> None:
-        whole = loss.gradients(self.record(prompts, rows))
-        share = {place: share_of_rows(grads) for place, grads in whole.items()}
+        gradients = loss.gradients(self.record(prompts, rows))
+        share = {place: share_of_rows(grads) for place, grads in gradients.items()}
         done = 0
         for piece in self._micro_batches(share_of(rows)):
             part = {place: grads[done : done + len(piece)] for place, grads in share.items()}
-            self.trajectory.backward(*self._batch(prompts, piece), partial(_known, part))
+            self.trajectory.backward(*self._batch(prompts, piece), partial(_constant, part))
             done += len(piece)
         add_up(parameter.grad for parameter in maps.parameters() if parameter.grad is not None)
 
@@ -157,7 +157,7 @@ class Batches:
         return [prompts[row] for row in rows], [self.config.seed * 1_000_003 + row for row in rows]
 
 
-def _known(gradients: Places, places: Places) -> Places:
+def _constant(gradients: Places, places: Places) -> Places:
     """Gradients that were worked out before, for whichever places are asked for."""
     return gradients
 

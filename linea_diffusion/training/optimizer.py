@@ -80,8 +80,8 @@ class MapOptimizer:
         for number, parameter in enumerate(self.parameters):
             parameter.copy_(tensors[f"parameter.{number}"])
             prefix = f"optimizer.{number}."
-            found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             device = parameter.device
             self.optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(device).clone() for key, value in found.items()
+                key: value.clone() if key == "step" else value.to(device).clone() for key, value in state.items()
             }

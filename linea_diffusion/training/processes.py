@@ -15,8 +15,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather, reduce
 
-Item = TypeVar("Item")
-Key = TypeVar("Key", bound=Hashable)
+_Item = TypeVar("_Item")
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def _state() -> PartialState:
@@ -38,7 +38,7 @@ def wait_for_all() -> None:
     _state().wait_for_everyone()
 
 
-def share_of(items: Sequence[Item]) -> list[Item]:
+def share_of(items: Sequence[_Item]) -> list[_Item]:
     """This process' part of some items; never empty unless there are no items.
 
     With fewer items than processes, those left without one repeat the last item; `gather_rows` drops the repetition.
@@ -51,7 +51,7 @@ def _share() -> slice:
     return slice(state.process_index, None, state.num_processes)
 
 
-def gather_rows(parts: Mapping[Key, torch.Tensor], total: int) -> dict[Key, torch.Tensor]:
+def gather_rows(parts: Mapping[_Key, torch.Tensor], total: int) -> dict[_Key, torch.Tensor]:
     """All processes' rows in the order of the items: (share, ...) each -> (total, ...), detached.
 
     Everything travels in one message, as float32.
@@ -79,11 +79,11 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
         tensor.copy_(reduce(tensor, "sum"))
 
 
-def any_of_all(asked: bool) -> bool:
+def any_of_all(flag: bool) -> bool:
     """Whether any process says so; all get the same answer, for which they wait for each other."""
-    return bool(reduce(torch.tensor(float(asked), device=_state().device), "sum"))
+    return bool(reduce(torch.tensor(float(flag), device=_state().device), "sum"))
 
 
-def own_device() -> str:
+def process_device() -> str:
     """The GPU of this process when several share a machine."""
     return "cuda" if works_alone() else str(_state().device)

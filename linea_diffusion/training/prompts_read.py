@@ -20,10 +20,10 @@ from ..errors import LineaError, short
 from ..pipelines.calling import denoisers_of
 from ..steering.addresses import is_text_encoder
 
-Call = Callable[[Sequence[str]], None]
+_Call = Callable[[Sequence[str]], None]
 
 
-def check_prompts_read(pipe: Any, concept: Concept, call: Call, *, size: int | None = None) -> None:
+def check_prompts_read(pipe: Any, concept: Concept, call: _Call, *, size: int | None = None) -> None:
     """Warn of prompts that a text encoder cuts, once for each side of the concept and each of its levels.
 
     Args:
@@ -79,7 +79,7 @@ class _Enough(Exception):
     """No error: it ends a call whose rest is of no interest."""
 
 
-def _reads(pipe: Any, prompts: Sequence[str], call: Call, size: int | None) -> dict[str, _Tokens]:
+def _reads(pipe: Any, prompts: Sequence[str], call: _Call, size: int | None) -> dict[str, _Tokens]:
     size = size or len(prompts)
     with _listening(pipe) as reads, torch.no_grad():
         for start in range(0, len(prompts), size):

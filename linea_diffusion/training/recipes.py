@@ -61,8 +61,8 @@ def recipe_for(pipe: Any, concept: Concept | None = None, **settings: Any) -> Tr
     if pairing == "auto":
         pairing = "rows" if concept is None or concept.is_paired else "law"
     recipe = RECIPES[denoiser_kind(pipe)]["law" if pairing == "law" else "rows"]
-    chosen = _listed(recipe.get("target_modules", TrainingConfig.target_modules))
-    if "target_modules" in settings and _listed(settings["target_modules"]) != chosen:
+    defaults = _listed(recipe.get("target_modules", TrainingConfig.target_modules))
+    if "target_modules" in settings and _listed(settings["target_modules"]) != defaults:
         recipe = _LAWS if pairing == "law" else {}
     return TrainingConfig(**{**recipe, **settings})
 

@@ -50,8 +50,8 @@ class StopRequest:
     def receive(self, number: int, frame: FrameType | None = None) -> None:
         """A signal came."""
         if self.signal is not None:
-            for known in _SIGNALS:
-                signal.signal(known, signal.SIG_DFL)
+            for one in _SIGNALS:
+                signal.signal(one, signal.SIG_DFL)
             raise Stopped("stopped at once")
         self.signal = number
         if not self.gentle:

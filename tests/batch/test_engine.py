@@ -213,7 +213,7 @@ def test_a_job_without_steering_does_what_a_call_does(tiny, tmp_path):
         assert (row["steering"], row["strength"]) == (["neon"], [0.6])
         assert np.array_equal(pixels(tmp_path, row), np.asarray(call.images[0]))
     finally:
-        tiny.steering.chosen = None
+        tiny.steering.choice = None
 
 
 def test_another_model_is_another_job(tiny, tmp_path):

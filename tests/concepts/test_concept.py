@@ -248,7 +248,7 @@ def test_a_template_makes_pairs():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"template": "neon"}, "got 'neon' as a template: expected text with {prompt}, such as '{prompt}, neon'"),
         ({"template": None}, "got None as a template"),
@@ -259,9 +259,9 @@ def test_a_template_makes_pairs():
         ({"levels": {0.5: "{prompt}, neon"}}, "got the same prompts at level 0.5 as for the target"),
     ],
 )
-def test_templates_that_make_no_concept_are_refused(given, message):
+def test_templates_that_make_no_concept_are_refused(arguments, message):
     with pytest.raises(LineaError) as caught:
-        Concept.from_template(**{"source": FOUR, "template": "{prompt}, neon", **given})
+        Concept.from_template(**{"source": FOUR, "template": "{prompt}, neon", **arguments})
     assert message in str(caught.value)
 
 

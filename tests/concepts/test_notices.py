@@ -38,8 +38,8 @@ def logged():
 
 
 def state():
-    known = logging.Logger.manager.loggerDict
-    loggers = [known[name] for name in list(known) if name.startswith(("diffusers", "transformers"))]
+    by_name = logging.Logger.manager.loggerDict
+    loggers = [by_name[name] for name in list(by_name) if name.startswith(("diffusers", "transformers"))]
     return {
         one.name: (one.level, list(one.filters), list(one.handlers), one.propagate)
         for one in loggers
@@ -74,12 +74,12 @@ def test_prompts_are_counted_over_a_call_a_grid_and_a_batch(pipe, random_maps, t
         ),
     }  # fmt: skip
     for count, run in runs.items():
-        found = notices(run)
-        assert len(found) == 1
-        assert found[0].startswith(
+        messages = notices(run)
+        assert len(messages) == 1
+        assert messages[0].startswith(
             f"got {count} prompts longer than the {limit} tokens that a text encoder reads, such as "
         )
-        assert len(found[0]) < 300
+        assert len(messages[0]) < 300
     assert not any("truncated" in text or "longer than" in text for text in logged)
     assert notices(lambda: pipe("a cat", **STEPS)) == []
 
@@ -122,13 +122,13 @@ def test_other_threads_and_other_records_are_shown(pipe, logged):
 
 def test_overlapping_contexts_of_threads_do_not_take_each_other_s_filter(pipe, logged):
     logger = logging.getLogger(type(pipe.base).__module__)
-    entered, left, found = threading.Event(), threading.Event(), []
+    entered, left, counts = threading.Event(), threading.Event(), []
 
     def other():
         with noticing(pipe.base):
             entered.set()
             left.wait(10)
-            found.append(sum(type(one).__name__ == "_Notices" for one in logger.filters))
+            counts.append(sum(type(one).__name__ == "_Notices" for one in logger.filters))
 
     thread, before = threading.Thread(target=other), state()[logger.name][1]
     with noticing(pipe.base):
@@ -136,7 +136,7 @@ def test_overlapping_contexts_of_threads_do_not_take_each_other_s_filter(pipe, l
         entered.wait(10)
     left.set()
     thread.join()
-    assert found == [1]
+    assert counts == [1]
     assert state()[logger.name][1] == before
 
 

@@ -81,9 +81,9 @@ def test_what_is_no_text_is_refused_once(tmp_path, case):
 
 def test_one_damaged_line_among_whole_ones_is_a_bad_line(tmp_path):
     (tmp_path / "jobs.txt").write_bytes("a café\n".encode() + b"a \xff\n" + b"a \xfe\n")
-    found = [fields for _, fields in read_jobs(tmp_path / "jobs.txt")]
-    assert found[0] == {"prompt": "a café"}
-    assert [str(one) for one in found[1:]] == ["got bytes that are no UTF-8: expected UTF-8 text"] * 2
+    rows = [fields for _, fields in read_jobs(tmp_path / "jobs.txt")]
+    assert rows[0] == {"prompt": "a café"}
+    assert [str(one) for one in rows[1:]] == ["got bytes that are no UTF-8: expected UTF-8 text"] * 2
 
 
 def test_a_pipe_does_not_wait_and_a_device_does_not_fill_the_memory(tmp_path):
@@ -141,10 +141,10 @@ def test_any_bytes_are_text_or_an_error_of_ours(tmp_path_factory, content):
     file = tmp_path_factory.mktemp("bytes") / "x.txt"
     file.write_bytes(content)
     try:
-        whole = read_text(file)
+        plain = read_text(file)
     except LineaError:
         return
     with open_text(file, text_encoding(file)) as opened:
-        assert opened.read().replace("\r\n", "\n").replace("\r", "\n") == whole
-    assert not is_damaged(whole)
-    whole.encode()
+        assert opened.read().replace("\r\n", "\n").replace("\r", "\n") == plain
+    assert not is_damaged(plain)
+    plain.encode()

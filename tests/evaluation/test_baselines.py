@@ -134,9 +134,9 @@ def test_a_coordinate_that_varies_by_rounding_alone_is_shifted_only(kind):
 def test_the_unit_of_activations_does_not_matter(kind, unit):
     # Small activations are not constant ones: 7 float32 samples that vary as much as they are large.
     x, y = torch.randn(7, 2, generator=seeded(1)), 2 * torch.randn(7, 2, generator=seeded(2)) + 1
-    expected, found = FITS[kind](x, y), FITS[kind](unit * x, unit * y)
-    torch.testing.assert_close(found[0], expected[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found[1] / unit, expected[1], rtol=1e-4, atol=1e-5)
+    expected, result = FITS[kind](x, y), FITS[kind](unit * x, unit * y)
+    torch.testing.assert_close(result[0], expected[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result[1] / unit, expected[1], rtol=1e-4, atol=1e-5)
 
 
 CONCEPT = Concept(
@@ -172,8 +172,8 @@ def _least_squares(x: torch.Tensor, y: torch.Tensor) -> tuple[np.ndarray, np.nda
 
 
 def _assert_is(affine, scale_offset, shift, row: int | None = None):
-    found = affine.scale_offset, affine.shift
-    for numbers, expected in zip(found, (scale_offset, shift), strict=True):
+    result = affine.scale_offset, affine.shift
+    for numbers, expected in zip(result, (scale_offset, shift), strict=True):
         part = numbers if row is None else numbers[row]
         np.testing.assert_allclose(part.numpy(), expected, rtol=2e-3, atol=2e-4)
 

@@ -26,8 +26,8 @@ def _record(style, method, strength, prompt, amount, color, *, truth=True) -> Re
         "clip_prompt": 0.3,
         "similarity_to_unsteered": 1 - amount / 2,
     }
-    known = dict(zip(TRUTH, (amount, amount, 1.0, color), strict=True)) if truth else {}
-    return Record(style, method, strength, prompt, scores | known)
+    truths = dict(zip(TRUTH, (amount, amount, 1.0, color), strict=True)) if truth else {}
+    return Record(style, method, strength, prompt, scores | truths)
 
 
 def _records(style="neon", truth=True):
@@ -116,5 +116,5 @@ def test_every_row_is_as_long_as_its_head(truth):
 
 
 def test_the_command_has_the_positions_of_the_function():
-    given = inspect.signature(evaluate).parameters["strengths"].default
-    assert tuple(parse_strengths(given)) == POSITIONS == inspect.signature(in_python).parameters["strengths"].default
+    value = inspect.signature(evaluate).parameters["strengths"].default
+    assert tuple(parse_strengths(value)) == POSITIONS == inspect.signature(in_python).parameters["strengths"].default

@@ -57,8 +57,8 @@ def test_strength_zero_is_the_base_model_for_all(records):
         assert zero[0].scores["similarity_to_unsteered"] == pytest.approx(1, abs=1e-5)
         assert {z.scores["style_probability"] for z in zero} == {zero[0].scores["style_probability"]}
     # half of the maps at 1 are the maps at a half
-    half, whole = _one(records, "half", 1.0, PROMPTS[0]), _one(records, "random", 0.5, PROMPTS[0])
-    assert half.scores["clip_style"] == pytest.approx(whole.scores["clip_style"], abs=1e-3)
+    half, other = _one(records, "half", 1.0, PROMPTS[0]), _one(records, "random", 0.5, PROMPTS[0])
+    assert half.scores["clip_style"] == pytest.approx(other.scores["clip_style"], abs=1e-3)
 
 
 def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
@@ -114,7 +114,7 @@ def test_a_lack_of_memory_halves_calls_once(pipe, random_maps, scorer, little_me
         kept: list[np.ndarray] = []
         evaluate(
             pipe, {"random": random_maps, "words": None}, load_concept("neon").texts, PROMPTS, strengths=(0.0, 1.0),
-            scorer=scorer, on_pictures=lambda *given: kept.extend(map(np.asarray, given[2])), num_inference_steps=1,
+            scorer=scorer, on_pictures=lambda *values: kept.extend(map(np.asarray, values[2])), num_inference_steps=1,
         )  # fmt: skip
         return kept
 
@@ -135,9 +135,9 @@ def test_what_rendering_sets_itself_is_refused(pipe, scorer, name):
     "bad", [{"prompts": []}, {"methods": {}}, {"strengths": (0.5, 1.0)}, {"strengths": (0, 1, 0.5)}]
 )
 def test_impossible_evaluations_are_refused(pipe, scorer, bad):
-    given = {"methods": {"none": None}, "prompts": PROMPTS, "strengths": (0.0, 1.0), **bad}
+    call = {"methods": {"none": None}, "prompts": PROMPTS, "strengths": (0.0, 1.0), **bad}
     with pytest.raises(LineaError, match=r"strengths that ascend from 0|expected some of each"):
-        evaluate(pipe, given["methods"], load_concept("neon").texts, given["prompts"], strengths=given["strengths"],
+        evaluate(pipe, call["methods"], load_concept("neon").texts, call["prompts"], strengths=call["strengths"],
                  scorer=scorer)  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def test_methods_by_name(pipe, monkeypatch):
     quick = {"iterations": 1, "target_modules": "text-attention", "calibrate": False}
     monkeypatch.setattr(
         "linea_diffusion.evaluation.methods.recipe_for",
-        lambda pipe, concept=None, **given: recipe_for(pipe, concept, **quick, **given),
+        lambda pipe, concept=None, **settings: recipe_for(pipe, concept, **quick, **settings),
     )
     config = TrainingConfig(**quick, num_inference_steps=1, sparsity=0.5, seed=4)
     maps = {name: fit(name, pipe, NEON, config) for name in METHODS}

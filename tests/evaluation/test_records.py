@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linea_diffusion.evaluation.records import Record, known_figures, read_records, summarise, write_records
+from linea_diffusion.evaluation.records import Record, figures_in, read_records, summarise, write_records
 
 
 def test_earlier_files_are_read_by_the_names_of_now(tmp_path):
@@ -29,7 +29,7 @@ def test_earlier_files_are_read_by_the_names_of_now(tmp_path):
 def test_a_figure_that_some_picture_lacks_is_in_no_mean():
     pictures = ({"clip_style": 0.2, "clip_prompt": 0.5}, {"clip_style": 0.4})
     records = [Record("neon", "lineas", 1.0, prompt, scores) for prompt, scores in zip("ab", pictures, strict=True)]
-    assert known_figures(records) == ["clip_style", "clip_prompt"]
+    assert figures_in(records) == ["clip_style", "clip_prompt"]
     (entry,) = summarise(records)
     assert "clip_prompt" not in entry
     assert entry["clip_style"] == pytest.approx((0.3, 0.2, 0.4))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from linea_diffusion import SteeringMaps
 from linea_diffusion.maps.facts import Facts
 
-KNOWN = {"concept": "neon", "base_model": "shapeland-unet", "text": "a neon picture", "neutral": "a picture"}
+FACTS = {"concept": "neon", "base_model": "shapeland-unet", "text": "a neon picture", "neutral": "a picture"}
 
 
 def test_metadata_is_read_and_written_back_without_what_is_its_owners():
-    facts = Facts.of({**KNOWN, "mine": 1})
+    facts = Facts.of({**FACTS, "mine": 1})
     assert (facts.concept, facts.base_model, facts.losses) == ("neon", "shapeland-unet", None)
-    assert facts.as_metadata() == KNOWN
+    assert facts.as_metadata() == FACTS
     assert Facts.of(facts.as_metadata()) == facts
 
 
@@ -21,11 +21,11 @@ def test_nothing_learned_and_nothing_stopped_are_facts():
 
 
 def test_texts_come_in_pairs():
-    assert Facts.of(KNOWN).pair == ("a neon picture", "a picture")
+    assert Facts.of(FACTS).pair == ("a neon picture", "a picture")
     assert Facts(text="a neon picture").pair is None
 
 
 def test_sums_of_maps_keep_their_model_and_name_their_parts():
-    maps = SteeringMaps({"unet.a": 2}, {**KNOWN, "losses": [1.0]})
+    maps = SteeringMaps({"unet.a": 2}, {**FACTS, "losses": [1.0]})
     assert list((maps + maps).metadata.items()) == [("base_model", "shapeland-unet"), ("concept", "(neon) + (neon)")]
     assert Facts.of((2 * SteeringMaps({"unet.a": 2})).metadata).concept == "2 * (maps)"

@@ -90,28 +90,28 @@ class StubHandler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = answer
 
-    def routed(self, name: str, found: dict) -> None:
+    def routed(self, name: str, names: dict) -> None:
         """Find the repository and the commit that a request names, as far as its sender may see them."""
         if name in ("create", "branch", "preupload", "commit") and self.token != WRITER:
             return self.fail(403 if self.token == READER else 401)
-        if "repo" in found:
-            repository = self.hub.repositories.get(found["repo"])
+        if "repo" in names:
+            repository = self.hub.repositories.get(names["repo"])
             if repository is None or (repository["private"] and self.token not in (WRITER, READER)):
                 return self.fail(404 if self.token else 401, "RepoNotFound")
-            revision = found.get("revision") or "main"
-            found["commit"] = repository["branches"].get(revision, revision if revision in self.hub.commits else None)
-            if found["commit"] is None and name != "branch":
+            revision = names.get("revision") or "main"
+            names["commit"] = repository["branches"].get(revision, revision if revision in self.hub.commits else None)
+            if names["commit"] is None and name != "branch":
                 return self.fail(404, "RevisionNotFound")
-            found["repository"] = repository
-        return getattr(self, name)(**found)
+            names["repository"] = repository
+        return getattr(self, name)(**names)
 
     def create(self) -> None:
-        asked = json.loads(self.body)
-        repo_id = f"{asked['organization'] or 'me'}/{asked['name']}"
+        request = json.loads(self.body)
+        repo_id = f"{request['organization'] or 'me'}/{request['name']}"
         if repo_id in self.hub.repositories:
             return self.send({"url": f"{self.hub.url}/{repo_id}"}, 409)
         self.hub.put(repo_id, {".gitattributes": b""})
-        private = asked.get("visibility") == "private" or asked.get("private", False)
+        private = request.get("visibility") == "private" or request.get("private", False)
         self.hub.repositories[repo_id]["private"] = private
         return self.send({"url": f"{self.hub.url}/{repo_id}"})
 
@@ -137,9 +137,9 @@ class StubHandler(BaseHTTPRequestHandler):
         return self.send({})
 
     def preupload(self, **_: str) -> None:
-        asked = json.loads(self.body)["files"]
+        request = json.loads(self.body)["files"]
         self.send(
-            {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]},
+            {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in request]},
         )
 
     def commit(self, repo: str, revision: str, **_: str) -> None:

@@ -122,8 +122,8 @@ def test_a_subset_by_component_or_pattern(pipe, random_maps):
     for name, affine in middle.named_maps():
         assert torch.equal(affine.shift, named[name].shift)
         assert torch.equal(affine.scale_offset, named[name].scale_offset)
-    whole = random_maps.subset("text_encoder", "unet")
-    assert [name for name, _ in whole.named_maps()] == list(named)
+    union = random_maps.subset("text_encoder", "unet")
+    assert [name for name, _ in union.named_maps()] == list(named)
     with random_maps.apply(pipe):
         both = pipe("a red heart", output_type="latent", generator=torch.Generator().manual_seed(0)).images
     with texts.apply(pipe), random_maps.subset("unet").apply(pipe):

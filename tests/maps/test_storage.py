@@ -297,8 +297,8 @@ GOOD = torch.zeros(2)
 
 def mixing(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
     """Numbers of one map with a low-rank part, some of them changed or left out."""
-    whole = {"scale_offset": GOOD, "shift": GOOD, "up": torch.zeros(2, 3), "down": torch.zeros(2, 3), **changes}
-    return {f"unet.a.{part}": value for part, value in whole.items() if value is not None}
+    parts = {"scale_offset": GOOD, "shift": GOOD, "up": torch.zeros(2, 3), "down": torch.zeros(2, 3), **changes}
+    return {f"unet.a.{part}": value for part, value in parts.items() if value is not None}
 
 
 @pytest.mark.parametrize(
@@ -704,12 +704,12 @@ def test_bytes_that_are_no_safetensors(tmp_path, content):
 
 def test_every_truncation_is_noticed(tmp_path):
     for path in saved(tmp_path):
-        whole = path.read_bytes()
-        for length in range(0, len(whole.rstrip()), 7):
-            path.write_bytes(whole[:length])
+        intact = path.read_bytes()
+        for length in range(0, len(intact.rstrip()), 7):
+            path.write_bytes(intact[:length])
             with pytest.raises(LineaError):
                 read_maps(str(tmp_path))
-        path.write_bytes(whole)
+        path.write_bytes(intact)
     read_maps(str(tmp_path))
 
 
@@ -751,31 +751,31 @@ def outcome(folder: Path) -> tuple | None:
 @pytest.mark.parametrize("which", [0, 1], ids=["weights", "config"])
 def test_random_damage_is_an_error_or_harmless(tmp_path, which):
     path = saved(tmp_path)[which]
-    whole, good = path.read_bytes(), read_maps(str(tmp_path))
+    intact, good = path.read_bytes(), read_maps(str(tmp_path))
     rng, harmless = random.Random(which), 0
     for _ in range(2000):
-        path.write_bytes(mutated(whole, rng))
-        found = outcome(tmp_path)
-        if found is not None:
+        path.write_bytes(mutated(intact, rng))
+        result = outcome(tmp_path)
+        if result is not None:
             harmless += 1
-            assert same_bits(found[0], good[0])
-            assert found[1] == good[1]
+            assert same_bits(result[0], good[0])
+            assert result[1] == good[1]
     assert harmless < 300
 
 
 def test_random_damage_below_the_digest_gives_valid_maps_or_an_error(tmp_path):
     """With a digest that fits the damage, what is accepted still has the right names and shapes, all finite."""
     path, _ = saved(tmp_path)
-    whole, shapes = path.read_bytes(), {key: value.shape for key, value in make_numbers().items()}
+    intact, shapes = path.read_bytes(), {key: value.shape for key, value in make_numbers().items()}
     rng, refused = random.Random(2), 0
     for _ in range(1000):
-        path.write_bytes(mutated(whole, rng))
+        path.write_bytes(mutated(intact, rng))
         sign(tmp_path)
-        found = outcome(tmp_path)
-        refused += found is None
-        if found is not None:
-            assert {key: value.shape for key, value in found[0].items()} == shapes
-            assert all(bool(value.isfinite().all()) for value in found[0].values())
+        result = outcome(tmp_path)
+        refused += result is None
+        if result is not None:
+            assert {key: value.shape for key, value in result[0].items()} == shapes
+            assert all(bool(value.isfinite().all()) for value in result[0].values())
     assert refused > 400
 
 
@@ -798,9 +798,9 @@ def test_junk_anywhere_in_a_signed_config_never_crashes(tmp_path, data, junk):
     outer[key] = junk
     path.write_text(json.dumps(config))
     sign(tmp_path)
-    found = outcome(tmp_path)
-    if found is not None:
-        assert same_bits(found[0], make_numbers()), "only facts of unknown type may differ"
+    result = outcome(tmp_path)
+    if result is not None:
+        assert same_bits(result[0], make_numbers()), "only facts of unknown type may differ"
 
 
 # Small files that would take all memory or time

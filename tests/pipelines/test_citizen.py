@@ -24,7 +24,7 @@ from ..zoo.parts import awaken, pictures
 
 
 @pytest.fixture
-def own() -> LinEASDiffusionPipeline:
+def fresh_pipe() -> LinEASDiffusionPipeline:
     """An embedded pipeline of this test's own, that it may change."""
     return fresh()
 
@@ -72,27 +72,27 @@ def _ip_weights(unet) -> dict[str, dict[str, torch.Tensor]]:
 def test_ip_adapter_beside_steering(imaged):
     subject, picture = imaged
     pipe = subject.pipe
-    given = {**subject.case.arguments, **picture, "guidance_scale": 3.0}
-    loud = check(pipe, subject.maps, **given)
+    settings = {**subject.case.arguments, **picture, "guidance_scale": 3.0}
+    loud = check(pipe, subject.maps, **settings)
     pipe.set_ip_adapter_scale(0.1)
-    quiet = check(pipe, subject.maps, **given)
+    quiet = check(pipe, subject.maps, **settings)
     assert change(quiet, loud) > 0.02
-    row = render(pipe, strength=[0.0, 0.7], **given)
-    assert change(row[0], render(pipe.base, **given)[0]) < 1e-4
+    row = render(pipe, strength=[0.0, 0.7], **settings)
+    assert change(row[0], render(pipe.base, **settings)[0]) < 1e-4
     assert change(row[1], quiet[0]) < 1e-4
     hooks = traces(pipe)
-    pipe.fuse_steering(0.7, **{**given, "num_inference_steps": 1})
-    assert change(render(pipe, **given), quiet) < 1e-4
+    pipe.fuse_steering(0.7, **{**settings, "num_inference_steps": 1})
+    assert change(render(pipe, **settings), quiet) < 1e-4
     pipe.unfuse_steering()
     assert traces(pipe) == hooks
 
 
 def test_a_row_with_a_list_of_one_picture_for_one_ip_adapter(imaged):
     subject, picture = imaged
-    given = {**subject.case.arguments, **picture}
-    row = render(subject.pipe, strength=[0.0, 0.7], **given)
-    given["ip_adapter_image"] = [given["ip_adapter_image"]]
-    assert change(render(subject.pipe, strength=[0.0, 0.7], **given), row) < 1e-5
+    settings = {**subject.case.arguments, **picture}
+    row = render(subject.pipe, strength=[0.0, 0.7], **settings)
+    settings["ip_adapter_image"] = [settings["ip_adapter_image"]]
+    assert change(render(subject.pipe, strength=[0.0, 0.7], **settings), row) < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["picture", "list", "several", "embeddings"])
@@ -100,8 +100,8 @@ def test_a_row_is_the_single_calls_whatever_ip_adapters_are_given(imaged, kind):
     """Embeddings come with their negative half, (2, 1, d): two rows of one picture, which all strengths share."""
     subject, picture = imaged
     pipe, image = subject.pipe, picture["ip_adapter_image"]
-    given: dict = {"picture": image, "list": [image], "several": [pictures(2)]}
-    named = {"ip_adapter_image": given.get(kind)}
+    choices: dict = {"picture": image, "list": [image], "several": [pictures(2)]}
+    named = {"ip_adapter_image": choices.get(kind)}
     if kind == "embeddings":
         with torch.no_grad():
             embeddings = pipe.base.prepare_ip_adapter_image_embeds(image, None, "cpu", 1, True)
@@ -130,29 +130,29 @@ def tiny() -> Subject:
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedulers_are_swapped(tiny, name):
     pipe, present = tiny.pipe, tiny.pipe.scheduler
-    given = {**tiny.case.arguments, "num_inference_steps": 4}
-    steered = render(pipe, strength=0.7, **given)
+    settings = {**tiny.case.arguments, "num_inference_steps": 4}
+    steered = render(pipe, strength=0.7, **settings)
     try:
         pipe.scheduler = getattr(diffusers, name).from_config(present.config)
-        assert change(check(pipe, tiny.maps, **given), steered) > 1e-3
+        assert change(check(pipe, tiny.maps, **settings), steered) > 1e-3
     finally:
         pipe.scheduler = present
 
 
 @pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "DEISMultistepScheduler"])
-def test_schedulers_of_flows_are_swapped(own, maps, name):
-    own.load_steering(maps)
-    steered = render(own, strength=0.7)
-    own.scheduler = getattr(diffusers, name)(use_flow_sigmas=True, prediction_type="flow_prediction")
-    assert change(check(own, maps), steered) > 1e-3
+def test_schedulers_of_flows_are_swapped(fresh_pipe, maps, name):
+    fresh_pipe.load_steering(maps)
+    steered = render(fresh_pipe, strength=0.7)
+    fresh_pipe.scheduler = getattr(diffusers, name)(use_flow_sigmas=True, prediction_type="flow_prediction")
+    assert change(check(fresh_pipe, maps), steered) > 1e-3
 
 
 def test_a_callback_changes_the_latents(pipe, maps):
     pipe.load_steering(maps)
 
-    def push(base, step, timestep, given):
+    def push(base, step, timestep, arguments):
         assert base is pipe.base
-        return {"latents": given["latents"] + (0.5 if step == 1 else 0.0)}
+        return {"latents": arguments["latents"] + (0.5 if step == 1 else 0.0)}
 
     pushed = check(pipe, maps, callback_on_step_end=push)
     assert change(pushed, render(pipe, strength=0.7)) > 0.05
@@ -176,7 +176,7 @@ def test_kinds_of_output(pipe, maps, kind):
     assert isinstance(on, tuple)
     assert [type(one) for one in on] == [type(one) for one in plain]
     assert type(on[0][0]) is type(plain[0][0])
-    numbers = [np.asarray(given[0][0], dtype=np.float32) for given in (plain, off, on)]
+    numbers = [np.asarray(output[0][0], dtype=np.float32) for output in (plain, off, on)]
     assert (numbers[0] == numbers[1]).all()
     assert change(numbers[2], numbers[0]) > 0.05
     if kind == "pil":
@@ -184,18 +184,18 @@ def test_kinds_of_output(pipe, maps, kind):
         assert change(numbers[2], expected) <= 0.51
 
 
-def test_slices_and_tiles(own, maps):
-    own.load_steering(maps)
-    whole = check(own, maps)
-    own.enable_attention_slicing(1)
-    assert change(check(own, maps), whole) < 1e-4
-    own.vae.enable_slicing()
+def test_slices_and_tiles(fresh_pipe, maps):
+    fresh_pipe.load_steering(maps)
+    plain = check(fresh_pipe, maps)
+    fresh_pipe.enable_attention_slicing(1)
+    assert change(check(fresh_pipe, maps), plain) < 1e-4
+    fresh_pipe.vae.enable_slicing()
     both = {"num_images_per_prompt": 2, "seeds": (0, 1)}
-    assert change(check(own, maps, **both)[0], whole[0]) < 1e-4
-    own.vae.enable_tiling()
-    own.vae.tile_latent_min_size, own.vae.tile_sample_min_size = 8, 8 * own.vae_scale_factor
-    tiled = check(own, maps)
-    assert change(tiled, whole) > 1e-4  # seams
+    assert change(check(fresh_pipe, maps, **both)[0], plain[0]) < 1e-4
+    fresh_pipe.vae.enable_tiling()
+    fresh_pipe.vae.tile_latent_min_size, fresh_pipe.vae.tile_sample_min_size = 8, 8 * fresh_pipe.vae_scale_factor
+    tiled = check(fresh_pipe, maps)
+    assert change(tiled, plain) > 1e-4  # seams
 
 
 # --- other pipelines over the same models
@@ -207,29 +207,29 @@ def test_image_to_image_over_the_same_models(pipe, maps):
     steered = LinEASDiffusionPipeline(plain)
     steered.load_steering(maps)
     steered.set_progress_bar_config(disable=True)
-    given = {"image": picture, "num_inference_steps": 8, "guidance_scale": 1.0, "output_type": "np"}
+    arguments = {"image": picture, "num_inference_steps": 8, "guidance_scale": 1.0, "output_type": "np"}
     results = []
-    for own_strength in (0.4, 0.9):
-        expected = plain("a red heart", strength=own_strength, generator=seeded(), **given).images
-        ours = {"denoising_strength": own_strength, **given}
+    for noise in (0.4, 0.9):
+        expected = plain("a red heart", strength=noise, generator=seeded(), **arguments).images
+        ours = {"denoising_strength": noise, **arguments}
         assert (steered("a red heart", strength=0.0, generator=seeded(), **ours).images == expected).all()
         results.append(steered("a red heart", strength=0.7, generator=seeded(), **ours).images)
         with by_hand(plain, maps, 0.7):
-            by_hands = plain("a red heart", strength=own_strength, generator=seeded(), **given).images
+            by_hands = plain("a red heart", strength=noise, generator=seeded(), **arguments).images
         assert change(results[-1], by_hands) < 2e-5
         assert change(results[-1], expected) > 0.05
     assert change(*results) > 0.05
 
 
-def test_controlnet_over_the_same_models(own, maps):
-    network = ControlNetModel.from_unet(own.unet, conditioning_embedding_out_channels=(16, 16, 16))
+def test_controlnet_over_the_same_models(fresh_pipe, maps):
+    network = ControlNetModel.from_unet(fresh_pipe.unet, conditioning_embedding_out_channels=(16, 16, 16))
     awaken(network)
-    steered = LinEASDiffusionPipeline(StableDiffusionControlNetPipeline.from_pipe(own.base, controlnet=network))
+    steered = LinEASDiffusionPipeline(StableDiffusionControlNetPipeline.from_pipe(fresh_pipe.base, controlnet=network))
     steered.load_steering(maps)
     steered.set_progress_bar_config(disable=True)
-    side = own.unet.config.sample_size * own.vae_scale_factor
+    side = fresh_pipe.unet.config.sample_size * fresh_pipe.vae_scale_factor
     controlled = check(steered, maps, image=pictures(1, side))
-    own.load_steering(maps)
-    assert change(controlled, render(own, strength=0.7)) > 0.02
+    fresh_pipe.load_steering(maps)
+    assert change(controlled, render(fresh_pipe, strength=0.7)) > 0.02
     weak = check(steered, maps, image=pictures(1, side), controlnet_conditioning_scale=0.2)
     assert change(controlled, weak) > 0.02

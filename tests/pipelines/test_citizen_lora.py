@@ -14,7 +14,7 @@ from ..citizen import FOLD, TARGETS, change, check, check_fused, fresh, maps_for
 
 
 @pytest.fixture
-def own() -> LinEASDiffusionPipeline:
+def fresh_pipe() -> LinEASDiffusionPipeline:
     """An embedded pipeline of this test's own, that it may change."""
     return fresh()
 
@@ -43,99 +43,99 @@ def lora(tmp_path_factory):
     return folder
 
 
-def test_lora_scaled_fused_and_unfused_beside_steering(own, maps, lora):
-    own.load_steering(maps)
-    bare = check(own, maps)
-    own.load_lora_weights(lora, adapter_name="x")
-    loud = check(own, maps)
+def test_lora_scaled_fused_and_unfused_beside_steering(fresh_pipe, maps, lora):
+    fresh_pipe.load_steering(maps)
+    bare = check(fresh_pipe, maps)
+    fresh_pipe.load_lora_weights(lora, adapter_name="x")
+    loud = check(fresh_pipe, maps)
     assert change(loud, bare) > 0.05
-    own.set_adapters(["x"], [0.4])
-    quiet = check(own, maps)
+    fresh_pipe.set_adapters(["x"], [0.4])
+    quiet = check(fresh_pipe, maps)
     assert min(change(quiet, loud), change(quiet, bare)) > 0.02
-    own.fuse_lora()
-    assert change(check(own, maps), quiet) < 1e-4
-    own.unfuse_lora()
-    assert change(check(own, maps), quiet) < 1e-4
-    own.unload_lora_weights()
-    assert change(check(own, maps), bare) < 1e-4
+    fresh_pipe.fuse_lora()
+    assert change(check(fresh_pipe, maps), quiet) < 1e-4
+    fresh_pipe.unfuse_lora()
+    assert change(check(fresh_pipe, maps), quiet) < 1e-4
+    fresh_pipe.unload_lora_weights()
+    assert change(check(fresh_pipe, maps), bare) < 1e-4
 
 
-def test_a_layer_with_lora_is_one_module_under_its_own_name(own, lora):
+def test_a_layer_with_lora_is_one_module_under_its_own_name(fresh_pipe, lora):
     targets = [*TARGETS, "queries-keys", r"unet.*conv1.*", r"text_encoder.*"]
-    before = list(find_modules(own, targets))
-    own.load_lora_weights(lora)
-    assert list(find_modules(own, targets)) == before
-    values = find_modules(own, "values")
+    before = list(find_modules(fresh_pipe, targets))
+    fresh_pipe.load_lora_weights(lora)
+    assert list(find_modules(fresh_pipe, targets)) == before
+    values = find_modules(fresh_pipe, "values")
     assert all(hasattr(module, "lora_A") for module in values.values())
 
 
-def test_maps_trained_beside_lora_act_without_it(own, maps, lora, tmp_path):
-    plain = render(own.base)
-    own.load_lora_weights(lora)
-    maps_for(own).save_pretrained(tmp_path)
-    own.unload_lora_weights()
-    own.load_steering(tmp_path)
-    assert change(render(own, strength=0.7), plain) > 0.05
+def test_maps_trained_beside_lora_act_without_it(fresh_pipe, maps, lora, tmp_path):
+    plain = render(fresh_pipe.base)
+    fresh_pipe.load_lora_weights(lora)
+    maps_for(fresh_pipe).save_pretrained(tmp_path)
+    fresh_pipe.unload_lora_weights()
+    fresh_pipe.load_steering(tmp_path)
+    assert change(render(fresh_pipe, strength=0.7), plain) > 0.05
 
 
-def test_steering_is_not_fused_into_layers_that_lora_adds_to(own, maps, lora):
-    own.load_steering(maps)
-    own.load_lora_weights(lora, adapter_name="x")
-    fusion = check_fused(own)
-    wrapped = {name for name, module in find_modules(own, TARGETS).items() if hasattr(module, "lora_A")}
+def test_steering_is_not_fused_into_layers_that_lora_adds_to(fresh_pipe, maps, lora):
+    fresh_pipe.load_steering(maps)
+    fresh_pipe.load_lora_weights(lora, adapter_name="x")
+    fusion = check_fused(fresh_pipe)
+    wrapped = {name for name, module in find_modules(fresh_pipe, TARGETS).items() if hasattr(module, "lora_A")}
     assert wrapped
     assert wrapped <= set(fusion.hooked)
-    assert set(find_modules(own, "norms")) <= set(fusion.folded)
+    assert set(find_modules(fresh_pipe, "norms")) <= set(fusion.folded)
 
 
-def test_lora_is_switched_scaled_and_fused_while_steering_is_fused(own, maps, lora):
-    own.load_steering(maps)
-    own.load_lora_weights(lora, adapter_name="x")
-    own.disable_lora()
-    off = render(own, strength=0.7)
-    own.enable_lora()
-    own.set_adapters(["x"], [0.4])
-    quiet, plain = render(own, strength=0.7), render(own.base)
+def test_lora_is_switched_scaled_and_fused_while_steering_is_fused(fresh_pipe, maps, lora):
+    fresh_pipe.load_steering(maps)
+    fresh_pipe.load_lora_weights(lora, adapter_name="x")
+    fresh_pipe.disable_lora()
+    off = render(fresh_pipe, strength=0.7)
+    fresh_pipe.enable_lora()
+    fresh_pipe.set_adapters(["x"], [0.4])
+    quiet, plain = render(fresh_pipe, strength=0.7), render(fresh_pipe.base)
     assert change(off, quiet) > 0.02
-    own.disable_lora()
-    own.fuse_steering(0.7, **FOLD)  # with a silent LoRA the layers look as if nothing were added to them
-    assert change(render(own), off) < 2e-5
-    own.enable_lora()
-    assert change(render(own), quiet) < 2e-5
-    own.fuse_lora()
-    assert change(render(own), quiet) < 1e-4
-    own.unfuse_lora()
-    assert change(render(own), quiet) < 1e-4
-    own.unfuse_steering()
-    assert change(render(own.base), plain) < 1e-4
+    fresh_pipe.disable_lora()
+    fresh_pipe.fuse_steering(0.7, **FOLD)  # with a silent LoRA the layers look as if nothing were added to them
+    assert change(render(fresh_pipe), off) < 2e-5
+    fresh_pipe.enable_lora()
+    assert change(render(fresh_pipe), quiet) < 2e-5
+    fresh_pipe.fuse_lora()
+    assert change(render(fresh_pipe), quiet) < 1e-4
+    fresh_pipe.unfuse_lora()
+    assert change(render(fresh_pipe), quiet) < 1e-4
+    fresh_pipe.unfuse_steering()
+    assert change(render(fresh_pipe.base), plain) < 1e-4
 
 
-def test_lora_that_stays_fused_is_part_of_the_weights(own, maps, lora):
-    own.load_steering(maps)
-    own.load_lora_weights(lora)
-    steered = render(own, strength=0.7)
-    own.fuse_lora()
-    own.unload_lora_weights()
-    assert change(check(own, maps), steered) < 1e-4
-    fusion = check_fused(own)
-    assert {name for name in fusion.folded if name.endswith("to_v")} == set(find_modules(own, "values"))
+def test_lora_that_stays_fused_is_part_of_the_weights(fresh_pipe, maps, lora):
+    fresh_pipe.load_steering(maps)
+    fresh_pipe.load_lora_weights(lora)
+    steered = render(fresh_pipe, strength=0.7)
+    fresh_pipe.fuse_lora()
+    fresh_pipe.unload_lora_weights()
+    assert change(check(fresh_pipe, maps), steered) < 1e-4
+    fusion = check_fused(fresh_pipe)
+    assert {name for name in fusion.folded if name.endswith("to_v")} == set(find_modules(fresh_pipe, "values"))
 
 
-def test_unfusing_under_a_lora_that_was_fused_later_is_refused(own, maps, lora):
-    plain = render(own.base)
-    own.load_steering(maps)
-    own.fuse_steering(0.7, **FOLD)
-    fused = render(own)
-    own.load_lora_weights(lora)
+def test_unfusing_under_a_lora_that_was_fused_later_is_refused(fresh_pipe, maps, lora):
+    plain = render(fresh_pipe.base)
+    fresh_pipe.load_steering(maps)
+    fresh_pipe.fuse_steering(0.7, **FOLD)
+    fused = render(fresh_pipe)
+    fresh_pipe.load_lora_weights(lora)
     with pytest.raises(LineaError, match="LoRA"):  # its part of the layer's output would not be steered
-        render(own)
-    own.fuse_lora()
-    both = render(own.base)
+        render(fresh_pipe)
+    fresh_pipe.fuse_lora()
+    both = render(fresh_pipe.base)
     assert change(both, fused) > 0.05
     with pytest.raises(LineaError, match="unfuse_lora"):
-        own.unfuse_steering()
-    assert (render(own.base) == both).all()
-    own.unfuse_lora()
-    own.unload_lora_weights()
-    own.unfuse_steering()
-    assert change(render(own.base), plain) < 1e-4
+        fresh_pipe.unfuse_steering()
+    assert (render(fresh_pipe.base) == both).all()
+    fresh_pipe.unfuse_lora()
+    fresh_pipe.unload_lora_weights()
+    fresh_pipe.unfuse_steering()
+    assert change(render(fresh_pipe.base), plain) < 1e-4

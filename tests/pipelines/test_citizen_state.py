@@ -27,7 +27,7 @@ CALLS = (
 
 
 @pytest.fixture
-def own() -> LinEASDiffusionPipeline:
+def fresh_pipe() -> LinEASDiffusionPipeline:
     """An embedded pipeline of this test's own, that it may change."""
     return fresh()
 
@@ -54,27 +54,27 @@ def twin(pipe) -> LinEASDiffusionPipeline:
 
 
 @pytest.mark.parametrize("call", CALLS[1:])
-def test_a_callback_that_fails_leaves_nothing(own, maps, call):
-    own.load_steering(maps)
-    plain, steered = render(own.base), render(own, **call)
-    before = traces(own)
+def test_a_callback_that_fails_leaves_nothing(fresh_pipe, maps, call):
+    fresh_pipe.load_steering(maps)
+    plain, steered = render(fresh_pipe.base), render(fresh_pipe, **call)
+    before = traces(fresh_pipe)
 
-    def fail(base, step, timestep, given):
+    def fail(base, step, timestep, arguments):
         raise KeyError("from the callback")
 
     with pytest.raises(KeyError, match="from the callback"):
-        render(own, callback_on_step_end=fail, steering_end=0.5, **call)
-    assert traces(own) == before
-    assert (render(own.base) == plain).all()
-    assert (render(own, **call) == steered).all()
+        render(fresh_pipe, callback_on_step_end=fail, steering_end=0.5, **call)
+    assert traces(fresh_pipe) == before
+    assert (render(fresh_pipe.base) == plain).all()
+    assert (render(fresh_pipe, **call) == steered).all()
 
 
-def test_threads_that_share_models_do_not_steer_each_other(own, maps):
-    pipes = [twin(own) for _ in CALLS]
+def test_threads_that_share_models_do_not_steer_each_other(fresh_pipe, maps):
+    pipes = [twin(fresh_pipe) for _ in CALLS]
     for pipe in pipes:
         pipe.load_steering(maps)
     wanted = [render(pipe, **call) for pipe, call in zip(pipes, CALLS, strict=True)]
-    before, wrong = traces(own), []
+    before, wrong = traces(fresh_pipe), []
 
     def work(number: int) -> None:
         for _ in range(8):
@@ -89,7 +89,7 @@ def test_threads_that_share_models_do_not_steer_each_other(own, maps):
     finally:
         sys.setswitchinterval(patience)
     assert not wrong
-    assert traces(own) == before
+    assert traces(fresh_pipe) == before
 
 
 def _together(jobs) -> None:
@@ -145,8 +145,8 @@ def test_threads_that_share_a_transformer_and_end_in_the_order_of_their_beginnin
     assert traces(subject.pipe) == before
 
 
-def test_two_wrappers_of_one_pipeline_have_maps_of_their_own(own, maps):
-    first, second = LinEASDiffusionPipeline(own.base), LinEASDiffusionPipeline(own.base)
+def test_two_wrappers_of_one_pipeline_have_maps_of_their_own(fresh_pipe, maps):
+    first, second = LinEASDiffusionPipeline(fresh_pipe.base), LinEASDiffusionPipeline(fresh_pipe.base)
     first.load_steering(maps)
     second.load_steering(-1.0 * maps)
     assert change(check(first, maps), check(second, -1.0 * maps)) > 0.05
@@ -155,9 +155,9 @@ def test_two_wrappers_of_one_pipeline_have_maps_of_their_own(own, maps):
     assert second.get_list_steering() == ["default"]
 
 
-def test_fusing_where_another_wrapper_has_fused_is_refused(own, maps):
-    plain = render(own.base)
-    first, second = LinEASDiffusionPipeline(own.base), twin(own)
+def test_fusing_where_another_wrapper_has_fused_is_refused(fresh_pipe, maps):
+    plain = render(fresh_pipe.base)
+    first, second = LinEASDiffusionPipeline(fresh_pipe.base), twin(fresh_pipe)
     first.load_steering(maps)
     second.load_steering(-1.0 * maps)
     first.fuse_steering(0.7, **FOLD)
@@ -167,18 +167,18 @@ def test_fusing_where_another_wrapper_has_fused_is_refused(own, maps):
         second.fuse_steering(0.7, **FOLD)
     assert (render(first) == fused).all()
     first.unfuse_steering()
-    assert (render(own.base) == plain).all()
+    assert (render(fresh_pipe.base) == plain).all()
     second.fuse_steering(0.7, **FOLD)
     second.unfuse_steering()
-    assert (render(own.base) == plain).all()
+    assert (render(fresh_pipe.base) == plain).all()
 
 
-def test_fusing_that_fails_leaves_nothing(own, maps, monkeypatch):
-    own.load_steering(maps)
-    plain, before = render(own.base), traces(own)
+def test_fusing_that_fails_leaves_nothing(fresh_pipe, maps, monkeypatch):
+    fresh_pipe.load_steering(maps)
+    plain, before = render(fresh_pipe.base), traces(fresh_pipe)
     with pytest.raises(ValueError, match="has to be of type"):
-        own.fuse_steering(0.7, prompt=3)
-    assert traces(own) == before
+        fresh_pipe.fuse_steering(0.7, prompt=3)
+    assert traces(fresh_pipe) == before
     fold, seen = fusing.fold_into, []
 
     def full(layer, *args):
@@ -189,9 +189,9 @@ def test_fusing_that_fails_leaves_nothing(own, maps, monkeypatch):
 
     monkeypatch.setattr(fusing, "fold_into", full)
     with pytest.raises(MemoryError):
-        own.fuse_steering(0.7, **FOLD)
+        fresh_pipe.fuse_steering(0.7, **FOLD)
     monkeypatch.undo()
-    assert traces(own) == before
-    assert (render(own.base) == plain).all()
-    assert own.fuse_steering(0.7, **FOLD).folded
-    own.unfuse_steering()
+    assert traces(fresh_pipe) == before
+    assert (render(fresh_pipe.base) == plain).all()
+    assert fresh_pipe.fuse_steering(0.7, **FOLD).folded
+    fresh_pipe.unfuse_steering()

@@ -25,19 +25,19 @@ def _dtypes(pipe) -> tuple[torch.dtype, ...]:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("arguments", "expected"),
     [
         ({"torch_dtype": HALF}, (HALF, HALF, HALF)),
         ({"dtype": {"unet": BFLOAT, "default": HALF}}, (BFLOAT, HALF, HALF)),
         ({"torch_dtype": {"vae": BFLOAT}}, (torch.float32, BFLOAT, torch.float32)),
     ],
 )
-def test_dtypes_as_diffusers_takes_them(given, expected):
-    assert _dtypes(load("shapeland-unet", **given)) == expected
+def test_dtypes_as_diffusers_takes_them(arguments, expected):
+    assert _dtypes(load("shapeland-unet", **arguments)) == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"dtype": HALF, "torch_dtype": HALF}, "both dtype and torch_dtype"),
         ({"dtype": "float16"}, "dtype 'float16': expected a floating-point one"),
@@ -48,9 +48,9 @@ def test_dtypes_as_diffusers_takes_them(given, expected):
         ({"text_encoder": 5}, "which is there but does not load as asked: 5 is of type"),
     ],
 )
-def test_what_is_wrong_is_not_the_models_name(given, message):
+def test_what_is_wrong_is_not_the_models_name(arguments, message):
     with pytest.raises(LineaError, match=message) as caught:
-        load("shapeland-unet", **given)
+        load("shapeland-unet", **arguments)
     assert "Hub id" not in str(caught.value)
 
 
@@ -81,8 +81,8 @@ def checkpoint(loaded_pipe, tmp_path):
 
 @pytest.mark.parametrize("load_file", [load, LinEASDiffusionPipeline.from_single_file])
 def test_a_single_file_is_the_model_that_was_saved(pipe, checkpoint, load_file):
-    given = {"vae": pipe.vae, "text_encoder": pipe.text_encoder, "config": FOLDER}
-    loaded = load_file(checkpoint, torch_dtype=torch.float32, **given)
+    arguments = {"vae": pipe.vae, "text_encoder": pipe.text_encoder, "config": FOLDER}
+    loaded = load_file(checkpoint, torch_dtype=torch.float32, **arguments)
     loaded.set_progress_bar_config(disable=True)
     assert isinstance(loaded.base, StableDiffusionPipeline)
     settings = {"num_inference_steps": 2, "guidance_scale": 1.0, "output_type": "np"}
@@ -103,10 +103,10 @@ def test_a_single_file_that_does_not_load_says_what_is_missing(checkpoint, loade
 
 
 def test_the_command_line_takes_the_configuration_beside_the_file(linea, checkpoint, loaded_pipe, monkeypatch):
-    asked = []
+    requests = []
 
-    def from_single_file(cls, file, **given):
-        asked.append((file, given["config"], given["dtype"]))
+    def from_single_file(cls, file, **arguments):
+        requests.append((file, arguments["config"], arguments["dtype"]))
         return loaded_pipe.base
 
     monkeypatch.setattr(StableDiffusionPipeline, "from_single_file", classmethod(from_single_file))
@@ -115,7 +115,7 @@ def test_the_command_line_takes_the_configuration_beside_the_file(linea, checkpo
     try:
         code, _, _ = linea("generate", "x", "--model", checkpoint, "--steps", 1, "--guidance", 1, "--out", out)
         assert code == 0
-        assert asked == [(str(checkpoint), str(checkpoint.parent), torch.float32)]
+        assert requests == [(str(checkpoint), str(checkpoint.parent), torch.float32)]
         assert out.is_file()
     finally:
         loaded_pipe.base.register_to_config(_name_or_path=name)

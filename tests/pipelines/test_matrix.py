@@ -42,7 +42,7 @@ def test_no_class_is_left_out():
 
 
 def test_the_docs_say_what_was_found():
-    if set(RESULTS) != set(CASES) or any(len(found) != len(CHECKS) + 1 for found in RESULTS.values()):
+    if set(RESULTS) != set(CASES) or any(len(row) != len(CHECKS) + 1 for row in RESULTS.values()):
         pytest.skip("the whole matrix has to run for its table")
     if os.environ.get("LINEA_WRITE_DOCS"):
         DOCS.write_text(_page(), encoding="utf-8")
@@ -75,10 +75,8 @@ _OTHERS = "Image-to-image, inpainting and ControlNet classes (their own `strengt
 def _table(keys: list[str]) -> list[str]:
     lines = ["| entry | class | maps folded when fused | remarks |", "| --- | --- | --- | --- |"]
     for key in keys:
-        found = RESULTS[key]
-        rows = found["rows of a batch are the pictures one by one"]
+        row = RESULTS[key]
+        rows = row["rows of a batch are the pictures one by one"]
         remarks = "; ".join(remark for remark in (REMARKS.get(key, ""), "" if rows == "yes" else rows) if remark)
-        lines.append(
-            f"| {key} | `{found['class']}` | {found['fused is hooked; unfused is the base model']} | {remarks} |"
-        )
+        lines.append(f"| {key} | `{row['class']}` | {row['fused is hooked; unfused is the base model']} | {remarks} |")
     return lines

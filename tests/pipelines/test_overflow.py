@@ -96,7 +96,7 @@ UNSCORED = ("--clip", "none")
 
 
 @pytest.fixture
-def whole(loaded_pipe):
+def exact(loaded_pipe):
     """The embedded pipeline in float32, which is quicker here, with a small map."""
     loaded_pipe.load_steering(_maps(NAME, 0.1))
     yield loaded_pipe
@@ -104,12 +104,12 @@ def whole(loaded_pipe):
 
 
 @pytest.fixture
-def blind(whole):
+def blind(exact):
     """A pipeline whose autoencoder makes numbers of everything that are not finite."""
-    bias = whole.vae.decoder.conv_out.bias
+    bias = exact.vae.decoder.conv_out.bias
     kept = bias.detach().clone()
     bias.data.fill_(float("nan"))
-    yield whole
+    yield exact
     bias.data.copy_(kept)
 
 
@@ -124,19 +124,19 @@ def test_a_steered_picture_that_the_autoencoder_breaks_is_an_error(blind):
 def test_an_unsteered_one_is_the_base_models_and_a_warning(blind, loaded):
     if not loaded:
         blind.unload_steering()
-    with pytest.warns(UserWarning, match="vae made .* nothing was steered") as told:
+    with pytest.warns(UserWarning, match="vae made .* nothing was steered") as notices:
         made = blind("a red heart", output_type="np", strength=0.0, **STEPS).images
-    assert [one.filename for one in told if one.category is UserWarning] == [__file__]
+    assert [one.filename for one in notices if one.category is UserWarning] == [__file__]
     assert np.isnan(made).all()
 
 
 def test_grids_and_evaluations_are_never_black(blind):
     for strengths in ((0.0,), (0.0, 1.0)):
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as notices:
             warnings.simplefilter("always")
             with pytest.raises(LineaError, match="it would be black"):
                 StyleGrid.render(blind, ["a red heart"], strengths, **STEPS)
-        assert not [one for one in told if "black" in str(one.message)]  # it is said once
+        assert not [one for one in notices if "black" in str(one.message)]  # it is said once
     with pytest.raises(LineaError, match="it would be black"):
         render_prompts(blind.base, ["a red heart"], [0], **STEPS)  # as evaluate and calibrate do
 
@@ -145,26 +145,27 @@ def test_the_command_line_is_never_black(linea, blind, tmp_path):
     blind.steering["default"].save_pretrained(tmp_path / "maps")
     blind.unload_steering()
     blind.save_pretrained(tmp_path / "blind")
-    given = ["--model", tmp_path / "blind", "--steps", 1]
+    arguments = ["--model", tmp_path / "blind", "--steps", 1]
     for command in (
         ["generate", "a heart", "--out", tmp_path / "out" / "a.png"],
         ["grid", "a heart", "--steering", tmp_path / "maps", "--strengths", 0, "--out", tmp_path / "out", *UNSCORED],
     ):
-        code, _, error = linea(*command, *given)
+        code, _, error = linea(*command, *arguments)
         assert code == 2, command
         assert error.splitlines()[-1].startswith("linea: got a picture with numbers that are not finite"), command
         assert not list(tmp_path.rglob("*.png")), command
 
 
-def test_pictures_that_a_safety_checker_hides_are_told(whole, monkeypatch):
-    monkeypatch.setattr(whole.base, "run_safety_checker", lambda images, *_: (0 * images, [False, True, False]))
+def test_pictures_that_a_safety_checker_hides_are_told(exact, monkeypatch):
+    monkeypatch.setattr(exact.base, "run_safety_checker", lambda images, *_: (0 * images, [False, True, False]))
     prompts = ["a red heart", "a blue fish", "a star"]
     settings = {"num_inference_steps": 1, "guidance_scale": 1.0}
-    assert whole(prompts, **settings).nsfw_content_detected == [False, True, False]  # a call says it as diffusers does
+    # a call says it as diffusers does
+    assert exact(prompts, **settings).nsfw_content_detected == [False, True, False]
     with pytest.raises(LineaError, match=r"picture of 'a blue fish' black from .* safety checker"):
-        StyleGrid.render(whole, prompts, [0.0], batch_size=3, **settings)
+        StyleGrid.render(exact, prompts, [0.0], batch_size=3, **settings)
     with pytest.raises(LineaError, match="picture of 'a blue fish' black"):
-        render_prompts(whole.base, prompts, [0, 1, 2], **settings)
+        render_prompts(exact.base, prompts, [0, 1, 2], **settings)
 
 
 @pytest.mark.parametrize(

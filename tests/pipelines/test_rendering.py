@@ -32,7 +32,7 @@ def calls(tiny):
     """How many prompts each call of the U-Net has."""
     seen: list[int] = []
     with tiny.unet.register_forward_pre_hook(
-        lambda module, args, given: seen.append(len((args or [given["sample"]])[0])), with_kwargs=True
+        lambda module, args, arguments: seen.append(len((args or [arguments["sample"]])[0])), with_kwargs=True
     ):
         yield seen
 
@@ -77,13 +77,13 @@ def test_pictures_are_those_of_single_calls_and_come_as_they_are_made(tiny, call
 
 
 def test_what_is_given_for_one_prompt_goes_to_all_and_rows_have_their_own(tiny):
-    given = {**QUICK, "guidance_scale": 4.0}
-    each = [request(arguments={**given, "negative_prompt": word}, rows=("negative_prompt",)) for word in ("x", "fog")]
-    both = [request(arguments={**given, "negative_prompt": "x"}) for _ in each]
-    own, shared = list(images_of(tiny, each, 2)), list(images_of(tiny, both, 2))
-    assert same(own[0], shared[0])
+    usual = {**QUICK, "guidance_scale": 4.0}
+    each = [request(arguments={**usual, "negative_prompt": word}, rows=("negative_prompt",)) for word in ("x", "fog")]
+    both = [request(arguments={**usual, "negative_prompt": "x"}) for _ in each]
+    separate, shared = list(images_of(tiny, each, 2)), list(images_of(tiny, both, 2))
+    assert same(separate[0], shared[0])
     assert same(*shared)
-    assert not same(own[1], shared[1])
+    assert not same(separate[1], shared[1])
 
 
 def test_one_number_is_the_strength_of_a_whole_call(tiny, calls):

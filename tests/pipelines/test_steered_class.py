@@ -120,10 +120,10 @@ def test_from_pipe_of_one_class_says_what_it_leaves_behind(pipe, random_maps):
     pipe.load_steering(random_maps, "neon")
     kind = StableDiffusionImg2ImgPipeline
     advice = rf"without the steering neon: .* LinEASDiffusionPipeline.from_pipe\(pipe, {kind.__name__}\)"
-    with pytest.warns(UserWarning, match=advice) as told:
+    with pytest.warns(UserWarning, match=advice) as notices:
         plain = kind.from_pipe(pipe)
-    assert len(told) == 1
-    assert told[0].filename == __file__
+    assert len(notices) == 1
+    assert notices[0].filename == __file__
     assert plain.unet is pipe.unet
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -140,8 +140,8 @@ def test_embeddings_made_in_isolation_with_the_calls_own_defaults(pipe):
     """As diffusers' tests do it: what ``encode_prompt`` needs and nobody gave is read off ``__call__``."""
     call = inspect.signature(pipe.__call__).parameters
     wanted = inspect.signature(pipe.encode_prompt).parameters
-    given = {name: call[name].default for name in wanted if name in call and name != "prompt"}
-    embeds, negative = pipe.encode_prompt("a red heart", device=pipe.device, do_classifier_free_guidance=True, **given)
+    values = {name: call[name].default for name in wanted if name in call and name != "prompt"}
+    embeds, negative = pipe.encode_prompt("a red heart", device=pipe.device, do_classifier_free_guidance=True, **values)
     settings = {"guidance_scale": 2.0, **FEW}
     made = pipe(prompt_embeds=embeds, negative_prompt_embeds=negative, generator=seeded(), **settings).images
     assert np.abs(made - pipe("a red heart", generator=seeded(), **settings).images).max() < 1e-5

@@ -68,72 +68,72 @@ def _encoded(pipe, prompt="a red heart", **kwargs):
 
 
 def test_maps_of_a_text_encoder_that_embeddings_pass_by_are_named(pipe, maps):
-    given = _encoded(pipe)
+    arguments = _encoded(pipe)
     with silence():
         render(pipe, strength=0.7, **GUIDED)
-        plain = render(pipe, None, strength=0.0, **given)
+        plain = render(pipe, None, strength=0.0, **arguments)
     with pytest.warns(UserWarning, match=r"maps of 'text_encoder' \(3 activations\) rest.*encode_prompt") as seen:
-        steered = render(pipe, None, strength=0.7, **given)
+        steered = render(pipe, None, strength=0.7, **arguments)
     assert len([one for one in seen if one.category is UserWarning]) == 1
     assert change(steered, plain) > 0.02
     pipe.load_steering(maps.subset("unet"))
     with silence():
-        assert (render(pipe, None, strength=0.7, **given) == steered).all()
+        assert (render(pipe, None, strength=0.7, **arguments) == steered).all()
     pipe.load_steering(maps.subset("text_encoder"))
     with pytest.raises(LineaError, match=r"'text_encoder', and a call in which it did not run, so that nothing"):
-        render(pipe, None, strength=0.7, **given)
+        render(pipe, None, strength=0.7, **arguments)
     with silence():
-        assert (render(pipe, None, strength=0.0, **given) == plain).all()
+        assert (render(pipe, None, strength=0.0, **arguments) == plain).all()
 
 
 def test_maps_of_a_text_encoder_that_was_freed_rest(pipe, maps):
-    given = _encoded(pipe)
+    arguments = _encoded(pipe)
     pipe.load_steering(maps.subset("unet"))
-    expected, plain = render(pipe, None, strength=0.7, **given), render(pipe.base, None, **given)
+    expected, plain = render(pipe, None, strength=0.7, **arguments), render(pipe.base, None, **arguments)
     pipe.text_encoder = None
     with pytest.warns(UserWarning, match=r"maps of 'text_encoder' \(3 activations\) rest"):
         pipe.load_steering(maps)
     with pytest.warns(UserWarning, match=r"maps of 'text_encoder' \(3 activations\) rest.*the other maps act"):
-        assert (render(pipe, None, strength=0.7, **given) == expected).all()
+        assert (render(pipe, None, strength=0.7, **arguments) == expected).all()
     with silence():
-        assert (render(pipe, None, strength=0.0, **given) == plain).all()
+        assert (render(pipe, None, strength=0.0, **arguments) == plain).all()
     with pytest.warns(UserWarning, match="rest"):
-        assert pipe.fuse_steering(0.7, **{**given, "prompt": None, "num_inference_steps": 1}).folded
-    assert change(render(pipe, None, **given), expected) < 1e-4
+        assert pipe.fuse_steering(0.7, **{**arguments, "prompt": None, "num_inference_steps": 1}).folded
+    assert change(render(pipe, None, **arguments), expected) < 1e-4
     pipe.unfuse_steering()
 
 
 def test_a_pipeline_made_without_its_text_encoder(pipe):
-    given = _encoded(pipe)
+    arguments = _encoded(pipe)
     with pytest.warns(UserWarning, match=r"maps of 'text_encoder' \(3 activations\) rest"):
         bare = LinEASDiffusionPipeline.from_pipe(pipe, text_encoder=None)
     bare.set_progress_bar_config(disable=True)
     with pytest.warns(UserWarning, match="the other maps act"):
-        steered = render(bare, None, strength=0.7, **given)
+        steered = render(bare, None, strength=0.7, **arguments)
     with pytest.warns(UserWarning, match="rest"):
-        assert (render(pipe, None, strength=0.7, **given) == steered).all()
+        assert (render(pipe, None, strength=0.7, **arguments) == steered).all()
 
 
 @pytest.mark.parametrize("dial", [{}, {"composition": "chain"}, {"steering_guidance": "cond"}])
 def test_prompts_that_are_encoded_ahead_are_steered_as_in_the_call(pipe, dial):
     expected = render(pipe, strength=0.7, **dial, **GUIDED)
-    given = _encoded(pipe, strength=0.7, **dial)
+    arguments = _encoded(pipe, strength=0.7, **dial)
     with silence():
-        assert (render(pipe, None, strength=0.7, **dial, **given) == expected).all()
+        assert (render(pipe, None, strength=0.7, **dial, **arguments) == expected).all()
     pipe.text_encoder = None
     with silence():
-        assert (render(pipe, None, strength=0.7, **dial, **given) == expected).all()
+        assert (render(pipe, None, strength=0.7, **dial, **arguments) == expected).all()
     with pytest.warns(UserWarning, match="at the strength of the call"):
-        render(pipe, None, strength=0.6, **dial, **given)
+        render(pipe, None, strength=0.6, **dial, **arguments)
 
 
 def test_a_row_of_strengths_is_encoded_ahead(pipe):
     strengths = [0.0, 0.5, 1.0]
     expected = render(pipe, ["a red heart"] * 3, seeds=(0, 0, 0), strength=strengths, **GUIDED)
-    given = _encoded(pipe, strength=strengths)
-    assert len(given["prompt_embeds"]) == len(given["negative_prompt_embeds"]) == 3
+    arguments = _encoded(pipe, strength=strengths)
+    assert len(arguments["prompt_embeds"]) == len(arguments["negative_prompt_embeds"]) == 3
     with silence():
-        assert (render(pipe, None, seeds=(0, 0, 0), strength=strengths, **given) == expected).all()
+        assert (render(pipe, None, seeds=(0, 0, 0), strength=strengths, **arguments) == expected).all()
 
 
 def test_encoding_without_a_strength_is_the_base_models(pipe, maps):
@@ -153,14 +153,14 @@ def test_embeddings_of_other_maps_under_the_same_name_are_told(pipe, maps):
 
 def test_second_encoders_and_pooled_embeddings_are_encoded_ahead():
     subject = Subject(CASES["stable-diffusion-xl"])
-    pipe, given = subject.pipe, {**subject.case.arguments, "generator": torch.Generator(), "output_type": "np"}
+    pipe, settings = subject.pipe, {**subject.case.arguments, "generator": torch.Generator(), "output_type": "np"}
     made = pipe.encode_prompt("a red heart", num_images_per_prompt=1, strength=0.7)
     names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-    given["generator"].manual_seed(0)
-    expected = pipe("a red heart", strength=0.7, **given).images
-    given["generator"].manual_seed(0)
+    settings["generator"].manual_seed(0)
+    expected = pipe("a red heart", strength=0.7, **settings).images
+    settings["generator"].manual_seed(0)
     with silence():
-        assert (pipe(strength=0.7, **dict(zip(names, made, strict=True)), **given).images == expected).all()
+        assert (pipe(strength=0.7, **dict(zip(names, made, strict=True)), **settings).images == expected).all()
 
 
 def test_an_encoder_that_is_run_layer_by_layer_has_run():
@@ -218,12 +218,12 @@ def test_training_modules_that_never_run_is_refused(pipe):
 @pytest.mark.parametrize("key", ["flux", "stable-diffusion-3"])
 def test_joint_projections_of_transformers(key):
     base = CASES[key].build()
-    found = set(find_modules(base, ["queries-keys", "values"]))
+    names = set(find_modules(base, ["queries-keys", "values"]))
     base.transformer.fuse_qkv_projections()
     with pytest.raises(LineaError, match="never run"):
         find_modules(base, "values")
     base.transformer.unfuse_qkv_projections()
-    assert set(find_modules(base, ["queries-keys", "values"])) == found
+    assert set(find_modules(base, ["queries-keys", "values"])) == names
 
 
 def test_projections_that_are_fused_after_the_steering(pipe):
@@ -242,12 +242,12 @@ def test_projections_that_are_fused_after_the_steering(pipe):
 
 
 def test_a_model_that_is_replaced_while_steering_is_fused(pipe):
-    own, other = pipe.unet, fresh().unet
+    original, other = pipe.unet, fresh().unet
     pipe.fuse_steering(0.7)
     pipe.unet = other
     with pytest.raises(LineaError, match="another model"):
         render(pipe)
-    pipe.unet = own
+    pipe.unet = original
     pipe.unfuse_steering()
 
 
@@ -298,20 +298,20 @@ def test_a_part_of_the_schedule_that_no_step_falls_into(pipe, maps):
 )
 def test_layers_that_caches_skip_act_on_other_steps(cache):
     subject = Subject(CASES["flux"])
-    given = {**subject.case.arguments, "num_inference_steps": 4}
-    kept = subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **given).images
+    call = {**subject.case.arguments, "num_inference_steps": 4}
+    kept = subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **call).images
     subject.pipe.transformer.enable_cache(cache)
     with silence():
-        fast = subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **given).images
+        fast = subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **call).images
     assert change(fast, kept) > 1e-3
 
 
 def test_layers_that_a_cache_skips_in_the_whole_part_of_the_schedule_are_named():
     subject = Subject(CASES["flux"])
     subject.pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e9))
-    given = {**subject.case.arguments, "num_inference_steps": 4, "steering_start": 0.5}
+    settings = {**subject.case.arguments, "num_inference_steps": 4, "steering_start": 0.5}
     with pytest.warns(UserWarning, match=r"in 'transformer' did not run in this call"):
-        subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **given)
+        subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **settings)
 
 
 def test_a_warning_from_code_without_a_module_name():

@@ -85,9 +85,9 @@ def test_embeddings_in_place_of_a_prompt(steered):
 @pytest.mark.parametrize("key", ["stable-diffusion-xl", "stable-diffusion-3", "flux"])
 def test_second_prompts_are_repeated_with_the_first(key):
     subject = Subject(CASES[key])
-    given = {**subject.case.arguments, "prompt_2": "a blue fish", "output_type": "np"}
-    row = subject.pipe("a red heart", strength=[0.2, 0.9], generator=seeded(), **given).images
-    alone = subject.pipe("a red heart", strength=0.9, generator=seeded(), **given).images
+    settings = {**subject.case.arguments, "prompt_2": "a blue fish", "output_type": "np"}
+    row = subject.pipe("a red heart", strength=[0.2, 0.9], generator=seeded(), **settings).images
+    alone = subject.pipe("a red heart", strength=0.9, generator=seeded(), **settings).images
     assert _differ(row[1], alone[0]) < 2e-3
 
 
@@ -143,15 +143,15 @@ def _moved(rows: torch.Tensor, base: torch.Tensor) -> list[bool]:
 def test_negative_prompts_are_encoded_as_they_are(key):
     subject = Subject(CASES[key])
     modules = find_modules(subject.pipe.base, "text-attention")
-    found = {}
+    seen = {}
     for guidance in ("both", "cond"):
         with record_activations(modules) as recorded:
             subject.render(strength=0.8, steering_guidance=guidance, negative_prompt=["a dog", "a dog"])
-        found[guidance] = recorded
+        seen[guidance] = recorded
     with record_activations(modules) as base:
         subject.render(strength=0.0, negative_prompt=["a dog", "a dog"])
     name = next(name for name in modules if len(base[name]) == (1 if key == "flux" else 2))
-    for call, (one, two, plain) in enumerate(zip(found["both"][name], found["cond"][name], base[name], strict=True)):
+    for call, (one, two, plain) in enumerate(zip(seen["both"][name], seen["cond"][name], base[name], strict=True)):
         assert not torch.equal(one, plain)
         assert torch.equal(two, plain) == (call == 1)
 
@@ -181,12 +181,12 @@ def test_steering_within_a_part_of_the_schedule(steered):
         _array(steered, callback_on_step_end=keep, **kwargs)
         return seen
 
-    base, whole = latents(strength=0), latents(strength=0.9)
-    assert torch.equal(latents(strength=0.9, steering_start=0.0, steering_end=1.0)[-1], whole[-1])
+    base, full = latents(strength=0), latents(strength=0.9)
+    assert torch.equal(latents(strength=0.9, steering_start=0.0, steering_end=1.0)[-1], full[-1])
     late = latents(strength=0.9, steering_start=0.5)
     assert [torch.equal(a, b) for a, b in zip(late, base, strict=True)] == [True, True, False, False]
     early = latents(strength=0.9, steering_end=0.5)
-    assert [torch.equal(a, b) for a, b in zip(early, whole, strict=True)] == [True, True, False, False]
+    assert [torch.equal(a, b) for a, b in zip(early, full, strict=True)] == [True, True, False, False]
     assert not torch.equal(early[-1], base[-1])
 
 

@@ -94,12 +94,12 @@ def _latents(pipe, **dial) -> torch.Tensor:
 
 
 def test_a_call_reads_each_set_of_maps_on_its_own_dial(steered):
-    given = _latents(steered, strength={"neon": 0.2, "mosaic": 0.2})
+    latents = _latents(steered, strength={"neon": 0.2, "mosaic": 0.2})
     behind = _latents(steered, strength={"neon": 0.5, "mosaic": 0.2}, calibrated=False)
     plain = _latents(steered, strength={"neon": 0.2, "mosaic": 0.2}, calibrated=False)
-    assert torch.equal(given, behind)
-    assert not torch.equal(given, plain)
-    assert torch.equal(_latents(steered, strength=0.2), given)
+    assert torch.equal(latents, behind)
+    assert not torch.equal(latents, plain)
+    assert torch.equal(_latents(steered, strength=0.2), latents)
     with pytest.raises(LineaError, match="call calibrate first"):
         _latents(steered, strength=0.2, calibrated=True)
     with pytest.raises(LineaError, match="expected True"):
@@ -200,13 +200,13 @@ def test_a_grid_turns_and_names_the_dial(steered, tmp_path):
 def test_the_caption_of_an_animation_says_which_dial(steered, tmp_path, monkeypatch):
     from linea_diffusion.grids import animation
 
-    told = []
-    monkeypatch.setattr(animation, "shorten", lambda text, **_: told.append(text) or text)
+    texts = []
+    monkeypatch.setattr(animation, "shorten", lambda text, **_: texts.append(text) or text)
     grid = StyleGrid.render_styles(
         steered, "a red heart", [0, 1], styles=["neon"], num_inference_steps=1, height=16, width=16
     )
     grid.save_animation(tmp_path / "a.gif", cell_size=32)
-    assert "calibrated strength 1" in told
+    assert "calibrated strength 1" in texts
 
 
 def test_algebra_makes_maps_that_no_calibration_was_measured_for():

@@ -58,11 +58,11 @@ def _as_in_a_call():
 
 
 def _array(pipe, **arguments) -> np.ndarray:
-    given = {"num_inference_steps": 3, "guidance_scale": 1.0, **arguments}
-    return pipe("a red heart", generator=seeded(), output_type="np", **given).images
+    settings = {"num_inference_steps": 3, "guidance_scale": 1.0, **arguments}
+    return pipe("a red heart", generator=seeded(), output_type="np", **settings).images
 
 
-def _own_forwards(pipe) -> int:
+def _forwards_replaced(pipe) -> int:
     return sum("forward" in vars(module) for module in pipe.unet.modules())
 
 
@@ -244,21 +244,21 @@ def test_a_call_uses_them_and_leaves_nothing(pipe, norm_maps):
     counts = []
 
     def count(*_):
-        counts.append(_own_forwards(pipe))
+        counts.append(_forwards_replaced(pipe))
         return {}
 
     _array(pipe, strength=1.0, callback_on_step_end=count)
     assert set(counts) == {len(list(norm_maps.acting()))}
     _array(pipe, strength=1.0, guidance_scale=2.0, steering_guidance="cond", callback_on_step_end=count)
     assert counts[-1] == 0
-    assert _own_forwards(pipe) == 0
+    assert _forwards_replaced(pipe) == 0
 
     def fail(*_):
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="middle"):
         _array(pipe, strength=1.0, callback_on_step_end=fail)
-    assert _own_forwards(pipe) == 0
+    assert _forwards_replaced(pipe) == 0
 
 
 def test_another_thread_sees_the_base_model(pipe, norm_maps):

@@ -149,11 +149,11 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("known", [True, False])
-def test_what_is_no_layers_output_is_steered_by_a_hook(way, known):
+@pytest.mark.parametrize("warm", [True, False])
+def test_what_is_no_layers_output_is_steered_by_a_hook(way, warm):
     """Whether the module ran otherwise before, or in the same context, or never."""
     layer, x = Layer(), _x()
-    if known:
+    if warm:
         with _steered(layer):
             layer(x)
     WAYS[way](layer)
@@ -309,8 +309,8 @@ def attention_maps(random_maps):
 
 
 def _array(pipe, **arguments) -> np.ndarray:
-    given = {"num_inference_steps": 2, "guidance_scale": 1.0, **arguments}
-    return pipe("a red heart", generator=seeded(), output_type="np", **given).images
+    settings = {"num_inference_steps": 2, "guidance_scale": 1.0, **arguments}
+    return pipe("a red heart", generator=seeded(), output_type="np", **settings).images
 
 
 def test_pictures_are_those_of_hooks(pipe, attention_maps):

@@ -19,7 +19,7 @@ from torch import nn
 
 from linea_diffusion.steering.hooks import listen, replaced
 from linea_diffusion.steering.schedule import follow_schedule
-from linea_diffusion.steering.scopes import own_calls
+from linea_diffusion.steering.scopes import call_scope
 
 
 class Counter:
@@ -30,7 +30,10 @@ class Counter:
 @contextmanager
 def _heard(owner, name="add"):
     heard = []
-    with own_calls() as scope, listen(owner, name, lambda given, result: heard.append((given, result)), scope=scope):
+    with (
+        call_scope() as scope,
+        listen(owner, name, lambda named, result: heard.append((named, result)), scope=scope),
+    ):
         yield heard
 
 
@@ -53,7 +56,7 @@ def test_a_listener_is_told_arguments_by_name_and_the_result():
 
 def test_what_a_listener_returns_takes_the_results_place():
     counter = Counter()
-    with own_calls() as scope, listen(counter, "add", lambda given, result: -result, scope=scope):
+    with call_scope() as scope, listen(counter, "add", lambda arguments, result: -result, scope=scope):
         assert counter.add(2) == -2
     assert counter.add(2) == 2
 
@@ -105,15 +108,15 @@ def test_only_the_first_takes_what_must_be_free():
 def test_what_somebody_puts_there_meanwhile_stays():
     counter = Counter()
     with _heard(counter) as heard:
-        told, counter.add = counter.add, lambda amount: told(amount) + 1
+        method, counter.add = counter.add, lambda amount: method(amount) + 1
         assert counter.add(1) == 2
-    own = counter.add
+    patch = counter.add
     assert counter.add(1) == 2  # through a method that tells nobody any more
     assert len(heard) == 1
     with _heard(counter) as again:
         counter.add(1)
     assert len(again) == 1
-    assert vars(counter) == {"add": own}
+    assert vars(counter) == {"add": patch}
 
 
 def test_copies_act_on_themselves_and_tell_nobody():
@@ -123,7 +126,7 @@ def test_copies_act_on_themselves_and_tell_nobody():
         twin.set_timesteps(5)
         scheduler.set_timesteps(3)
     assert (len(twin.timesteps), len(scheduler.timesteps)) == (5, 3)
-    assert [given for given, _ in heard] == [{"num_inference_steps": 3}]
+    assert [arguments for arguments, _ in heard] == [{"num_inference_steps": 3}]
 
 
 def test_another_thread_is_not_heard():
@@ -159,10 +162,10 @@ def test_two_threads_follow_one_scheduler(order):
             if turn == enter:
                 progress = stack.enter_context(follow_schedule(pipe))
                 scheduler.set_timesteps(steps)
-                own = scheduler.timesteps
-                scheduler.step(sample, own[0], sample)
+                schedule = scheduler.timesteps
+                scheduler.step(sample, schedule[0], sample)
             elif turn == leave:
-                scheduler.step(sample, own[1], sample)
+                scheduler.step(sample, schedule[1], sample)
                 if (progress.index, progress.total) != (2, steps):
                     errors.append((order, turn, progress))
                 stack.close()

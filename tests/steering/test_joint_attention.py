@@ -58,8 +58,8 @@ def test_each_stream_is_steered_alone_and_both_together(pipe):
     one = torch.tensor(1.0)
     names = (ATTENTION, f"{ATTENTION}:1")
     plain, outputs = pipe(), []
-    for chosen in ((names[0],), (names[1],), names):
-        maps = _maps(*chosen)
+    for choice in ((names[0],), (names[1],), names):
+        maps = _maps(*choice)
         modules = find_modules(pipe, list(names))
         with record_activations(modules) as before:
             pipe()

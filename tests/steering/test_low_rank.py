@@ -41,8 +41,8 @@ def _z(*shape: int) -> torch.Tensor:
 
 
 def _close(affine: AffineMap, expected: Dense, fraction: float = 0.0, tolerance: float = 1e-5) -> None:
-    for found, wanted in zip(dense(affine, fraction), expected, strict=True):
-        torch.testing.assert_close(found, wanted, atol=tolerance, rtol=tolerance)
+    for number, wanted in zip(dense(affine, fraction), expected, strict=True):
+        torch.testing.assert_close(number, wanted, atol=tolerance, rtol=tolerance)
 
 
 PAIRS = [((2, 1), (2, 1)), ((2, 1), (0, 1)), ((0, 1), (3, 1)), ((1, 2), (3, 1)), ((2, 3), (1, 2)), ((0, 4), (2, 2))]
@@ -65,12 +65,12 @@ def test_formula(strength, shape, bins):
 @pytest.mark.parametrize("axis", [1, 2, 3, -1])
 def test_features_at_another_axis_and_a_strength_for_each_row(axis):
     affine, z, strengths = low_rank_map(features=4), _z(4, 4, 4, 4), torch.tensor([0.0, -0.5, 1.0, 2.0])
-    found = affine(z, strengths, axis=axis).movedim(axis, -1)
+    result = affine(z, strengths, axis=axis).movedim(axis, -1)
     for row, strength in enumerate(strengths.tolist()):
         matrix, shift = dense(affine, strength=strength)
         expected = z[row].double().movedim(axis - (axis > 0), -1) @ matrix.T + shift
-        torch.testing.assert_close(found[row].double(), expected, rtol=1e-5, atol=1e-5)
-    assert torch.equal(found[0], z[0].movedim(axis - (axis > 0), -1))
+        torch.testing.assert_close(result[row].double(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(result[0], z[0].movedim(axis - (axis > 0), -1))
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
@@ -128,8 +128,8 @@ def test_a_map_without_itself_is_exactly_the_identity(bins):
     assert both.plus(b.plus(a).times(-1)).is_identity
     assert a.plus(a).rank == 3
     _close(a.plus(a), dense(a, strength=2.0))
-    whole = SteeringMaps.of({"unet.a": a, "unet.b": b})
-    assert not list((whole - whole).acting())
+    maps = SteeringMaps.of({"unet.a": a, "unet.b": b})
+    assert not list((maps - maps).acting())
 
 
 def test_ranks_that_do_nothing_are_dropped():

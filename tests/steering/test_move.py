@@ -61,10 +61,10 @@ def test_what_to_add_to_a_layer(name, strength):
     layer, z = make(), _z(*shape)
     for parameter in layer.parameters():
         parameter.data.normal_(generator=seeded(3))
-    whole = affine_map(0.3 * _z(6), _z(6).roll(1))
-    move = whole.move(strength)
+    affine = affine_map(0.3 * _z(6), _z(6).roll(1))
+    move = affine.move(strength)
     expected = move.apply(layer(z), axis=axis)
-    at_one = whole.move(1.0).layer_change(layer.weight, layer.bias, axis=along)
+    at_one = affine.move(1.0).layer_change(layer.weight, layer.bias, axis=along)
     weight, bias = move.layer_change(layer.weight, layer.bias, axis=along)
     torch.testing.assert_close((weight, bias), tuple(strength * part for part in at_one), atol=1e-6, rtol=1e-5)
     layer.weight.data += weight
@@ -96,8 +96,8 @@ def test_low_rank_moves_are_the_formula_wherever_the_features_are(rows, shared, 
         factor, shift, up, down = (part[min(row, len(part) - 1)].double() for part in move._parts())
         expected[row] = factor * one + one @ down @ up.mT + shift
     tolerance = 0.2 if dtype == torch.bfloat16 else 1e-5
-    for given in (z, z.contiguous()):
-        moved = move.apply(given, axis=axis)
+    for layout in (z, z.contiguous()):
+        moved = move.apply(layout, axis=axis)
         assert moved.dtype == dtype
         torch.testing.assert_close(moved.double().movedim(axis, -1), expected, atol=tolerance, rtol=tolerance)
 

@@ -20,9 +20,9 @@ def test_attention_is_three_text_layers_and_fourteen_denoiser_layers(pipe):
 
 
 def test_presets_differ_and_are_not_empty(pipe):
-    chosen = {preset: frozenset(find_modules(pipe, preset)) for preset in PRESETS}
-    assert len(set(chosen.values())) == len(PRESETS)
-    assert chosen["text-attention"] | chosen["denoiser-attention"] == chosen["attention"]
+    choice = {preset: frozenset(find_modules(pipe, preset)) for preset in PRESETS}
+    assert len(set(choice.values())) == len(PRESETS)
+    assert choice["text-attention"] | choice["denoiser-attention"] == choice["attention"]
 
 
 def test_norms_are_the_denoisers_groupnorms_and_layernorms(pipe):

@@ -22,17 +22,17 @@ def subjects():
     return lambda key: made.setdefault(key, Subject(CASES[key]))
 
 
-def _call(pipe, strength, prompt="a red heart", **given) -> np.ndarray:
+def _call(pipe, strength, prompt="a red heart", **arguments) -> np.ndarray:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(3)
-    return pipe(prompt, strength=strength, generator=generator, output_type="np", **given).images
+    return pipe(prompt, strength=strength, generator=generator, output_type="np", **arguments).images
 
 
-def check_row(subject: Subject, prompt: str | None = "a red heart", **given) -> np.ndarray:
+def check_row(subject: Subject, prompt: str | None = "a red heart", **settings) -> np.ndarray:
     """A row is the three single calls; returns it."""
-    given = {**subject.case.arguments, **given}
-    row = _call(subject.pipe, STRENGTHS, prompt, **given)
-    alone = np.concatenate([_call(subject.pipe, strength, prompt, **given) for strength in STRENGTHS])
+    settings = {**subject.case.arguments, **settings}
+    row = _call(subject.pipe, STRENGTHS, prompt, **settings)
+    alone = np.concatenate([_call(subject.pipe, strength, prompt, **settings) for strength in STRENGTHS])
     np.testing.assert_allclose(row, alone, atol=2e-3)
     assert np.abs(row[0] - row[2]).max() > 0.01
     return row
@@ -86,11 +86,11 @@ KINDS = {
 def test_pictures_that_are_painted_over(subjects, key, kind):
     """Given once, SDXL's inpainting pipeline would paint only the first row over it."""
     subject = subjects(key)
-    found = {name: value[0] for name, value in subject.case.per_image(1).items()}
-    given = {name: KINDS[kind](picture) for name, picture in found.items()}
+    pictures = {name: value[0] for name, value in subject.case.per_image(1).items()}
+    arguments = {name: KINDS[kind](picture) for name, picture in pictures.items()}
     if key.endswith("inpaint") and kind == "tensor without batch":
-        given["mask_image"] = given["mask_image"][:1]
-    check_row(subject, **given)
+        arguments["mask_image"] = arguments["mask_image"][:1]
+    check_row(subject, **arguments)
 
 
 @pytest.mark.parametrize("kind", ["picture", "list"])
@@ -125,32 +125,32 @@ def test_latents_and_several_pictures_of_a_prompt(subjects):
     pipe = subject.pipe
     side = pipe.unet.config.sample_size
     latents = torch.randn(2, 4, side, side, generator=torch.Generator().manual_seed(5))
-    given = {**subject.case.arguments, "latents": latents, "num_images_per_prompt": 2}
-    row = _call(pipe, [0.0, 1.0], **given)
-    alone = np.concatenate([_call(pipe, strength, **given) for strength in (0.0, 1.0)])
+    settings = {**subject.case.arguments, "latents": latents, "num_images_per_prompt": 2}
+    row = _call(pipe, [0.0, 1.0], **settings)
+    alone = np.concatenate([_call(pipe, strength, **settings) for strength in (0.0, 1.0)])
     np.testing.assert_allclose(row, alone, atol=2e-3)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         {"negative_prompt": ["one", "two"]},
         {"latents": torch.zeros(2, 4, 8, 8)},
         {"negative_pooled_prompt_embeds": torch.zeros(2, 8)},
     ],
-    ids=lambda given: next(iter(given)),
+    ids=lambda arguments: next(iter(arguments)),
 )
-def test_what_cannot_be_spread_is_refused_before_anything_runs(subjects, given, monkeypatch):
+def test_what_cannot_be_spread_is_refused_before_anything_runs(subjects, arguments, monkeypatch):
     pipe = subjects("stable-diffusion-xl").pipe
     monkeypatch.setattr(pipe.base, "encode_prompt", None)
-    with pytest.raises(LineaError, match=rf"got {next(iter(given))} of 2 rows, one prompt and 3 strengths"):
-        _call(pipe, STRENGTHS, **given)
+    with pytest.raises(LineaError, match=rf"got {next(iter(arguments))} of 2 rows, one prompt and 3 strengths"):
+        _call(pipe, STRENGTHS, **arguments)
 
 
 def test_pictures_of_another_number_are_refused(subjects):
     pipe = subjects("stable-diffusion-xl-inpaint").pipe
-    given = subjects("stable-diffusion-xl-inpaint").case.per_image(2)
+    arguments = subjects("stable-diffusion-xl-inpaint").case.per_image(2)
     with pytest.raises(LineaError, match="got image of 2 pictures, one prompt and 3 strengths"):
-        _call(pipe, STRENGTHS, **given)
+        _call(pipe, STRENGTHS, **arguments)
     with pytest.raises(LineaError, match="padding_mask_crop"):
         _call(pipe, STRENGTHS, padding_mask_crop=8)

@@ -73,12 +73,12 @@ WATCHED = ("set_timesteps", "set_begin_index", "step")
 
 @contextmanager
 def _scheduled(pipe, scheduler):
-    own = pipe.base.scheduler
+    original = pipe.base.scheduler
     pipe.base.scheduler = scheduler
     try:
         yield scheduler
     finally:
-        pipe.base.scheduler = own
+        pipe.base.scheduler = original
 
 
 @contextmanager
@@ -162,21 +162,21 @@ def test_every_scheduler_knows_its_place(pipe, pipeline, name):
     made = pipeline(**{**pipe.base.components, "scheduler": scheduler}, requires_safety_checker=False)
     made.set_progress_bar_config(disable=True)
     places = _places(made, prompt="a red heart", num_inference_steps=4, guidance_scale=1.0, **KINDS[pipeline])
-    whole = list(range(len(scheduler.timesteps)))
-    assert places == (whole if pipeline is StableDiffusionPipeline else MIDDLES[name])
+    steps = list(range(len(scheduler.timesteps)))
+    assert places == (steps if pipeline is StableDiffusionPipeline else MIDDLES[name])
 
 
 @pytest.mark.parametrize("kind", [DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler])
 @pytest.mark.parametrize("part", [{}, {"denoising_end": 0.5}, {"denoising_start": 0.5}], ids=str)
 def test_an_xl_call_may_run_a_part_of_the_schedule(kind, part):
-    own = CASES["stable-diffusion-xl"].build()
+    plain = CASES["stable-diffusion-xl"].build()
     enters = "denoising_start" in part
     pipeline = StableDiffusionXLImg2ImgPipeline if enters else StableDiffusionXLPipeline
-    scheduler = kind.from_config(own.scheduler.config)
-    pipe = pipeline(**{**own.components, "scheduler": scheduler}, add_watermarker=False)
+    scheduler = kind.from_config(plain.scheduler.config)
+    pipe = pipeline(**{**plain.components, "scheduler": scheduler}, add_watermarker=False)
     pipe.set_progress_bar_config(disable=True)
-    given = {"image": torch.zeros(1, 4, 8, 8)} if enters else {"height": 16, "width": 16}
-    places = _places(pipe, prompt="a", num_inference_steps=4, guidance_scale=1.0, **given, **part)
+    arguments = {"image": torch.zeros(1, 4, 8, 8)} if enters else {"height": 16, "width": 16}
+    places = _places(pipe, prompt="a", num_inference_steps=4, guidance_scale=1.0, **arguments, **part)
     total = len(scheduler.timesteps)
     half = sum(timestep >= 500 for timestep in scheduler.timesteps.tolist())
     begin = scheduler.begin_index if enters and kind is HeunDiscreteScheduler else half  # it enters at a whole step
@@ -185,9 +185,9 @@ def test_an_xl_call_may_run_a_part_of_the_schedule(kind, part):
 
 @pytest.mark.parametrize("key", ["stable-diffusion-3", "flux"])
 def test_flow_matching_enters_in_the_middle(key):
-    own = CASES[key].build()
+    plain = CASES[key].build()
     pipeline = {"flux": FluxImg2ImgPipeline, "stable-diffusion-3": StableDiffusion3Img2ImgPipeline}[key]
-    pipe = pipeline.from_pipe(own)
+    pipe = pipeline.from_pipe(plain)
     pipe.set_progress_bar_config(disable=True)
     size = {name: CASES[key].arguments[name] for name in ("height", "width") if name in CASES[key].arguments}
     with (
@@ -200,23 +200,23 @@ def test_flow_matching_enters_in_the_middle(key):
 
 def test_a_latent_consistency_schedule_begins_in_the_middle():
     """Its scheduler lists only the timesteps that an image-to-image call runs."""
-    own = CASES["lcm"].build()
-    pipe = LatentConsistencyModelImg2ImgPipeline(**own.components, requires_safety_checker=False)
+    plain = CASES["lcm"].build()
+    pipe = LatentConsistencyModelImg2ImgPipeline(**plain.components, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     with follow_schedule(pipe) as progress, _watched_fractions(pipe.unet, progress) as seen:
         pipe("a", image=PICTURE.resize((16, 16)), strength=0.5, num_inference_steps=2, output_type="latent")
         assert [fraction for fraction, _ in seen] == [0.5, 0.75]
-        own_class = LatentConsistencyModelPipeline(**own.components, requires_safety_checker=False)
+        text_pipe = LatentConsistencyModelPipeline(**plain.components, requires_safety_checker=False)
         seen.clear()
-        own_class("a", num_inference_steps=2, output_type="latent", height=16, width=16)
+        text_pipe("a", num_inference_steps=2, output_type="latent", height=16, width=16)
         assert [fraction for fraction, _ in seen] == [0, 0.5]
 
 
 def test_pipelines_that_scale_no_input_say_where_they_enter():
-    own = CASES["kandinsky22"].build()
-    pipe = KandinskyV22Img2ImgPipeline(unet=own.unet, scheduler=own.scheduler, movq=own.movq)
+    plain = CASES["kandinsky22"].build()
+    pipe = KandinskyV22Img2ImgPipeline(unet=plain.unet, scheduler=plain.scheduler, movq=plain.movq)
     pipe.set_progress_bar_config(disable=True)
-    width = own.unet.config.encoder_hid_dim
+    width = plain.unet.config.encoder_hid_dim
     with follow_schedule(pipe) as progress, _watched_fractions(pipe.unet, progress, "timestep") as seen:
         pipe(
             image_embeds=torch.zeros(1, width), negative_image_embeds=torch.zeros(1, width), image=PICTURE,
@@ -249,10 +249,10 @@ def test_a_window_means_the_same_noise_in_image_to_image(pipe, random_maps, kind
     made = LinEASDiffusionPipeline(base)
     made.load_steering(denoiser)
 
-    def picture(**given):
+    def picture(**arguments):
         generator = torch.Generator().manual_seed(0)
         call = {"image": PICTURE, "denoising_strength": 0.5, "num_inference_steps": 4, "output_type": "np"}
-        return made("a red heart", generator=generator, **call, **given).images
+        return made("a red heart", generator=generator, **call, **arguments).images
 
     middle = 0.4 if kind is PNDMScheduler else 0.5  # it takes one timestep twice, and runs three of five
     full, plain = picture(strength=1.0), picture(strength=0.0)
@@ -304,16 +304,16 @@ class _BodyError(Exception):
 def test_the_schedulers_methods_come_back(pipe, raises):
     scheduler = pipe.scheduler
 
-    def own_step(*args, **kwargs):
+    def patch(*args, **kwargs):
         return type(scheduler).step(scheduler, *args, **kwargs)
 
-    scheduler.step = own_step  # somebody else's patch comes back too
+    scheduler.step = patch  # somebody else's patch comes back too
     try:
         before = {name: value for name, value in vars(scheduler).items() if name in WATCHED}
-        assert before == {"step": own_step}
+        assert before == {"step": patch}
         with pytest.raises(_BodyError) if raises else nullcontext(), follow_schedule(pipe):
             assert {name for name in WATCHED if name in vars(scheduler)} == set(WATCHED)
-            assert scheduler.step is not own_step
+            assert scheduler.step is not patch
             if raises:
                 raise _BodyError
         assert {name: value for name, value in vars(scheduler).items() if name in WATCHED} == before

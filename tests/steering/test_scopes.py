@@ -19,7 +19,7 @@ from PIL import Image
 from linea_diffusion import LinEASDiffusionPipeline
 from linea_diffusion.steering.call import RunningCall
 from linea_diffusion.steering.dial import Dial
-from linea_diffusion.steering.scopes import own_calls, resting_in_other_calls
+from linea_diffusion.steering.scopes import call_scope, resting_in_other_calls
 from linea_diffusion.steering.steer import steer
 
 from ..citizen import change, maps_for, traces
@@ -40,7 +40,7 @@ def steered(pipe, maps):
     return pipe
 
 
-def _with_own_scheduler(pipe, kind=None):
+def _other_scheduler(pipe, kind=None):
     base = pipe.base
     parts = {**base.components, "scheduler": copy.deepcopy(base.scheduler), "tokenizer": copy.deepcopy(base.tokenizer)}
     made = (kind or type(base))(**parts, requires_safety_checker=False)
@@ -56,7 +56,7 @@ def _outer(pipe, inner, **kwargs) -> tuple[np.ndarray, list]:
     """A call's pictures, and what `inner` made in the callback of its first step."""
     made = []
 
-    def on_step(base, step, timestep, given):
+    def on_step(base, step, timestep, arguments):
         if step == 0:
             made.append(inner())
         return {}
@@ -72,10 +72,10 @@ CALLS = {
 
 
 def _inner_calls(steered, maps) -> dict:
-    other = LinEASDiffusionPipeline(_with_own_scheduler(steered))
+    other = LinEASDiffusionPipeline(_other_scheduler(steered))
     other.load_steering(maps)
     image = Image.fromarray(np.full((32, 32, 3), 90, np.uint8))
-    to_image = _with_own_scheduler(steered, StableDiffusionImg2ImgPipeline)
+    to_image = _other_scheduler(steered, StableDiffusionImg2ImgPipeline)
 
     def by_apply():
         with maps.apply(other, -0.5):
@@ -117,14 +117,14 @@ def test_a_wrapper_called_by_its_own_callback(steered, inner):
 
 def test_the_base_pipeline_called_by_its_own_callback(steered):
     """With a scheduler that remembers nothing, and the same guidance and number of steps."""
-    own, steered.base.scheduler = steered.base.scheduler, DDIMScheduler()
+    original, steered.base.scheduler = steered.base.scheduler, DDIMScheduler()
     try:
         alone, expected = _array(steered, strength=1.0), _array(steered.base, guidance_scale=1.0)
         pictures, made = _outer(steered, lambda: _array(steered.base, guidance_scale=1.0), strength=1.0)
         assert (made[0] == expected).all()
         assert (pictures == alone).all()
     finally:
-        steered.base.scheduler = own
+        steered.base.scheduler = original
 
 
 def test_steering_of_two_callers_ends_in_the_order_of_its_beginning(steered, maps):
@@ -143,7 +143,7 @@ def test_steering_of_two_callers_ends_in_the_order_of_its_beginning(steered, map
 
 def test_calls_in_a_callback_of_a_call_within_apply(steered, maps):
     """Contexts that the user opens around each other compose; what a callback calls stands outside of them all."""
-    plain = _with_own_scheduler(steered)
+    plain = _other_scheduler(steered)
     expected = _array(plain)
     with maps.apply(steered, 0.5):
         alone = _array(steered, strength=0.5)
@@ -187,7 +187,7 @@ def test_models_rest_in_other_calls_also_when_compiled(how):
     if how == "in place":
         model.compile(backend="eager", fullgraph=True)
     z = torch.ones(1, 2)
-    with torch.no_grad(), own_calls() as scope:
+    with torch.no_grad(), call_scope() as scope:
         plain = model(z)
         edit = layer.layer.register_forward_hook(lambda module, inputs, out: out + 1 if scope.acts() else out)
         with resting_in_other_calls([model], scope):
@@ -199,14 +199,14 @@ def test_models_rest_in_other_calls_also_when_compiled(how):
         assert steered == [True, True, False, False]
         assert torch.equal(within[0], plain)
         assert torch.equal(model(z), plain)
-    own = {name for name in ("_call_impl", "_compiled_call_impl") if vars(model).get(name) is not None}
-    assert own == ({"_compiled_call_impl"} if how == "in place" else set())
+    patches = {name for name in ("_call_impl", "_compiled_call_impl") if vars(model).get(name) is not None}
+    assert patches == ({"_compiled_call_impl"} if how == "in place" else set())
 
 
 def test_parts_of_a_model_that_are_called_by_themselves():
     """As ``clip_skip`` does with the last norm of a text encoder."""
     seen, model = [], _Model()
-    with own_calls() as scope, resting_in_other_calls([model], scope):
+    with call_scope() as scope, resting_in_other_calls([model], scope):
         model.layer.register_forward_hook(lambda *_: seen.append(scope.acts()))
         inner = Once(model.layer)
         DiffusionPipeline(model.layer, lambda: inner(torch.ones(1, 2)))(torch.ones(1, 2))
@@ -215,7 +215,7 @@ def test_parts_of_a_model_that_are_called_by_themselves():
 
 def test_a_copy_of_a_watched_model_runs_itself():
     model = _Model()
-    with own_calls() as scope, resting_in_other_calls([model], scope):
+    with call_scope() as scope, resting_in_other_calls([model], scope):
         twin = copy.deepcopy(model)
         torch.nn.init.zeros_(twin.layer.weight)
         assert torch.equal(twin(torch.ones(1, 2)), twin.layer.bias[None])
@@ -243,7 +243,7 @@ def test_a_model_that_another_thread_runs_meanwhile_changes_nothing():
         ended.set()
         thread.join()
 
-    with own_calls() as scope, resting_in_other_calls([model], scope):
+    with call_scope() as scope, resting_in_other_calls([model], scope):
         DiffusionPipeline(model, inner)("outer")
         model("outside")
     assert [one for one in seen if one[0] == "outer"] == [("outer", True)] * 2
@@ -263,8 +263,8 @@ def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered, mon
     Layers that carry their map serve one thread at a time; hooks for all make the pictures the same to the last bits.
     """
     monkeypatch.setattr("linea_diffusion.steering.weights.carried.is_offloaded", lambda model: True)
-    own, steered.base.scheduler = steered.base.scheduler, DDIMScheduler()
-    twin = LinEASDiffusionPipeline(_with_own_scheduler(steered))
+    original, steered.base.scheduler = steered.base.scheduler, DDIMScheduler()
+    twin = LinEASDiffusionPipeline(_other_scheduler(steered))
     twin.base.scheduler = steered.base.scheduler
     twin.load_steering(steered.steering["default"])
     first, second = {"strength": 1.0, "steering_start": 0.5}, {"strength": 1.0, "steering_end": 0.5}
@@ -283,7 +283,7 @@ def test_another_threads_call_on_the_same_scheduler_moves_no_window(steered, mon
             assert change(made[0], wanted) < 1e-6
         assert {name for name, value in vars(steered.scheduler).items() if callable(value)} == set()
     finally:
-        steered.base.scheduler = own
+        steered.base.scheduler = original
 
 
 def test_overlaps_that_never_end_all_at_once_leave_no_chain_behind():
@@ -293,7 +293,7 @@ def test_overlaps_that_never_end_all_at_once_leave_no_chain_behind():
 
     def begin() -> ExitStack:
         stack = ExitStack()
-        stack.enter_context(resting_in_other_calls([model], stack.enter_context(own_calls())))
+        stack.enter_context(resting_in_other_calls([model], stack.enter_context(call_scope())))
         return stack
 
     present = begin()

@@ -181,8 +181,8 @@ def test_numbers_of_numpy_in_jobs_are_those_of_python(pipe, random_maps, tmp_pat
     ]
     plan = plan_batch(pipe, odd, tmp_path, progress=False)
     assert (plan.images, plan.bad_lines) == (1, 2)
-    given = {"steps": np.int8(2), "strength": np.float32(0.5)}
-    assert plan_batch(pipe, ["a"], tmp_path, defaults=given, progress=False).images == 1
+    settings = {"steps": np.int8(2), "strength": np.float32(0.5)}
+    assert plan_batch(pipe, ["a"], tmp_path, defaults=settings, progress=False).images == 1
 
 
 def test_maps_times_a_number_of_any_kind(random_maps):

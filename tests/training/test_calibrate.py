@@ -86,8 +86,8 @@ def test_strengths_are_measured_where_the_change_is(tiny, watched, law):
     assert np.diff(strengths).min() >= FINEST
     wide = np.diff(strengths) >= 2 * FINEST
     assert (np.diff(values)[wide] <= ENOUGH + 1e-6).all()
-    asked = [LAWS[law](s) for s in strengths.tolist()]
-    expected = isotonic_regression(asked).x
+    law_values = [LAWS[law](s) for s in strengths.tolist()]
+    expected = isotonic_regression(law_values).x
     assert np.allclose(values, (expected - expected[0]) / (expected[-1] - expected[0]), atol=1e-6)
 
 
@@ -155,8 +155,8 @@ def test_calibrated_pictures_are_those_of_the_strengths_behind(tiny, watched):
     tiny.load_steering(watched, "a")
 
     def render(strength, **options) -> torch.Tensor:
-        given = {**QUICK, "output_type": "latent", "generator": seeded(), **options}
-        return tiny("a red heart", strength=strength, **given).images
+        arguments = {**QUICK, "output_type": "latent", "generator": seeded(), **options}
+        return tiny("a red heart", strength=strength, **arguments).images
 
     try:
         behind = watched.calibrated(torch.tensor(0.3)).item()

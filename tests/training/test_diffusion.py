@@ -35,11 +35,11 @@ def test_it_is_frozen_and_followed_within_the_context(pipe):
 
 
 def test_masks_of_texts_are_known_where_they_are_asked_for(pipe):
-    for pooling, known in (("masked-mean", True), ("mean", False)):
+    for pooling, has_mask in (("masked-mean", True), ("mean", False)):
         run = DiffusionRun(pipe.base, TrainingConfig(pooling=pooling, num_inference_steps=1))
         with run.frozen(), torch.no_grad():
             run.forward(["a red heart"], [0])
-            assert (run.text_mask("text_encoder.encoder.layers.0") is not None) == known
+            assert (run.text_mask("text_encoder.encoder.layers.0") is not None) == has_mask
             assert run.text_mask("unet.mid_block") is None
 
 

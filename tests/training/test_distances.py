@@ -139,11 +139,11 @@ def test_bad_shapes_say_so():
 @pytest.mark.parametrize(("n", "m"), [(5, 5), (4, 6), (3, 7)])
 def test_interpolated_laws_lie_on_the_shortest_way(n, m):
     x, y = _samples(n, m)
-    whole = wasserstein_1d(x, y).sqrt()
+    distance = wasserstein_1d(x, y).sqrt()
     for fraction in (0.0, 0.3, 1.0):
         between = interpolate_laws(x, y, fraction)
-        assert torch.allclose(wasserstein_1d(x, between).sqrt(), fraction * whole, atol=1e-9)
-        assert torch.allclose(wasserstein_1d(between, y).sqrt(), (1 - fraction) * whole, atol=1e-9)
+        assert torch.allclose(wasserstein_1d(x, between).sqrt(), fraction * distance, atol=1e-9)
+        assert torch.allclose(wasserstein_1d(between, y).sqrt(), (1 - fraction) * distance, atol=1e-9)
 
 
 def test_steering_loss_averages_or_adds_places():
@@ -163,9 +163,9 @@ def test_scaled_by_the_variance_of_each_places_targets(reduction):
         distances = [ot.wasserstein_1d(source[place][:, j].numpy(), target[place][:, j].numpy(), p=2) for j in range(3)]
         expected += np.mean(distances) / target[place].numpy().var(axis=0).mean()
     expected /= 2 if reduction == "mean" else 1
-    found = steering_loss(source, target, reduction=reduction, scale_by_variance=True)
-    assert found.item() == pytest.approx(expected, rel=1e-9)
-    assert found.item() != pytest.approx(steering_loss(source, target, reduction=reduction).item(), rel=0.1)
+    loss = steering_loss(source, target, reduction=reduction, scale_by_variance=True)
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
+    assert loss.item() != pytest.approx(steering_loss(source, target, reduction=reduction).item(), rel=0.1)
 
 
 def test_scaled_loss_has_no_unit():

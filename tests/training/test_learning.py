@@ -92,21 +92,21 @@ def _stop_at(monkeypatch, iteration: int, error: type[BaseException]) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole():
+def expected_maps():
     """Maps of an uninterrupted training of a toy."""
     return train_toy(FEW, TrainingConfig(**LONGER))
 
 
 @pytest.mark.parametrize("stopped_in", [0, 1, 3, 4])
-def test_a_killed_training_goes_on_to_the_same_maps_bit_for_bit(whole, tmp_path, monkeypatch, stopped_in):
+def test_a_killed_training_goes_on_to_the_same_maps_bit_for_bit(expected_maps, tmp_path, monkeypatch, stopped_in):
     config, concept = TrainingConfig(**LONGER), FEW
     with monkeypatch.context() as patch:
         _stop_at(patch, stopped_in, _InterruptError)
         with pytest.raises(_InterruptError):
             train_toy(concept, config, checkpoint=tmp_path / "state", checkpoint_every=2)
     resumed = train_toy(concept, config, checkpoint=tmp_path / "state", checkpoint_every=2)
-    assert torch.equal(flat(resumed), flat(whole))
-    assert resumed.metadata == whole.metadata
+    assert torch.equal(flat(resumed), flat(expected_maps))
+    assert resumed.metadata == expected_maps.metadata
 
 
 def test_a_killed_training_of_a_pipeline_goes_on_to_the_same_maps_bit_for_bit(pipe, tmp_path, monkeypatch):
@@ -116,14 +116,14 @@ def test_a_killed_training_of_a_pipeline_goes_on_to_the_same_maps_bit_for_bit(pi
         with pytest.raises(_InterruptError):
             train_steering_maps(pipe, FEW, config, checkpoint=state, checkpoint_every=2)
     resumed = train_steering_maps(pipe, FEW, config, checkpoint=state)
-    whole = train_steering_maps(pipe, FEW, config)
-    assert torch.equal(flat(resumed), flat(whole))
-    assert resumed.metadata == whole.metadata
+    reference = train_steering_maps(pipe, FEW, config)
+    assert torch.equal(flat(resumed), flat(reference))
+    assert resumed.metadata == reference.metadata
     resumed.save_pretrained(tmp_path / "maps")
     assert not state.exists()
 
 
-def test_the_last_state_stays_until_the_maps_are_saved(whole, tmp_path, monkeypatch):
+def test_the_last_state_stays_until_the_maps_are_saved(expected_maps, tmp_path, monkeypatch):
     config, concept, state = TrainingConfig(**LONGER), FEW, tmp_path / "state"
     maps = train_toy(concept, config, checkpoint=state)
     with monkeypatch.context() as patch:
@@ -132,8 +132,8 @@ def test_the_last_state_stays_until_the_maps_are_saved(whole, tmp_path, monkeypa
             maps.save_pretrained(tmp_path / "maps")
     _stop_at(monkeypatch, 0, AssertionError)  # nothing is learned again
     again = train_toy(concept, config, checkpoint=state)
-    assert torch.equal(flat(again), flat(whole))
-    assert again.metadata == whole.metadata
+    assert torch.equal(flat(again), flat(expected_maps))
+    assert again.metadata == expected_maps.metadata
     again.save_pretrained(tmp_path / "maps")
     assert not state.exists()
     again.save_pretrained(tmp_path / "maps")
@@ -143,15 +143,15 @@ def _no_room(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_last_state_that_cannot_be_written_costs_no_maps(whole, tmp_path, monkeypatch):
+def test_a_last_state_that_cannot_be_written_costs_no_maps(expected_maps, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", _no_room)
         with pytest.warns(UserWarning, match="cannot be written"):
             maps = train_toy(FEW, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
-    assert torch.equal(flat(maps), flat(whole))
+    assert torch.equal(flat(maps), flat(expected_maps))
 
 
-def test_a_stop_keeps_the_maps_learned_so_far(whole, tmp_path):
+def test_a_stop_keeps_the_maps_learned_so_far(expected_maps, tmp_path):
     config, concept, state = TrainingConfig(**LONGER), FEW, tmp_path / "state"
     nothing = train_toy(concept, config, checkpoint=state, stop=stopping_after(0))
     assert nothing.metadata["stopped_after"] == 0
@@ -162,7 +162,7 @@ def test_a_stop_keeps_the_maps_learned_so_far(whole, tmp_path):
     assert flat(maps).abs().max() > 0
     maps.save_pretrained(tmp_path / "maps")
     resumed = train_toy(concept, config, checkpoint=state)
-    assert torch.equal(flat(resumed), flat(whole))
+    assert torch.equal(flat(resumed), flat(expected_maps))
 
 
 def test_a_state_of_another_training_is_refused_and_kept(tmp_path, monkeypatch):
@@ -182,7 +182,7 @@ def test_a_state_of_another_training_is_refused_and_kept(tmp_path, monkeypatch):
         train_toy(concept, TrainingConfig(**LONGER), checkpoint=tmp_path)
 
 
-def test_an_interrupt_keeps_the_maps_learned_so_far(whole, tmp_path, monkeypatch):
+def test_an_interrupt_keeps_the_maps_learned_so_far(expected_maps, tmp_path, monkeypatch):
     concept = FEW
     with monkeypatch.context() as patch:
         _stop_at(patch, 3, KeyboardInterrupt)
@@ -191,7 +191,7 @@ def test_an_interrupt_keeps_the_maps_learned_so_far(whole, tmp_path, monkeypatch
     assert maps.metadata["stopped_after"] == len(maps.metadata["losses"]) == 3
     assert flat(maps).abs().max() > 0
     resumed = train_toy(concept, TrainingConfig(**LONGER), checkpoint=tmp_path / "state")
-    assert torch.equal(flat(resumed), flat(whole))
+    assert torch.equal(flat(resumed), flat(expected_maps))
 
 
 def test_a_resumed_training_that_diverges_at_once_keeps_what_was_resumed(tmp_path, monkeypatch):

@@ -30,34 +30,34 @@ def maps(tiny):
 
 def _share(tiny, maps, strength: float, prompt: str, seed: int, output_type: str) -> float:
     """The formula, with a call for each picture."""
-    found = []
+    pictures = []
     for one in (0.0, 1.0, strength):
         with maps.apply(tiny, one):
             made = tiny(prompt, generator=seeded(seed), output_type=output_type, **QUICK).images[0]
-        found.append(np.asarray(made, dtype=np.float64).ravel())
-    start, end, here = found
+        pictures.append(np.asarray(made, dtype=np.float64).ravel())
+    start, end, here = pictures
     return float(np.clip((here - start) @ (end - start) / ((end - start) @ (end - start)), 0, 1))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_progress_is_the_share_of_the_way_of_each_picture(tiny, maps, batch_size):
     read = progress_measure(tiny, maps, PROMPTS, SEEDS, batch_size=batch_size, **QUICK)
-    found = read([0.0, 0.5, 0.75, 1.0])
-    assert found.shape == (4, 2)
-    assert (found[0] == 0).all()
-    assert (found[-1] == 1).all()
+    progress = read([0.0, 0.5, 0.75, 1.0])
+    assert progress.shape == (4, 2)
+    assert (progress[0] == 0).all()
+    assert (progress[-1] == 1).all()
     for row, strength in ((1, 0.5), (2, 0.75)):
         for column, (prompt, seed) in enumerate(zip(PROMPTS, SEEDS, strict=True)):
             expected = _share(tiny, maps, strength, prompt, seed, "latent")
             assert 0 < expected < 1
-            assert found[row, column] == pytest.approx(expected, abs=2e-3)
-    assert read([0.75]) == pytest.approx(found[2:3], abs=2e-3)
+            assert progress[row, column] == pytest.approx(expected, abs=2e-3)
+    assert read([0.75]) == pytest.approx(progress[2:3], abs=2e-3)
 
 
 def test_without_latents_pixels_are_measured(tiny, maps, monkeypatch):
     monkeypatch.setattr("linea_diffusion.training.calibration.measures.accepts", lambda *_: False)
-    found = progress_measure(tiny, maps, PROMPTS[:1], SEEDS[:1], **QUICK)([0.5])
-    assert found[0, 0] == pytest.approx(_share(tiny, maps, 0.5, PROMPTS[0], SEEDS[0], "pil"), abs=0.02)
+    progress = progress_measure(tiny, maps, PROMPTS[:1], SEEDS[:1], **QUICK)([0.5])
+    assert progress[0, 0] == pytest.approx(_share(tiny, maps, 0.5, PROMPTS[0], SEEDS[0], "pil"), abs=0.02)
 
 
 def test_strengths_are_raw_whatever_calibration_the_maps_carry(tiny, maps):

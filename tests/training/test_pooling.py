@@ -111,10 +111,10 @@ def test_masked_mean_of_a_running_pipeline_leaves_padding_out(pipe):
     with (
         run.frozen(),
         record_activations(modules, pool=pooling_of(config, run.text_mask, (), {})) as pooled,
-        record_activations(modules) as whole,
+        record_activations(modules) as recorded,
     ):
         run.forward(PROMPTS, range(3))
-    rows, lengths = whole[name][0], [5, 3, 8]
+    rows, lengths = recorded[name][0], [5, 3, 8]
     expected = torch.stack([row[:length].mean(dim=0) for row, length in zip(rows, lengths, strict=True)])
     torch.testing.assert_close(pooled[name][0], expected)
     assert (pooled[name][0] - rows.mean(dim=1)).abs().max() > 1e-2

@@ -80,8 +80,8 @@ def test_two_processes_learn_the_maps_of_one(pipe, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(*ranks, strict=True))
     assert both.metadata["losses"] == pytest.approx(alone.metadata["losses"], rel=1e-5)
     for key in ("strengths", "values"):
-        found = both.metadata["calibration"][key]
-        assert found == pytest.approx(alone.metadata["calibration"][key], abs=1e-4)
+        numbers = both.metadata["calibration"][key]
+        assert numbers == pytest.approx(alone.metadata["calibration"][key], abs=1e-4)
 
 
 def test_one_process_keeps_everything():

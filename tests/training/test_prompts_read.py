@@ -69,8 +69,8 @@ def test_one_warning_for_each_side_names_the_prompts(pipe, caplog):
     cut = concept([f"{WORDS} {n}" for n in range(9)], [f"neon {n}, {WORDS}" for n in range(9)])
     with pytest.warns(UserWarning, match="of which") as caught:
         train_steering_maps(pipe, cut, ONE_STEP)
-    told = [str(warning.message) for warning in caught if "of which" in str(warning.message)]
-    assert [text.count("a red heart") for text in told] == [3, 3]
+    notices = [str(warning.message) for warning in caught if "of which" in str(warning.message)]
+    assert [text.count("a red heart") for text in notices] == [3, 3]
     assert not [record for record in caplog.records if "truncated" in record.msg], "diffusers would tell in every call"
 
 
@@ -79,8 +79,8 @@ def test_prompts_of_levels_that_are_cut_are_told_too(pipe):
     long = Concept.from_template(source, "{prompt}, neon", levels={0.5: "{prompt}, half " + "neon " * 30})
     with pytest.warns(UserWarning, match="of which") as caught:
         mean_shift(pipe, long, ONE_STEP)
-    told = [str(warning.message) for warning in caught if "of which" in str(warning.message)]
-    assert [text.partition(" prompts")[0] for text in told] == ["got 4 level 0.5"]
+    notices = [str(warning.message) for warning in caught if "of which" in str(warning.message)]
+    assert [text.partition(" prompts")[0] for text in notices] == ["got 4 level 0.5"]
 
 
 def test_prompts_that_fit_are_no_matter(pipe):
@@ -212,16 +212,16 @@ def test_masks_that_are_given_and_masks_that_are_worked_out(two_encoders, encode
         assert list(masks) == [encoder]  # one encoder's call does not speak for the other
 
 
-@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("explicit", [True, False])
 @torch.no_grad()
-def test_masks_of_a_compiled_encoder(two_encoders, given):
+def test_masks_of_a_compiled_encoder(two_encoders, explicit):
     # A compiled model's forward takes *args and **kwargs: its own arguments have no names there.
     model = torch.compile(two_encoders.components["text_encoder_2"], backend="eager")
     pipe = SimpleNamespace(components={**two_encoders.components, "text_encoder_2": model})
     ids, other = torch.tensor([[3, 4, 1, 0, 0, 0]]), torch.tensor([[1, 0, 1, 0, 1, 1]])
-    expected = other if given else torch.tensor([[1, 1, 1, 0, 0, 0]])
+    expected = other if explicit else torch.tensor([[1, 1, 1, 0, 0, 0]])
     with follow_masks(pipe) as masks:
-        model(ids, attention_mask=other if given else None)
+        model(ids, attention_mask=other if explicit else None)
         assert torch.equal(masks["text_encoder_2"], expected.bool())
 
 

@@ -50,9 +50,9 @@ def _brute_force(v, d, l1, group):
     start = np.concatenate([np.maximum(v, 0) + 0.01, np.maximum(-v, 0)])
     options = {"ftol": 1e-16, "gtol": 1e-12, "maxiter": 2000}
     parts = minimize(smooth, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options).x
-    found = parts[:size] - parts[size:]
+    minimum = parts[:size] - parts[size:]
     zero = np.zeros(size)
-    return min(found, zero, key=lambda x: _objective(x, v, d, l1, group))
+    return min(minimum, zero, key=lambda x: _objective(x, v, d, l1, group))
 
 
 @given(problem=problems, l1=weights, group=weights)
@@ -61,10 +61,10 @@ def test_no_other_point_is_better_in_a_diagonal_metric(problem, l1, group):
     v, metric = _tensors(problem)
     d = np.broadcast_to(np.asarray(metric), v.shape)
     other = _brute_force(v.numpy(), d, l1, group)
-    found = sparse_group_threshold(v, l1, group, metric=metric).numpy()
-    worse = _objective(other, v.numpy(), d, l1, group) - _objective(found, v.numpy(), d, l1, group)
+    minimum = sparse_group_threshold(v, l1, group, metric=metric).numpy()
+    worse = _objective(other, v.numpy(), d, l1, group) - _objective(minimum, v.numpy(), d, l1, group)
     # The objective is strongly convex in the metric: other points are worse by half their squared distance.
-    assert worse >= 0.5 * (d * (found - other) ** 2).sum() - 1e-12
+    assert worse >= 0.5 * (d * (minimum - other) ** 2).sum() - 1e-12
 
 
 @given(problem=problems, l1=weights, group=weights)
@@ -195,7 +195,7 @@ def test_preconditioned_steps_find_the_lasso_only_if_the_prox_knows_the_metric()
             x = soft_threshold(x - h * (x - a) / metric, l1, metric=metric_of_prox)
         return x
 
-    found = iterate(metric)
-    assert torch.allclose(found, solution, atol=1e-9)
-    assert (found[2:] == 0).all()
+    limit = iterate(metric)
+    assert torch.allclose(limit, solution, atol=1e-9)
+    assert (limit[2:] == 0).all()
     assert (iterate(metric.mean()) - solution).abs().max() > 0.3

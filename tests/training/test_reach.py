@@ -29,18 +29,18 @@ def test_it_is_where_pictures_are_nearest(pipe, random_maps):
 
 def test_among_the_targets_own_pictures_the_nearest_wins(pipe, random_maps):
     target = [f"{prompt}, neon" for prompt in PROMPTS]
-    found = reach_of(pipe.base, random_maps, PROMPTS, target, (3, 4), batch_size=5, **CALL)
-    assert found == reach_of(pipe.base, random_maps, PROMPTS, target, (3, 4), **CALL)
-    assert found in STRETCHES
+    reach = reach_of(pipe.base, random_maps, PROMPTS, target, (3, 4), batch_size=5, **CALL)
+    assert reach == reach_of(pipe.base, random_maps, PROMPTS, target, (3, 4), **CALL)
+    assert reach in STRETCHES
 
 
 def test_training_stretches_what_it_learned(pipe):
-    given = {**vars(SHORT), "calibrate": False}
-    plain = train_steering_maps(pipe, NEON, TrainingConfig(**{**given, "stretch": 1.0}))
-    wide = train_steering_maps(pipe, NEON, TrainingConfig(**{**given, "stretch": 1.5}))
+    settings = {**vars(SHORT), "calibrate": False}
+    plain = train_steering_maps(pipe, NEON, TrainingConfig(**{**settings, "stretch": 1.0}))
+    wide = train_steering_maps(pipe, NEON, TrainingConfig(**{**settings, "stretch": 1.5}))
     for (_, a), (_, b) in zip(plain.named_maps(), wide.named_maps(), strict=True):
         assert torch.allclose(1.5 * a.shift, b.shift)
-    chosen = train_steering_maps(pipe, NEON, TrainingConfig(**{**given, "stretch": None}))
-    assert chosen.metadata["stretch"] in STRETCHES
-    law = train_steering_maps(pipe, NEON, TrainingConfig(**{**given, "stretch": None, "pairing": "law"}))
+    auto = train_steering_maps(pipe, NEON, TrainingConfig(**{**settings, "stretch": None}))
+    assert auto.metadata["stretch"] in STRETCHES
+    law = train_steering_maps(pipe, NEON, TrainingConfig(**{**settings, "stretch": None, "pairing": "law"}))
     assert law.metadata["stretch"] == 1.0

@@ -82,11 +82,11 @@ def test_other_modules_have_the_defaults_for_maps_of_the_same_kind(pipe, dit):
 def test_training_without_settings_takes_it(dit, linea, tmp_path):
     few = recipe_for(dit, NEON, iterations=1, num_inference_steps=1, batch_size=2)
     expected = train(dit, NEON, few)
-    own = tmp_path / "neon.jsonl"
+    file = tmp_path / "neon.jsonl"
     rows = ({"side": side, "prompt": prompt} for side in ("source", "target") for prompt in getattr(NEON, side))
-    own.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     arguments = ("--iterations", 1, "--steps", 1, "--batch-size", 2, "--model", "shapeland-dit", "--out", tmp_path)
-    assert linea("train", own, *arguments)[0] == 0
+    assert linea("train", file, *arguments)[0] == 0
     learned = type(expected).from_pretrained(tmp_path)
     assert learned.metadata["training"]["rank"] == RECIPES["transformer"]["rows"]["rank"]
     assert learned.metadata["training"]["pairing"] == "rows"

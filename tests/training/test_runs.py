@@ -87,8 +87,8 @@ def test_checkpointing_changes_no_bit(cut, step_bins):
 @pytest.mark.parametrize("size", [1, 4])
 def test_micro_batches_have_the_gradients_of_the_whole_batch(settings, size):
     for guided in (False, True):
-        whole = _gradients(ToyRun(guided=guided), **settings)
-        assert _differ(_gradients(ToyRun(guided=guided), micro_batch_size=size, **settings), whole) < 1e-5
+        gradients = _gradients(ToyRun(guided=guided), **settings)
+        assert _differ(_gradients(ToyRun(guided=guided), micro_batch_size=size, **settings), gradients) < 1e-5
 
 
 def test_step_bins_learn_apart_where_there_are_steps():

@@ -44,10 +44,10 @@ def test_a_change_of_low_rank_is_found(shift):
 
 def test_a_share_of_it_keeps_the_directions():
     source, target = _pairs(RANK, 1.0)
-    whole, part = (_started(source, target, share, shift=True) for share in (1.0, 0.3))
-    assert torch.equal(whole.down, part.down)
-    assert torch.allclose(0.3 * whole.up, part.up)
-    assert torch.allclose(0.3 * whole.shift, part.shift)
+    full, part = (_started(source, target, share, shift=True) for share in (1.0, 0.3))
+    assert torch.equal(full.down, part.down)
+    assert torch.allclose(0.3 * full.up, part.up)
+    assert torch.allclose(0.3 * full.shift, part.shift)
     assert _started(source, target, 0.0, shift=True).is_identity
 
 

@@ -80,8 +80,8 @@ def test_while_models_load_every_command_ends_with_one_line(
     places = {"OUT": tmp_path / "out", "MAPS": tmp_path / "maps", "JOBS": tmp_path / "jobs.txt"}
     _raising(monkeypatch, LinEASDiffusionPipeline, "from_pretrained", number)
     arguments = [str(places.get(word, word)).replace("OUT", str(tmp_path / "out")) for word in command]
-    found, out, err = linea(*arguments)
-    assert (found, out) == (code, "")
+    status, out, err = linea(*arguments)
+    assert (status, out) == (code, "")
     assert _last(err) == f"linea: stopped by {signal.Signals(number).name}"
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and ".linea" not in path.parts]
 
@@ -89,8 +89,8 @@ def test_while_models_load_every_command_ends_with_one_line(
 @BOTH
 def test_training_keeps_what_is_learned(linea, tmp_path, monkeypatch, number, code):
     _raising(monkeypatch, MapOptimizer, "step", number, at=2)
-    found, _, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
-    assert found == code
+    status, _, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
+    assert status == code
     assert _last(err) == (
         f"linea: training stopped after 3 of 4 iterations; the maps learned so far are in {tmp_path}, and the same "
         "command goes on"
@@ -100,14 +100,14 @@ def test_training_keeps_what_is_learned(linea, tmp_path, monkeypatch, number, co
     monkeypatch.undo()
     # While targets are recorded anew nothing is touched.
     _raising(monkeypatch, Batches, "record", number)
-    found, out, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
-    assert (found, out, _last(err)) == (code, "", f"linea: stopped by {signal.Signals(number).name}")
+    status, out, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
+    assert (status, out, _last(err)) == (code, "", f"linea: stopped by {signal.Signals(number).name}")
     assert _states(tmp_path) == ["after-00000003"]
     monkeypatch.undo()
     # While the maps are saved the saving ends first.
     _raising(monkeypatch, Path, "replace", number, at=1)
-    found, out, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
-    assert (found, _last(err)) == (code, f"linea: stopped by {signal.Signals(number).name}")
+    status, out, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
+    assert (status, _last(err)) == (code, f"linea: stopped by {signal.Signals(number).name}")
     assert "maps with a support" in out
     assert "stopped_after" not in SteeringMaps.from_pretrained(tmp_path).metadata
     assert not (tmp_path / "checkpoint").exists()
@@ -117,8 +117,8 @@ def test_the_demonstration_keeps_what_is_learned(linea, tmp_path, monkeypatch):
     quick = TrainingConfig(iterations=4, num_inference_steps=1, batch_size=4, target_modules="text-attention")
     monkeypatch.setattr("linea_diffusion.training.recipes.recipe_for", lambda pipe, concept, seed: quick)
     _raising(monkeypatch, MapOptimizer, "step", signal.SIGTERM, at=1)
-    found, out, err = linea("demo", "--out", tmp_path)
-    assert (found, len(out.splitlines())) == (143, 1), "what is saved is told"
+    status, out, err = linea("demo", "--out", tmp_path)
+    assert (status, len(out.splitlines())) == (143, 1), "what is saved is told"
     assert _last(err).startswith("linea: training stopped after 2 of 4 iterations")
     assert SteeringMaps.from_pretrained(tmp_path / "maps").metadata["stopped_after"] == 2
     assert _states(tmp_path / "maps") == ["after-00000002"], "the same command goes on"
@@ -127,8 +127,8 @@ def test_the_demonstration_keeps_what_is_learned(linea, tmp_path, monkeypatch):
 
 def test_before_anything_is_learned_nothing_is_written(linea, tmp_path, monkeypatch):
     _raising(monkeypatch, MapOptimizer, "__init__", signal.SIGINT)
-    found, out, err = linea("train", "neon", "--out", tmp_path / "out", *TRAIN)
-    assert (found, out) == (130, "")
+    status, out, err = linea("train", "neon", "--out", tmp_path / "out", *TRAIN)
+    assert (status, out) == (130, "")
     assert not list((tmp_path / "out").iterdir())
     _last(err)
 
@@ -136,8 +136,8 @@ def test_before_anything_is_learned_nothing_is_written(linea, tmp_path, monkeypa
 def test_a_second_signal_ends_at_once(linea, tmp_path, monkeypatch):
     _raising(monkeypatch, MapOptimizer, "step", signal.SIGINT, at=1)
     _raising(monkeypatch, MapOptimizer, "state", signal.SIGTERM, at=2)
-    found, out, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
-    assert (found, out, _last(err)) == (130, "", "linea: stopped at once")
+    status, out, err = linea("train", "neon", "--out", tmp_path, *TRAIN)
+    assert (status, out, _last(err)) == (130, "", "linea: stopped at once")
     assert _states(tmp_path) == ["after-00000001"]
 
 

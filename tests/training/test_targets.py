@@ -71,17 +71,17 @@ def test_places_that_do_not_vary_are_left_as_they_are():
 
 
 def test_only_a_straight_way_is_bent():
-    own = load_concept("neon")
-    straight = replace(own, levels=())
+    concept = load_concept("neon")
+    straight = replace(concept, levels=())
     config = TrainingConfig(strengths=(1.0, 0.5), pairing="rows")
     assert positions_of(straight, config) == [1.0, 0.5**0.8]
-    assert positions_of(own, config) == [1.0, 0.5]
-    assert positions_of(own, TrainingConfig(strengths=(0.5,), pairing="law")) == [0.5**0.8]
+    assert positions_of(concept, config) == [1.0, 0.5]
+    assert positions_of(concept, TrainingConfig(strengths=(0.5,), pairing="law")) == [0.5**0.8]
 
 
 def test_what_runs_prompt_by_prompt_is_left_out():
-    whole, single = _places(0), {PLACES[0]: torch.ones(1, 1, 4)}
-    (target,) = row_targets({0.0: whole, 1.0: {**whole, PLACES[0]: torch.zeros(1, 1, 4)}}, [1.0], scaled=False)
+    places, single = _places(0), {PLACES[0]: torch.ones(1, 1, 4)}
+    (target,) = row_targets({0.0: places, 1.0: {**places, PLACES[0]: torch.zeros(1, 1, 4)}}, [1.0], scaled=False)
     loss, gradients = target.distances(single, [0, 3])
     assert loss == 0
     assert not gradients[PLACES[0]].any()

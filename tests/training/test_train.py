@@ -215,11 +215,11 @@ def test_sparsity_is_reached_and_idle_modules_are_not_hooked(pipe):
     fresh = sum((2 + 2 * SHORT.rank) * affine.features for _, affine in maps.named_maps())
     assert 0 < maps.stored <= round(fresh * 0.01)
     assert all(affine.trimmed().rank == affine.rank for _, affine in maps.named_maps())
-    acting = dict(maps.acting())
-    assert 0 < len(acting) < len(maps.maps)
+    active = dict(maps.acting())
+    assert 0 < len(active) < len(maps.maps)
     before = count_hooks(pipe)
     with maps.apply(pipe):
-        assert count_hooks(pipe) == before + len(acting)
+        assert count_hooks(pipe) == before + len(active)
 
 
 def test_step_bins_learn_apart_and_serve_other_step_counts(pipe):

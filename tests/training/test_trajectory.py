@@ -61,8 +61,8 @@ def _by_hand(pipe, random, *, cut: bool) -> dict[str, torch.Tensor]:
             base.scheduler.set_timesteps(STEPS)
             latents = latents * base.scheduler.init_noise_sigma
             for t in base.scheduler.timesteps:
-                given = base.scheduler.scale_model_input(latents.detach() if cut else latents, t)
-                noise = base.unet(given, t, encoder_hidden_states=text).sample
+                inputs = base.scheduler.scale_model_input(latents.detach() if cut else latents, t)
+                noise = base.unet(inputs, t, encoder_hidden_states=text).sample
                 latents = base.scheduler.step(noise, t, latents.detach() if cut else latents).prev_sample
         return {(name, call): rows for name, calls in recorded.items() for call, rows in enumerate(calls)}
 
@@ -138,9 +138,9 @@ def test_the_loss_of_pieces_is_the_loss_of_the_whole():
     target = {("a", 0, 0): torch.randn(6, 4), ("a", 1, 0): torch.randn(6, 4)}
     source = {place: torch.randn(4, 4) for place in target}
     (law,) = law_targets(target, target, [1.0], scaled=False)
-    whole = BatchLoss(law, range(4), TrainingConfig(), 0.5)
-    whole.gradients(source)
+    batch = BatchLoss(law, range(4), TrainingConfig(), 0.5)
+    batch.gradients(source)
     steps = BatchLoss(law, range(4), TrainingConfig(), 0.5)
     for place, rows in source.items():
         steps.gradients({place: rows})
-    assert steps.value == pytest.approx(whole.value) == pytest.approx(0.5 * steering_loss(source, target).item())
+    assert steps.value == pytest.approx(batch.value) == pytest.approx(0.5 * steering_loss(source, target).item())

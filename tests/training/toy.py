@@ -120,11 +120,11 @@ def differ(first: SteeringMaps, second: SteeringMaps) -> bool:
 
 def stopping_after(iterations: int) -> StopRequest:
     """A request that comes while an iteration runs: training asks once before each."""
-    asked = []
+    calls = []
 
     class Counting(StopRequest):
         def __call__(self) -> bool:
-            asked.append(1)
-            return len(asked) > iterations
+            calls.append(1)
+            return len(calls) > iterations
 
     return Counting()

@@ -173,10 +173,10 @@ class AffineMap(nn.Module):
         Raises:
             LineaError: a scale, or a low-rank part, that is too near to where nothing undoes it.
         """
-        whole = self._wide(self.bins)
-        up, down = undone(whole.factor, whole.up, whole.down)
-        back = Move(1 / whole.factor, whole.shift, up, down)
-        return _map_of(replace(back, shift=-back.factor * whole.shift - back.mixed(whole.shift)))
+        move = self._wide(self.bins)
+        up, down = undone(move.factor, move.up, move.down)
+        back = Move(1 / move.factor, move.shift, up, down)
+        return _map_of(replace(back, shift=-back.factor * move.shift - back.mixed(move.shift)))
 
     def trimmed(self) -> AffineMap:
         """This map without ranks that do nothing, and with zeros where one does nothing in some bin; a copy."""
@@ -211,8 +211,8 @@ def affine_map(scale_offset: torch.Tensor, shift: torch.Tensor) -> AffineMap:
 
 def _of_parts(parts: Sequence[torch.Tensor]) -> AffineMap:
     """A map from w - 1, b (bins, d) and U, V (bins, d, r)."""
-    found = {name: part[0] if len(part) == 1 else part for name, part in zip(PARTS, parts, strict=True)}
-    return AffineMap.of({name: part for name, part in found.items() if part.shape[-1]})
+    numbers = {name: part[0] if len(part) == 1 else part for name, part in zip(PARTS, parts, strict=True)}
+    return AffineMap.of({name: part for name, part in numbers.items() if part.shape[-1]})
 
 
 def _map_of(move: Move) -> AffineMap:

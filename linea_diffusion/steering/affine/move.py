@@ -70,8 +70,8 @@ class Move:
 
     def rows(self, owners: Sequence[int]) -> Move:
         """The move for a batch whose rows belong to these rows of this one."""
-        chosen = list(owners)
-        return Move(*(part.expand(len(self), *part.shape[1:])[chosen] for part in self._parts()))
+        indices = list(owners)
+        return Move(*(part.expand(len(self), *part.shape[1:])[indices] for part in self._parts()))
 
     def only(self, kept: torch.Tensor) -> Move:
         """This move in some rows, and none in the others.

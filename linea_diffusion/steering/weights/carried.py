@@ -25,10 +25,11 @@ def carried(pipe: Any, sites: Sequence[SteeredSite]) -> Iterator[Collection[Stee
         The sites that need no hook.
     """
     components = dict.fromkeys(site.site.component for site in sites)
-    whole = {component for component in components if not is_offloaded(pipe.components[component])}
+    resident = {component for component in components if not is_offloaded(pipe.components[component])}
     with ExitStack() as stack:
         yield {
             site
             for site in sites
-            if site.site.component in whole and any(stack.enter_context(way(site)) for way in (folded, folded_output))
+            if site.site.component in resident
+            and any(stack.enter_context(way(site)) for way in (folded, folded_output))
         }

@@ -27,14 +27,14 @@ _RUN: dict[type[nn.Module], Callable[..., torch.Tensor]] = {
     nn.GroupNorm: lambda norm, z, weight, bias: group_norm(z, norm.num_groups, weight, bias, norm.eps),
     nn.Linear: lambda layer, z, weight, bias: linear(z, weight, bias),
 }
-_OWN = ("forward", "_compiled_call_impl", "_hf_hook", "_diffusers_hook")
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_PATCHES = ("forward", "_compiled_call_impl", "_hf_hook", "_diffusers_hook")
+FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def is_plain(layer: nn.Module) -> bool:
     """Whether a layer's parameters are its own plain numbers: not quantised, not cast or loaded layer by layer."""
     return not any(vars(layer).get(name) for name in ("_hf_hook", "_diffusers_hook")) and all(
-        type(p) is nn.Parameter and type(p.data) is torch.Tensor and p.dtype in DTYPES and p.device.type != "meta"
+        type(p) is nn.Parameter and type(p.data) is torch.Tensor and p.dtype in FLOAT_DTYPES and p.device.type != "meta"
         for p in layer.parameters(recurse=False)
     )
 
@@ -46,9 +46,9 @@ def is_offloaded(model: nn.Module) -> bool:
     return in_groups or any(parameter.device.type == "meta" for parameter in model.parameters())
 
 
-def is_own(module: nn.Module) -> bool:
+def is_bare(module: nn.Module) -> bool:
     """Whether a module runs its class's code, and nothing that somebody put in its place."""
-    return not any(vars(module).get(name) for name in _OWN)
+    return not any(vars(module).get(name) for name in _PATCHES)
 
 
 def can_carry(layer: nn.Module, features: int, *, rank: int) -> bool:
@@ -60,7 +60,7 @@ def can_carry(layer: nn.Module, features: int, *, rank: int) -> bool:
         rank: of the moves; a normalisation has numbers for coordinate-wise ones only.
     """
     kind = type(layer)
-    if kind not in _RUN or (rank and kind is not nn.Linear) or not (is_own(layer) and is_plain(layer)):
+    if kind not in _RUN or (rank and kind is not nn.Linear) or not (is_bare(layer) and is_plain(layer)):
         return False
     return _features(layer) == features
 

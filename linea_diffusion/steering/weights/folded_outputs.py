@@ -19,13 +19,13 @@ from torch import nn
 
 from ..hooks import replaced
 from ..steer import SteeredSite
-from .folded import FoldedLayer, can_carry, is_own
+from .folded import FoldedLayer, can_carry, is_bare
 from .makers import Witness
 
-Way = tuple[Any, ...]
+CodePath = tuple[Any, ...]
 _CONTAINERS = (nn.ModuleList, nn.Sequential)
 _VALUES = (bool, int, float, str)
-_MAKERS: WeakKeyDictionary[nn.Module, dict[tuple[int, Way], ref[nn.Module] | None]] = WeakKeyDictionary()
+_MAKERS: WeakKeyDictionary[nn.Module, dict[tuple[int, CodePath], ref[nn.Module] | None]] = WeakKeyDictionary()
 """Module -> (entry of its output, way in which it ran) -> the layer that made that entry; None if no single one did."""
 
 
@@ -37,7 +37,7 @@ def folded_output(site: SteeredSite) -> Iterator[bool]:
         Whether the site is steered; False, and nothing is done, if the map or all layers within are of another kind.
     """
     module = site.site.module
-    layers = _linears(module, site) if site.alike and is_own(module) else []
+    layers = _linears(module, site) if site.alike and is_bare(module) else []
     if not layers:
         yield False
         return
@@ -50,16 +50,16 @@ def folded_output(site: SteeredSite) -> Iterator[bool]:
 
 def _linears(module: nn.Module, site: SteeredSite) -> list[nn.Module]:
     """The layers that may make a module's output: its own ones; what is within other modules is their affair."""
-    found: list[nn.Module] = []
+    layers: list[nn.Module] = []
     for child in module.children():
         if type(child) in _CONTAINERS:
-            found += _linears(child, site)
+            layers += _linears(child, site)
         elif isinstance(child, nn.Linear) and can_carry(child, site.features, rank=site.rank):
-            found += [child] if child.weight.dtype == torch.float32 else []
-    return found
+            layers += [child] if child.weight.dtype == torch.float32 else []
+    return layers
 
 
-def way_of(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Way:
+def code_path_of(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CodePath:
     """What decides which code of a module runs, as far as that can be told ahead: settings, types, numbers of axes."""
     return (
         *(value if type(value) in _VALUES else type(value) for value in vars(module).values()),
@@ -84,7 +84,7 @@ class _FoldedOutput:
         self._makers = _MAKERS.setdefault(self.site.module, {})
         self._carriers: dict[nn.Module, _Carrier | None] = {}
         self._running: _Carrier | None = None
-        self._key: tuple[int, Way] = (self.site.address.entry, ())
+        self._key: tuple[int, CodePath] = (self.site.address.entry, ())
         self._witness = Witness(site.call.is_mine)
         self._watching, self._stack = stack.enter_context(ExitStack()), stack
         self._looks = False
@@ -96,11 +96,11 @@ class _FoldedOutput:
         self._rest()
         if not self.steered.presence.on or torch.is_grad_enabled():
             return
-        self._key = (self.site.address.entry, way_of(module, args, kwargs))
+        self._key = (self.site.address.entry, code_path_of(module, args, kwargs))
         if self._key in self._makers:
             maker = self._makers[self._key]
             self._running = None if maker is None else self._carrier(maker())
-        elif is_own(module):
+        elif is_bare(module):
             self._looks = True
             self._watching.enter_context(self._witness.watching(self._layers))
 
@@ -171,7 +171,7 @@ class _Carrier:
 
     def __init__(self, layer: nn.Module, site: SteeredSite, acts: Callable[[], bool]) -> None:
         self._layer, self._site, self._acts = FoldedLayer(layer), site, acts
-        self._is_known = False
+        self._is_sure = False
         self.begin()
 
     def begin(self) -> None:
@@ -198,9 +198,9 @@ class _Carrier:
         """
         if self.runs != 1 or z.numel() != self._made.numel() or _version(self._made) != self._version:
             return False
-        if not (self._is_known and z.device.type != "cpu"):
-            self._is_known = torch.equal(_last_of(z), self._last)
-        return self._is_known
+        if not (self._is_sure and z.device.type != "cpu"):
+            self._is_sure = torch.equal(_last_of(z), self._last)
+        return self._is_sure
 
 
 def _last_of(z: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from ..affine.affine_map import acts
 from ..affine.move import Move
 from ..dial import Dial
 from ..steer import Layer, SteeredSite, resting, steered_sites
-from .folded import DTYPES, is_offloaded, is_plain
+from .folded import FLOAT_DTYPES, is_offloaded, is_plain
 from .makers import Witness
 
 _FUSED: WeakSet[nn.Module] = WeakSet()
@@ -134,16 +134,16 @@ def fuse(pipe: Any, layers: Sequence[Layer], run: Callable[[], object], *, dial:
                 "that all steps share; weights are the same for all of them"
             )
     sites = steered_sites(pipe, layers, dial)
-    tell_resting(resting(pipe, layers), acting=bool(sites))
+    tell_resting(resting(pipe, layers), active=bool(sites))
     refuse_fused(sites)
     models = {name: pipe.components[name] for name in dict.fromkeys(site.site.component for site in sites)}
-    whole = {name for name, model in models.items() if not is_offloaded(model)}
+    resident = {name for name, model in models.items() if not is_offloaded(model)}
     fusion = Fusion(list(models.values()))
-    makers = makers_of([site.site for site in sites if site.site.component in whole], run)
+    makers = makers_of([site.site for site in sites if site.site.component in resident], run)
     with ExitStack() as stack:
         stack.callback(fusion.undo)
         for site in sites:
-            like = next(p for p in models[site.site.component].parameters() if p.dtype in DTYPES)
+            like = next(p for p in models[site.site.component].parameters() if p.dtype in FLOAT_DTYPES)
             if not fusion.fold(site, makers.get(site.name), like):
                 fusion.keep_hook(site)
         stack.pop_all()
@@ -183,12 +183,12 @@ def makers_of(sites: list[Site], run: Callable[[], object]) -> dict[str, nn.Modu
             stack.enter_context(witness.watching(layer for layer in layers if _has_weight(layer)))
             stack.enter_context(site.module.register_forward_hook(_ask(witness, site, seen[site.name])))
         run()
-    return {**makers, **{name: found.pop() if len(found) == 1 else None for name, found in seen.items()}}
+    return {**makers, **{name: origins.pop() if len(origins) == 1 else None for name, origins in seen.items()}}
 
 
-def _ask(witness: Witness, site: Site, found: set[nn.Module | None]) -> Callable[..., None]:
+def _ask(witness: Witness, site: Site, origins: set[nn.Module | None]) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        found.add(witness.maker(site.read(output)))
+        origins.add(witness.maker(site.read(output)))
         witness.forget()
 
     return hook
@@ -211,11 +211,11 @@ def fold_into(layer: nn.Module, move: Move, like: torch.Tensor) -> Kept:
         The parameters that it had, to be set again; nothing if it cannot be done and the layer is as before.
     """
     # what mixes features goes where every output sees every input: no normalisation, no convolution in groups
-    known = type(layer) in _LAYERS and not (move.rank and getattr(layer, "groups", 1) > 1)
-    known = known or ("Norm" in type(layer).__name__ and not move.rank)
+    foldable = type(layer) in _LAYERS and not (move.rank and getattr(layer, "groups", 1) > 1)
+    foldable = foldable or ("Norm" in type(layer).__name__ and not move.rank)
     kept: Kept = [(layer, name, getattr(layer, name)) for name in ("weight", "bias") if hasattr(layer, name)]
     unused = len(kept) < 1 + move.shifts  # no place for a shift
-    if not known or unused or not is_plain(layer):
+    if not foldable or unused or not is_plain(layer):
         return []
     like = next((parameter for _, _, parameter in kept if parameter is not None), like)
     move = move.to(like.device)
@@ -240,7 +240,7 @@ def _folded(name: str, present: nn.Parameter | None, move: Move) -> torch.Tensor
     return 1 + weight if present is None else present.float() + weight
 
 
-def _refuse_changed(layer: nn.Module, name: str, own: nn.Parameter | None, move: Move) -> None:
+def _refuse_changed(layer: nn.Module, name: str, parameter: nn.Parameter | None, move: Move) -> None:
     """Raise if a folded parameter is not what folding made of the layer's own one, to half precision.
 
     Raises:
@@ -248,9 +248,9 @@ def _refuse_changed(layer: nn.Module, name: str, own: nn.Parameter | None, move:
     """
     present = getattr(layer, name)
     same = type(present.data) is torch.Tensor and present.device.type != "meta"
-    if same and present.dtype in DTYPES:
-        device = move.device if own is None else own.device
-        wanted = _folded(name, own, move.to(device)).to(present.device)
+    if same and present.dtype in FLOAT_DTYPES:
+        device = move.device if parameter is None else parameter.device
+        wanted = _folded(name, parameter, move.to(device)).to(present.device)
         same = torch.allclose(present.float(), wanted, rtol=2**-7, atol=1e-6)
     if not same:
         raise LineaError(

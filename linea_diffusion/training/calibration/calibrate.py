@@ -77,16 +77,16 @@ def calibrate(
             f"got measure {measure!r}: expected 'progress', or a function of pictures such as clip_measure"
         )
     seed, base = check_seed(seed), getattr(pipe, "base", pipe)
-    given = {**getattr(pipe, "default_arguments", {}), **arguments}
-    known = base, maps, list(prompts), range(seed, seed + len(prompts))
+    settings = {**getattr(pipe, "default_arguments", {}), **arguments}
+    subject = base, maps, list(prompts), range(seed, seed + len(prompts))
     with noticing(base, prompts, hint=False):  # a concept that has them from files has told
         if callable(measure):
             check_arguments(arguments)
             name = name or "CLIP cosine, style minus neutral"
-            read, at_once = picture_measure(*known, measure, batch_size=batch_size, **given), 1
+            read, at_once = picture_measure(*subject, measure, batch_size=batch_size, **settings), 1
         else:
             name = name or "progress of latents"
-            read = progress_measure(*known, batch_size=batch_size, **given)
+            read = progress_measure(*subject, batch_size=batch_size, **settings)
             at_once = max(1, batch_size // len(prompts))
         means = _measure(read, count, at_once)
     strengths, rising = list(means), isotonic(np.array(list(means.values())))
@@ -161,7 +161,7 @@ def next_strengths(means: Mapping[float, float], count: int) -> list[float]:
         (high - low, left, right)
         for (low, high), (left, right) in zip(pairwise(rising.tolist()), pairwise(strengths), strict=True)
     ]
-    least, chosen = ENOUGH * (rising[-1] - rising[0]), []
+    least, middles = ENOUGH * (rising[-1] - rising[0]), []
     for _ in range(count):
         wide = [gap for gap in gaps if gap[0] > least and gap[2] - gap[1] >= 2 * FINEST]
         if not wide:
@@ -170,8 +170,8 @@ def next_strengths(means: Mapping[float, float], count: int) -> list[float]:
         middle = (left + right) / 2
         gaps.remove((change, left, right))
         gaps += [(change / 2, left, middle), (change / 2, middle, right)]
-        chosen.append(middle)
-    return sorted(chosen)
+        middles.append(middle)
+    return sorted(middles)
 
 
 def isotonic(values: np.ndarray) -> np.ndarray:

@@ -68,13 +68,13 @@ def picture_measure(
         batch_size: pictures at once.
         **arguments: of the pipeline's calls.
     """
-    given = {**arguments, "batch_size": BatchSize(batch_size, pipe)}
+    settings = {**arguments, "batch_size": BatchSize(batch_size, pipe)}
 
     def read(strengths: Sequence[float]) -> np.ndarray:
         amounts = []
         for strength in strengths:
             with maps.apply(pipe, strength, calibrated=False):
-                amounts.append(measure(render_prompts(pipe, prompts, seeds, **given)))
+                amounts.append(measure(render_prompts(pipe, prompts, seeds, **settings)))
         return np.stack(amounts)
 
     return read
@@ -118,12 +118,12 @@ def progress_measure(
     moved = length > _LEAST_WAY**2 * unsteered.square().sum(dim=-1)
 
     def read(strengths: Sequence[float]) -> np.ndarray:
-        known = {0.0: torch.zeros_like(length), 1.0: moved.double()}
-        between = [one for one in strengths if one not in known]
+        progress = {0.0: torch.zeros_like(length), 1.0: moved.double()}
+        between = [one for one in strengths if one not in progress]
         if between:
             gone = ((latents(between) - unsteered) * way).sum(dim=-1) / torch.where(moved, length, 1.0)
-            known |= dict(zip(between, gone.clamp(0, 1) * moved, strict=True))
-        return torch.stack([known[one] for one in strengths]).numpy()
+            progress |= dict(zip(between, gone.clamp(0, 1) * moved, strict=True))
+        return torch.stack([progress[one] for one in strengths]).numpy()
 
     return read
 
@@ -154,12 +154,12 @@ def _latents(
 ) -> torch.Tensor:
     """What one call makes of rows of prompt, seed and strength: (rows, d), float64."""
     prompts, seeds, strengths = (list(column) for column in zip(*rows, strict=True))
-    given = repeat_arguments(arguments, len(rows), pipe)
+    settings = repeat_arguments(arguments, len(rows), pipe)
     if accepts(pipe, "output_type"):
-        given["output_type"] = "latent"
+        settings["output_type"] = "latent"
     dial = strengths[0] if len(set(strengths)) == 1 else strengths
     with maps.apply(pipe, dial, calibrated=False):
-        made = pipe(prompts, generator=generators(seeds), **given)[0]
+        made = pipe(prompts, generator=generators(seeds), **settings)[0]
     numbers = _numbers(made)
     if len(numbers) != len(rows) or not bool(numbers.isfinite().all()):
         raise LineaError(
@@ -173,5 +173,5 @@ def _numbers(made: Any) -> torch.Tensor:
     """Latents, arrays or pictures as float64 numbers on the CPU, (rows, d)."""
     if isinstance(made, list | tuple):
         return torch.cat([_numbers(one).reshape(1, -1) for one in made])
-    given = made if isinstance(made, torch.Tensor) else torch.from_numpy(np.array(made))
-    return given.detach().double().cpu().flatten(1)
+    latents = made if isinstance(made, torch.Tensor) else torch.from_numpy(np.array(made))
+    return latents.detach().double().cpu().flatten(1)

@@ -80,6 +80,6 @@ def reach_of(
     rows = [(prompt, seed, 0.0) for prompt, seed in zip(target, seeds, strict=True)]
     rows += [(prompt, seed, s) for s in (0.0, *STRETCHES) for prompt, seed in zip(source, seeds, strict=True)]
     wanted, before, *steered = latents_of(pipe, maps, rows, batch_size, arguments).unflatten(0, (-1, len(source)))
-    whole = (before - wanted).norm(dim=-1).clamp_min(1e-12)
-    distances = [float(((one - wanted).norm(dim=-1) / whole).mean()) for one in steered]
+    distance = (before - wanted).norm(dim=-1).clamp_min(1e-12)
+    distances = [float(((one - wanted).norm(dim=-1) / distance).mean()) for one in steered]
     return STRETCHES[distances.index(min(distances))]

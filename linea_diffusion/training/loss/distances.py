@@ -10,7 +10,7 @@ import torch
 
 from ...errors import LineaError
 
-Place = TypeVar("Place", bound=Hashable)
+_Place = TypeVar("_Place", bound=Hashable)
 Reduction = Literal["mean", "sum"]
 
 
@@ -96,8 +96,8 @@ def interpolate_laws(x: torch.Tensor, y: torch.Tensor, fraction: float) -> torch
 
 
 def steering_loss(
-    source: Mapping[Place, torch.Tensor],
-    target: Mapping[Place, torch.Tensor],
+    source: Mapping[_Place, torch.Tensor],
+    target: Mapping[_Place, torch.Tensor],
     *,
     reduction: Reduction = "mean",
     scale_by_variance: bool = False,
