@@ -71,7 +71,7 @@ def test_the_same_job_in_other_words(maker):
     assert only(maker, guidance=7.5).digest == only(maker).digest  # the pipeline's own default
     pipe = tiny_pipe()
     pipe.load_steering(tiny_style(pipe, 1, calibration={"strengths": [0, 1], "values": [0, 1]}), "a")
-    assert maps_digest(pipe.steering["a"]) != maker.styles.digest("styles/neon")
+    assert maps_digest(pipe.steering["a"]) != maker.sets.digest("styles/neon")
     assert canonical({"a": [1.0, 0.5, True, "1.0"]}) == {"a": [1, 0.5, True, "1.0"]}
 
 
@@ -151,7 +151,7 @@ def test_without_a_calibration_a_digest_is_what_it_was(maker):
         "calibrated": False, "composition": "sum", "steering_end": 1.0, "steering_guidance": "both",
         "steering_start": 0.0,
     }  # fmt: skip
-    assert job.recipe["steering"] == [[maker.styles.digest("mosaic"), 0.5]]
+    assert job.recipe["steering"] == [[maker.sets.digest("mosaic"), 0.5]]
     assert only(maker, steering=[], strength=0).recipe["dials"] == {}
 
 
@@ -220,7 +220,7 @@ def test_pictures_that_a_call_shares_belong_to_its_shape(tmp_path):
     from diffusers import StableDiffusionImg2ImgPipeline
 
     from linea_diffusion import LinEASDiffusionPipeline
-    from linea_diffusion.batch.jobs.pictures import pictures_by_row
+    from linea_diffusion.batch.jobs.input_images import pictures_by_row
 
     pipe = LinEASDiffusionPipeline(StableDiffusionImg2ImgPipeline.from_pipe(tiny_pipe().base))
     for name, size in (("a.png", 16), ("b.png", 16), ("c.png", 24)):

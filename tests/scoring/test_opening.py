@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from linea_diffusion.batch.jobs.pictures import open_picture, picture_digest
+from linea_diffusion.batch.jobs.input_images import open_picture, picture_digest
 from linea_diffusion.errors import LineaError
 from linea_diffusion.grids.report.inline_images import data_uri
 from linea_diffusion.scoring.images.opening import as_rgb, check_color, find_images, open_images
