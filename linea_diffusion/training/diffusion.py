@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from ..concepts.concept import Concept
 from ..concepts.notices import noticing
@@ -20,7 +21,7 @@ from ..steering.acted import guard_hooks
 from ..steering.addresses import Address
 from ..steering.call import RunningCall
 from ..steering.presets import find_modules
-from ..steering.schedule import Progress, follow_schedule
+from ..steering.schedule import Progress, follow_schedule, stepping_schedulers
 from ..steering.steer import steer
 from .config import TrainingConfig
 from .identity import identity_of
@@ -74,12 +75,20 @@ class DiffusionRun:
         """See `Run.frozen`; prompts that are cut are told by `check` alone."""
         guard_hooks()
         with ExitStack() as stack:
+            stack.callback(self._let_go)
             stack.enter_context(frozen(self.pipe))
             stack.enter_context(noticing(self.pipe))
             self.schedule = stack.enter_context(follow_schedule(self.pipe))
             if self.config.pooling == "masked-mean":
                 self._masks = stack.enter_context(follow_masks(self.pipe))
             yield
+
+    def _let_go(self) -> None:
+        """Some schedulers remember their last inputs: gradients and all that leads to them go with the training."""
+        for scheduler in stepping_schedulers(self.pipe):
+            for name, value in vars(scheduler).items():
+                if isinstance(value, torch.Tensor | list):
+                    setattr(scheduler, name, tree_map_only(torch.Tensor, torch.Tensor.detach, value))
 
     def forward(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
         """Call the pipeline; classifier-free guidance doubles the rows of denoisers."""

@@ -48,7 +48,7 @@ OWN = {
     ("grid", "--against", "MAPS", "--row-strengths", "x"): "got strength 'x'",
     ("train", "--set", "seed=-5"): "got seed=-5: expected a whole number from 0 to 2^63 - 1",
     ("train", "--set", f"seed={HUGE}"): "got seed=a whole number of 1329 bits",
-    ("train", "--set", f"strengths=[{HUGE}]"): "got strengths=a whole number of 1329 bits",
+    ("train", "--set", f"strengths=[{HUGE}]"): "got strengths=[a whole number of 1329 bits]",
     ("train", "--set", "call_arguments=5"): "got call_arguments=5: expected a dict",
     ("train", "--set", "guidance_scale=1e999"): "got guidance_scale=inf",
     ("train", "--set", "step_bins=" + "[" * 5000): "got step_bins=",

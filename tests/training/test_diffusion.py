@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import torch
+from diffusers import DPMSolverMultistepScheduler
 
 from linea_diffusion import TrainingConfig
 from linea_diffusion.training.diffusion import DiffusionRun
@@ -47,3 +49,16 @@ def test_its_denoiser_runs_once_a_step_and_maps_say_its_name(pipe):
     assert run.device == pipe.base.device
     assert run.facts().as_metadata() == {"base_model": "shapeland-unet", "base_class": "StableDiffusionPipeline"}
     assert run.identity().keys() == {"dtype", "weights", "libraries"}
+
+
+def test_no_gradient_stays_with_schedulers_that_remember_predictions(pipe, short_maps):
+    solver = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    own, pipe.base.scheduler = pipe.base.scheduler, solver
+    try:
+        run = DiffusionRun(pipe.base, CONFIG)
+        with run.frozen(), run.steered((1.0 * short_maps).requires_grad_(), 1.0), torch.enable_grad():
+            run.forward(["a red heart"], [0])
+            assert solver.model_outputs[-1].requires_grad
+        copy.deepcopy(solver)
+    finally:
+        pipe.base.scheduler = own
