@@ -48,15 +48,15 @@ CHANGES = [
 
 
 def test_every_field_matters(maker):
-    found = {}
+    changes = {}
     for change in CHANGES:
         if change.get("strength") == {"neon": 0.5}:
             assert only(maker, **change).digest == only(maker, steering="neon").digest
             continue
         extra = {"strength": 0} if change.get("steering") == [] else {}
-        found.setdefault(only(maker, **change, **extra).digest, []).append(change)
-    assert all(len(same) == 1 for same in found.values()), found
-    assert len(found) == len(CHANGES) - 1
+        changes.setdefault(only(maker, **change, **extra).digest, []).append(change)
+    assert all(len(same) == 1 for same in changes.values()), changes
+    assert len(changes) == len(CHANGES) - 1
 
 
 def test_the_same_job_in_other_words(maker):
@@ -137,9 +137,9 @@ def test_the_digest_follows_the_calibration_in_use():
     one = {"strengths": [0.0, 0.5, 1.0], "values": [0.0, 0.2, 1.0], "measure": "truth"}
     other = {**one, "values": [0.0, 0.3, 1.0]}
     for fields in ({}, {"steering": "neon"}):
-        found = [_digests(curve, **fields) for curve in (None, one, other)]
-        assert len(set(found)) == 3
-        assert _digests(one, calibrated=False, **fields) not in found
+        digests = [_digests(curve, **fields) for curve in (None, one, other)]
+        assert len(set(digests)) == 3
+        assert _digests(one, calibrated=False, **fields) not in digests
     assert _digests(one, steering="neon", calibrated=True) == _digests(one, steering="neon")
     for way in ({}, {"calibrated": None}, {"calibrated": False}):
         assert _digests(None, **way) == _digests(None)
