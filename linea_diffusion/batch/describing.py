@@ -17,7 +17,7 @@ from ..scoring.formulas import score_pictures
 from .folder.layout import image_name
 from .jobs.fields import DIALS
 from .jobs.jobs import Job
-from .jobs.styles import Styles
+from .jobs.steering_sets import SteeringSets
 
 if TYPE_CHECKING:
     from ..scoring.clip_scorer import ClipScorer
@@ -28,7 +28,7 @@ COLUMNS = (
     "width", "height", "arguments", "model", "nsfw", "line", "part",
 )  # fmt: skip
 """What every line of metadata has."""
-_OWN_COLUMNS = ("num_inference_steps", "guidance_scale", "width", "height")
+_COLUMN_ARGUMENTS = ("num_inference_steps", "guidance_scale", "width", "height")
 
 
 def metadata_row(
@@ -37,7 +37,7 @@ def metadata_row(
     *,
     ending: str,
     model: str,
-    styles: Styles,
+    sets: SteeringSets,
     figures: Mapping[str, float | None],
     nsfw: bool | None = None,
 ) -> dict[str, Any]:
@@ -48,11 +48,11 @@ def metadata_row(
         image: what came of it.
         ending: of its file.
         model: the model's name.
-        styles: that the job names.
+        sets: that the job names.
         figures: scores, columns of their own.
         nsfw: what the model's safety checker said, False for every picture that is kept; None where there is none.
     """
-    others = {name: value for name, value in job.arguments.items() if name not in _OWN_COLUMNS}
+    others = {name: value for name, value in job.arguments.items() if name not in _COLUMN_ARGUMENTS}
     others |= {name: value for name, value in job.dials.items() if value != DIALS[name]}
     if any(job.on_curve.values()) or job.calibrated is not None:
         others["calibrated"] = list(job.on_curve.values())
@@ -64,7 +64,7 @@ def metadata_row(
         "seed": job.seed,
         "steering": list(job.strength),
         "strength": list(job.strength.values()),
-        "steering_sha256": [styles.digest(name) for name in job.strength],
+        "steering_sha256": [sets.digest(name) for name in job.strength],
         "steps": job.arguments.get("num_inference_steps"),
         "guidance": None if guidance is None else float(guidance),
         "width": image.width,
@@ -78,15 +78,15 @@ def metadata_row(
     }
 
 
-def recipe_of(job: Job, *, model: str, styles: Styles) -> dict[str, Any]:
+def recipe_of(job: Job, *, model: str, sets: SteeringSets) -> dict[str, Any]:
     """What an image's file says about it; ``job`` is a line that asks for it again."""
     return {
         "job": job.fields(),
         "digest": job.digest,
         "model": model,
         "model_sha256": job.recipe["model"],
-        "steering_sha256": {name: styles.digest(name) for name in job.strength},
-        "dials": {name: styles.dial(name, job.on_curve[name]).name for name in job.strength},
+        "steering_sha256": {name: sets.digest(name) for name in job.strength},
+        "dials": {name: sets.dial(name, job.on_curve[name]).name for name in job.strength},
         "software": f"linea-diffusion {__version__}",
     }
 
@@ -111,7 +111,7 @@ SCORED = ("clip_prompt", "clip_style", "style_probability")
 
 
 def scores_of(
-    scorer: ClipScorer | None, jobs: Sequence[Job], images: Sequence[Image.Image], styles: Styles
+    scorer: ClipScorer | None, jobs: Sequence[Job], images: Sequence[Image.Image], sets: SteeringSets
 ) -> list[dict[str, float | None]]:
     """The `SCORED` figures of each image; nothing without a scorer."""
     if scorer is None or not jobs:
@@ -119,19 +119,19 @@ def scores_of(
     vectors, prompts, texts = (
         scorer.embed_images(images),
         [job.prompt for job in jobs],
-        [_texts(j, styles) for j in jobs],
+        [_texts(j, sets) for j in jobs],
     )
     rows: list[dict[str, float | None]] = [{} for _ in jobs]
     for pair in dict.fromkeys(texts):
-        places = [place for place, own in enumerate(texts) if own == pair]
-        found = score_pictures(scorer, vectors[places], texts=pair, prompts=[prompts[place] for place in places])
-        for place, scores in zip(places, found, strict=True):
+        places = [place for place, one in enumerate(texts) if one == pair]
+        figures = score_pictures(scorer, vectors[places], texts=pair, prompts=[prompts[place] for place in places])
+        for place, scores in zip(places, figures, strict=True):
             rows[place] = {name: scores.get(name) for name in SCORED}
     return rows
 
 
-def _texts(job: Job, styles: Styles) -> StyleTexts | None:
+def _texts(job: Job, sets: SteeringSets) -> StyleTexts | None:
     if len(job.strength) != 1:
         return None
-    pair = Facts.of(styles[name := next(iter(job.strength))].metadata).pair
+    pair = Facts.of(sets[name := next(iter(job.strength))].metadata).pair
     return StyleTexts(name, *pair) if pair else None

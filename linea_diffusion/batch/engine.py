@@ -20,12 +20,12 @@ from .folder.layout import FORMATS, Layout
 from .folder.lines import read_lines
 from .folder.locks import others_at_work, release_share, take_share
 from .folder.merging import merge
-from .folder.shares import own_share
+from .folder.shares import process_share
 from .jobs.jobs import JobMaker
 from .jobs.reading import read_jobs
 from .planning import Counts, planned_jobs
 from .progress import Bar
-from .run import Event, Run, Settings
+from .run import BatchRun, BatchSettings, Event
 
 if TYPE_CHECKING:
     from ..scoring.clip_scorer import ClipScorer
@@ -107,14 +107,14 @@ def generate_batch(
             in use, a broken device; with ``strict`` a bad line. What is finished stays finished.
     """
     _check(image_format, window)
-    own, layout, share = _wrapped(pipe), Layout(out), own_share()
-    lines, size = read_jobs(jobs), BatchSize(batch_size, own.base)
-    maker = JobMaker(own, defaults or {}, image_format)
+    pipeline, layout, share = _wrapped(pipe), Layout(out), process_share()
+    lines, size = read_jobs(jobs), BatchSize(batch_size, pipeline.base)
+    maker = JobMaker(pipeline, defaults or {}, image_format)
     take_share(layout, share)
     began, bar = time.perf_counter(), Bar(jobs, defaults or {}, share) if progress and share.is_main else None
     listeners = [listener for listener in (bar and bar.tell, on_event) if listener]
-    settings = Settings(window, image_format, scorer, strict, retry_failed, stop or (lambda: False), listeners)
-    run = Run(own, layout, share, maker, size, settings)
+    settings = BatchSettings(window, image_format, scorer, strict, retry_failed, stop or (lambda: False), listeners)
+    run = BatchRun(pipeline, layout, share, maker, size, settings)
     try:
         stopped = run.through(lines)
     except BaseException:
@@ -177,9 +177,9 @@ def plan_batch(
         LineaError: as `generate_batch`.
     """
     _check(image_format, window)
-    own, layout, plan = _wrapped(pipe), Layout(out), BatchPlan()
-    lines, size, index = read_jobs(jobs), BatchSize(batch_size, own.base), JobIndex()
-    maker = JobMaker(own, defaults or {}, image_format)
+    pipeline, layout, plan = _wrapped(pipe), Layout(out), BatchPlan()
+    lines, size, index = read_jobs(jobs), BatchSize(batch_size, pipeline.base), JobIndex()
+    maker = JobMaker(pipeline, defaults or {}, image_format)
     index.read(layout, failures=not retry_failed, columns=(*COLUMNS, *(SCORED if scorer else ())))
 
     def bad_line(line: int, part: int, error: LineaError) -> None:
@@ -190,7 +190,7 @@ def plan_batch(
             on_bad_line(line, error)
 
     seen = tqdm(lines, desc="plan", unit="line", disable=not progress)
-    planned = planned_jobs(seen, maker, index, own_share(), plan, bad_line)
+    planned = planned_jobs(seen, maker, index, process_share(), plan, bad_line)
     for batch in grouped(planned, size.of, window):
         plan.images += len(batch)
         plan.batches += 1
@@ -201,10 +201,10 @@ def plan_batch(
 
 def _check_kept(layout: Layout, summary: BatchSummary) -> None:
     """Images that were there or made during the run must be there at its end."""
-    expected, found = summary.done + summary.skipped, summary.images or 0
-    if found < expected:
+    expected, count = summary.done + summary.skipped, summary.images or 0
+    if count < expected:
         raise LineaError(
-            f"got {expected - found} of {expected} images removed from {str(layout.images)!r} while the batch was "
+            f"got {expected - count} of {expected} images removed from {str(layout.images)!r} while the batch was "
             "running: expected them to stay; start again, they are made again"
         )
 

@@ -70,12 +70,12 @@ def count_all(jobs: str | Path, defaults: Mapping[str, Any], stop: Callable[[], 
         defaults: fields for what a job leaves out.
         stop: whether nobody wants to know any more.
     """
-    given, total = {"seed": 0, **{name: value for name, value in defaults.items() if value is not None}}, 0
+    base_fields, total = {"seed": 0, **{name: value for name, value in defaults.items() if value is not None}}, 0
     for _, fields in read_jobs(jobs):
         if stop():
             break
         try:
-            total += 1 if isinstance(fields, LineaError) else count_images(given | fields)
+            total += 1 if isinstance(fields, LineaError) else count_images(base_fields | fields)
         except LineaError:
             total += 1
     return total

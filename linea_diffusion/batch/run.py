@@ -35,7 +35,7 @@ _SCORED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Settings:
+class BatchSettings:
     """What a run is told beside its jobs; see `generate_batch`.
 
     Attributes:
@@ -68,7 +68,7 @@ def silent(pipe: Any) -> Iterator[None]:
         pipe.set_progress_bar_config(**before)
 
 
-class Run:
+class BatchRun:
     """One process' work on its share.
 
     Attributes:
@@ -83,7 +83,7 @@ class Run:
         share: Share,
         maker: JobMaker,
         size: BatchSize,
-        settings: Settings,
+        settings: BatchSettings,
     ) -> None:
         self.counts, self.index = Counts(), JobIndex()
         self._unscored: list[Job] = []
@@ -171,7 +171,7 @@ class Run:
     def _load(self, batch: Sequence[Job]) -> None:
         """Let the pipeline have the batch's styles and no others, in the order in which they act."""
         self._pipe.steering.clear()
-        self._pipe.steering.update({name: self._maker.styles[name] for job in batch for name in job.strength})
+        self._pipe.steering.update({name: self._maker.sets[name] for job in batch for name in job.strength})
 
     def _fail(self, job: Job, error: LineaError, failures: LineFile) -> None:
         failures.append([failure_row(job, error)])
@@ -179,8 +179,8 @@ class Run:
         self.tell("failure", line=job.line, job=job.digest, reason=clipped(str(error)))
 
     def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
-        styles, pictures = self._maker.styles, [image for _, image in images]
-        figures = scores_of(self._settings.scorer, [job for job, _ in images], pictures, styles)
+        sets, pictures = self._maker.sets, [image for _, image in images]
+        figures = scores_of(self._settings.scorer, [job for job, _ in images], pictures, sets)
         return [
             Finished(
                 job,
@@ -190,13 +190,13 @@ class Run:
                     image,
                     ending=self._settings.ending,
                     model=self._model,
-                    styles=styles,
-                    figures=own,
+                    sets=sets,
+                    figures=scores,
                     nsfw=None if self._pipe.components.get("safety_checker") is None else False,
                 ),
-                recipe_of(job, model=self._model, styles=styles),
+                recipe_of(job, model=self._model, sets=sets),
             )
-            for (job, image), own in zip(images, figures, strict=True)
+            for (job, image), scores in zip(images, figures, strict=True)
         ]
 
     def _saved(self, saved: Saved, failures: LineFile) -> None:

@@ -25,7 +25,7 @@ def main() -> None:
             _run()
         finally:
             # here ends whatever a library has made of a signal on its way
-            if STOP() and not _is_told(sys.exception()):
+            if STOP() and not _has_line(sys.exception()):
                 _end(STOP.reason, STOP.exit_code)
 
 
@@ -68,7 +68,7 @@ def _end(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _is_told(error: BaseException | None) -> bool:
+def _has_line(error: BaseException | None) -> bool:
     """Whether the command has ended with a line of its own."""
     return isinstance(error, SystemExit) and error.code not in (0, None)
 

@@ -25,9 +25,9 @@ from .options import (
     Scoring,
     Steering,
     Steps,
-    chosen,
     key_values,
     literal,
+    without_none,
 )
 
 
@@ -55,7 +55,7 @@ class JobDefaults:
         from ..batch.jobs.defaults import check_defaults
 
         names = ("calibrated", "seed", "images", "negative_prompt", "steps", "guidance", "size")
-        made = chosen(**{name: getattr(self, name) for name in names})
+        made = without_none(**{name: getattr(self, name) for name in names})
         if self.strengths is not None:
             made["strength"] = parse_strengths(self.strengths)
         form = "FIELD=VALUE such as --set steering_end=0.8"
@@ -114,7 +114,7 @@ def batch(
     }  # fmt: skip
     if log != "bar":
         silence_loading()
-    machine = replace(machine, device=_own_device(out, machine.device, dry_run))
+    machine = replace(machine, device=_process_device(out, machine.device, dry_run))
     pipe = machine.open(model, steering)
     settings["scorer"] = Scoring(clip, clip_weights).scorer(machine.device) if score else None
     if dry_run:
@@ -138,13 +138,13 @@ def _check(jobs: Path, out: Path, grid: Path | None) -> None:
         )
 
 
-def _own_device(out: Path, device: str, dry_run: bool) -> str:
+def _process_device(out: Path, device: str, dry_run: bool) -> str:
     """The GPU of this process when several share a machine; its share of the work is taken before models are loaded."""
     from ..batch.folder.layout import Layout
     from ..batch.folder.locks import take_share
-    from ..batch.folder.shares import own_share
+    from ..batch.folder.shares import process_share
 
-    share = own_share()
+    share = process_share()
     if not dry_run:
         take_share(Layout(out), share)
     return f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}" if share.world > 1 and device == "cuda" else device
@@ -153,14 +153,14 @@ def _own_device(out: Path, device: str, dry_run: bool) -> str:
 def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, grid: Path | None) -> None:
     from ..batch.contact_sheet import write_sheet
     from ..batch.engine import generate_batch
-    from ..batch.folder.shares import own_share
+    from ..batch.folder.shares import process_share
 
     listener = print_event if log == "json" else None
     STOP.gentle = True
     summary = generate_batch(pipe, jobs, out, stop=STOP, progress=log == "bar", on_event=listener, **settings)
     if grid is not None and summary.images:
         write_sheet(out, grid)
-    alone = own_share().world == 1
+    alone = process_share().world == 1
     print_summary(summary, out, grid if summary.images else None)
     if summary.stopped:
         raise Stopped("stopped; the same command goes on")

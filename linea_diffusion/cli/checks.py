@@ -9,7 +9,7 @@ import typer
 
 from ..errors import LineaError, check_seed
 
-DTYPES = ("float32", "float16", "bfloat16")
+DTYPE_NAMES = ("float32", "float16", "bfloat16")
 _LARGEST = 3.4e38
 """What float32 can hold."""
 
@@ -50,7 +50,7 @@ def guidance(option: typer.CallbackParam, value: float | None) -> float | None:
 
 def dtype(option: typer.CallbackParam, value: str) -> str:
     """The name of a dtype."""
-    return choice(value, _name(option), DTYPES)
+    return choice(value, _name(option), DTYPE_NAMES)
 
 
 def device(option: typer.CallbackParam, value: str) -> str:

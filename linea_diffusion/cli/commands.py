@@ -9,7 +9,7 @@ from typing import get_type_hints
 import typer
 
 from ..errors import LineaError
-from . import batching, demo, evaluating, facts, grids, learning, pictures, scores
+from . import batching, demo, evaluating, generating, grids, inspecting, scores, training
 from .bench import command as benching
 from .blocks import blocks
 
@@ -22,9 +22,9 @@ app = typer.Typer(
 
 for _command, _example in (
     (demo.demo, "linea demo --style watercolor --out demo"),
-    (learning.train, "linea train neon --out neon"),
-    (learning.calibrate, "linea calibrate neon"),
-    (pictures.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
+    (training.train, "linea train neon --out neon"),
+    (training.calibrate, "linea calibrate neon"),
+    (generating.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
     (
         grids.grid,
         'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid\n\n'
@@ -40,9 +40,9 @@ for _command, _example in (
     (batching.batch, "linea batch jobs.jsonl --steering neon --strengths 0:1:5 --out batch"),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
-    (facts.concepts, "linea concepts neon"),
-    (facts.modules, "linea modules shapeland-unet --modules norms"),
-    (facts.info, "linea info demo/maps"),
+    (inspecting.concepts, "linea concepts neon"),
+    (inspecting.modules, "linea modules shapeland-unet --modules norms"),
+    (inspecting.info, "linea info demo/maps"),
 ):
     app.command(epilog=f"Example: {_example}")(blocks(_command))
 

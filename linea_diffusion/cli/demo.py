@@ -9,8 +9,8 @@ import typer
 
 from ..errors import LineaError
 from .grids import GridOutput
-from .learning import learn
 from .options import Scoring, Seeded, Session
+from .training import train_maps
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ROWS = 6
@@ -36,7 +36,7 @@ def demo(
             f"got style {style!r}, which the embedded model has never seen: expected one of "
             f"{', '.join(list_concepts(world='shapeland'))}; for it, use linea train with --model"
         )
-    pipe, maps = learn(session, model, concept, {"seed": session.seed}, out / "maps")
+    pipe, maps = train_maps(session, model, concept, {"seed": session.seed}, out / "maps")
     pipe.load_steering(maps, adapter_name=concept.name)
     grid = StyleGrid.render(pipe, held_out_prompts(ROWS), STRENGTHS, seeds=session.seed, style=concept.name)
     grid.score(Scoring().scorer(session.device), concept)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..grids.plans import Plan
     from ..maps.steering_maps import SteeringMaps
 
-KINDS = ("prompts", "seeds", "styles", "sparsity", "methods")
+ROW_KINDS = ("prompts", "seeds", "styles", "sparsity", "methods")
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Rows:
     seeds: Annotated[str | None, typer.Option(help="With --rows seeds: one row each, such as 0,1,2.")] = None
 
     def __post_init__(self) -> None:
-        if self.rows is not None and self.rows not in KINDS:
+        if self.rows is not None and self.rows not in ROW_KINDS:
             raise LineaError(
-                f"got --rows {self.rows}: expected one of {', '.join(KINDS)}, or --against for a second dial"
+                f"got --rows {self.rows}: expected one of {', '.join(ROW_KINDS)}, or --against for a second dial"
             )
         useless = {
             "--rows": self.against and self.rows,

@@ -83,7 +83,7 @@ class Call:
     @property
     def arguments(self) -> dict[str, Any]:
         """What --steps and --guidance give the base pipeline; nothing that was left out."""
-        return chosen(num_inference_steps=self.steps, guidance_scale=self.guidance)
+        return without_none(num_inference_steps=self.steps, guidance_scale=self.guidance)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def dtype_of(name: str) -> Any:
     """
     import torch
 
-    return getattr(torch, checks.choice(name, "dtype", checks.DTYPES))
+    return getattr(torch, checks.choice(name, "dtype", checks.DTYPE_NAMES))
 
 
 def key_values(
@@ -162,7 +162,7 @@ def key_values(
         yield key, text
 
 
-def chosen(**options: Any) -> dict[str, Any]:
+def without_none(**options: Any) -> dict[str, Any]:
     """The options that were not left out."""
     return {name: value for name, value in options.items() if value is not None}
 

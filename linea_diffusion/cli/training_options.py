@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from ..errors import LineaError, short
-from .options import Modules, Session, chosen, key_values, literal
+from .options import Modules, Session, key_values, literal, without_none
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
@@ -34,7 +34,7 @@ class ConceptFiles:
         from ..concepts.concept import Concept, concept_from_files, load_concept
         from ..concepts.prompt_files import prompt_lines
 
-        options = chosen(source=self.source, target=self.target, template=self.template)
+        options = without_none(source=self.source, target=self.target, template=self.template)
         if self.level and self.template is None:
             raise LineaError(f"got --level {short(self.level[0])} without --template: expected both, with --source")
         if not options:
@@ -62,7 +62,7 @@ class ConceptFiles:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingOptions:
     """Settings of a training that have options of their own, and all others."""
 
     modules: Modules = None
@@ -86,12 +86,12 @@ class Settings:
         list[str] | None, typer.Option("--set", help="Any other setting, as optimizer=sgd; may be repeated.")
     ] = None
 
-    def chosen(self, session: Session) -> dict[str, Any]:
+    def arguments(self, session: Session) -> dict[str, Any]:
         """The checked settings: those of options of their own, the session's, and those of --set KEY=VALUE."""
         from ..training.config import TrainingConfig
 
         same = ("iterations", "lr", "batch_size", "micro_batch_size", "rank", "sparsity")
-        made = chosen(
+        made = without_none(
             **{name: getattr(self, name) for name in same},
             **session.arguments,
             calibrate=None if self.calibrate else False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..grids.report.fact_sections import facts_of_maps, flat_facts, support_section
 from ..grids.report.inline_images import STORED, data_uri, is_small
-from ..grids.report.page import CaptionedPlot, Facts, Page, Picture, Section, Slider, Strip, Table
+from ..grids.report.page import CaptionedPlot, FactTable, Page, Picture, Section, Slider, Strip, Table
 from ..grids.report.plots import Curve, curves_plot
 from ..grids.report.score_sections import DRAWN as OF_SCORES
 from ..scoring.figures import OF_PICTURES, TRUTH
@@ -54,7 +54,9 @@ def evaluation_page(
         pictures_note=f"The first of the prompts. Under each picture: {OF_PICTURES[_main(records)].header}. {STORED}",
         sections=[*(_section(records, style, methods) for style in styles), *support_section(maps or {})],
         facts=[
-            Facts("Evaluation", [*flat_facts(facts or {}), ("methods", ", ".join(methods)), ("prompts", str(prompts))]),
+            FactTable(
+                "Evaluation", [*flat_facts(facts or {}), ("methods", ", ".join(methods)), ("prompts", str(prompts))]
+            ),
             *facts_of_maps(maps or {}),
         ],
         command=command,

@@ -25,28 +25,28 @@ Texts = Concept | StyleTexts
 
 
 def texts_for(
-    rows: Sequence[Sequence[Cell]], given: Texts | Mapping[str, Texts] | None, known: Mapping[str, StyleTexts]
+    rows: Sequence[Sequence[Cell]], texts: Texts | Mapping[str, Texts] | None, defaults: Mapping[str, StyleTexts]
 ) -> list[Texts]:
     """What each row is scored against.
 
     Args:
         rows: of the grid.
-        given: for all rows, or style -> texts, or None for what the maps say.
-        known: style -> texts, of the maps.
+        texts: for all rows, or style -> texts, or None for what the maps say.
+        defaults: style -> texts, of the maps.
 
     Raises:
         LineaError: a row whose style has no texts.
     """
-    if isinstance(given, Concept | StyleTexts):
-        return [given] * len(rows)
-    texts = {**known, **(given or {})}
+    if isinstance(texts, Concept | StyleTexts):
+        return [texts] * len(rows)
+    by_style = {**defaults, **(texts or {})}
     for row in rows:
-        if row[0].style not in texts:
+        if row[0].style not in by_style:
             raise LineaError(
                 f"got no texts to score {row[0].style or 'the grid'!r} against, and maps that do not say them: "
                 "expected a concept, or a dict with one for each style"
             )
-    return [texts[row[0].style] for row in rows]
+    return [by_style[row[0].style] for row in rows]
 
 
 def score_cells(rows: Sequence[Sequence[Cell]], scorer: ClipScorer, texts: Sequence[Texts]) -> list[torch.Tensor]:
@@ -63,10 +63,10 @@ def score_cells(rows: Sequence[Sequence[Cell]], scorer: ClipScorer, texts: Seque
                 unsteered.setdefault((cell.prompt, cell.seed), vector)
     for row, vectors, text in zip(rows, embedded, texts, strict=True):
         references = [unsteered.get((cell.prompt, cell.seed)) for cell in row]
-        found = score_pictures(
+        figures = score_pictures(
             scorer, vectors, texts=text, prompts=[cell.prompt for cell in row], references=references
         )
-        for cell, scores in zip(row, found, strict=True):
+        for cell, scores in zip(row, figures, strict=True):
             cell.scores = scores
     return embedded
 
@@ -119,8 +119,8 @@ def curve_figures(row: Sequence[Cell], embeddings: torch.Tensor | None, score: s
     smooth = triangle_deficit(embeddings.double().numpy()[order]) if len(row) > 2 else np.nan
     if np.isnan(values).any():
         return {"spearman": float("nan"), "gap_deviation": float("nan"), "triangle_deficit": float(smooth)}
-    found = spearman(ascending, values), gap_deviation(ascending, values), smooth
-    return dict(zip(CURVES, map(float, found), strict=True))
+    figures = spearman(ascending, values), gap_deviation(ascending, values), smooth
+    return dict(zip(CURVES, map(float, figures), strict=True))
 
 
 def write_cells(rows: Sequence[Sequence[Cell]], path: Path, labels: tuple[Sequence[str], Sequence[str]]) -> None:

@@ -14,7 +14,7 @@ from ..steering.dial import check_positions
 from .plans import Plan, PlanRow, make_plan
 
 Source = SteeringMaps | str | Path
-Key = TypeVar("Key")
+_Key = TypeVar("_Key")
 
 
 def plan_prompts(
@@ -27,13 +27,17 @@ def plan_prompts(
     """
     prompts = _texts(prompts)
     first = as_whole(seeds)
-    given = _seeds(seeds if first is None else [first + i for i in range(len(prompts))])
-    if len(given) != len(prompts) or not prompts:
-        raise LineaError(f"got {len(prompts)} prompts and {len(given)} seeds: expected at least one, and equally many")
+    row_seeds = _seeds(seeds if first is None else [first + i for i in range(len(prompts))])
+    if len(row_seeds) != len(prompts) or not prompts:
+        raise LineaError(
+            f"got {len(prompts)} prompts and {len(row_seeds)} seeds: expected at least one, and equally many"
+        )
     values = _positions(strengths)
     names = _loaded(pipe, values)
     dials = tuple(dict.fromkeys(names, value) for value in values)
-    rows = [PlanRow(prompt, prompt, seed, values, dials, style) for prompt, seed in zip(prompts, given, strict=True)]
+    rows = [
+        PlanRow(prompt, prompt, seed, values, dials, style) for prompt, seed in zip(prompts, row_seeds, strict=True)
+    ]
     return make_plan(pipe, rows, "prompts x strengths", style, style)
 
 
@@ -189,10 +193,10 @@ def plan_methods(
         raise LineaError("got asking in words and maps that name no concept: expected style= with what to ask for")
     values = _positions(strengths)
     steered = {row.method: row for row in _rows(list(opened), prompt, values, seed, style)}
-    asked = tuple(f"{prompt}, {style}" if value else None for value in values)
+    wordings = tuple(f"{prompt}, {style}" if value else None for value in values)
     still = tuple(dict.fromkeys(opened, 0.0) for _ in values)
     rows = [
-        steered.get(name) or PlanRow(f"{name} (words: on or off)", prompt, seed, values, still, style, name, asked)
+        steered.get(name) or PlanRow(f"{name} (words: on or off)", prompt, seed, values, still, style, name, wordings)
         for name in methods
     ]
     title = f"{style}: {prompt}" if style else prompt
@@ -213,7 +217,7 @@ def _turned(name: str, names: Sequence[str], values: Sequence[float]) -> tuple[M
     return tuple({other: value if other == name else 0.0 for other in names} for value in values)
 
 
-def _opened(sources: Mapping[Key, Source]) -> dict[Key, SteeringMaps]:
+def _opened(sources: Mapping[_Key, Source]) -> dict[_Key, SteeringMaps]:
     return {
         name: source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
         for name, source in sources.items()
@@ -254,10 +258,10 @@ def _positions(strengths: Sequence[float]) -> tuple[float, ...]:
 
 
 def _seeds(seeds: Any) -> list[int]:
-    given = as_python(seeds)
-    if not isinstance(given, Sequence):
+    values = as_python(seeds)
+    if not isinstance(values, Sequence):
         raise LineaError(f"got seeds {short(seeds)}: expected a list of whole numbers")
-    return [check_seed(seed) for seed in given]
+    return [check_seed(seed) for seed in values]
 
 
 def _texts(prompts: Sequence[str]) -> list[str]:

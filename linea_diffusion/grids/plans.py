@@ -117,15 +117,15 @@ def make_plan(
 ) -> Plan:
     """A plan with what the maps know of its styles; columns are labelled by strength unless told otherwise."""
     rows = [replace(row, seed=check_seed(row.seed)) for row in rows]
-    known = {**pipe.steering, **(maps or {})}
+    all_maps = {**pipe.steering, **(maps or {})}
     texts: dict[str, StyleTexts] = {}
     for row in rows:
-        acting = [
-            name for name in dict.fromkeys(n for dial in row.dials for n, v in dial.items() if v) if name in known
+        active = [
+            name for name in dict.fromkeys(n for dial in row.dials for n, v in dial.items() if v) if name in all_maps
         ]
-        found = next((texts_of(known[name]) for name in [row.style, *acting] if name in known), None)
-        if found is not None:
-            texts.setdefault(row.style, found)
+        pair = next((texts_of(all_maps[name]) for name in [row.style, *active] if name in all_maps), None)
+        if pair is not None:
+            texts.setdefault(row.style, pair)
     columns = labels or tuple(f"{value:.3g}" for value in rows[0].strengths)
     return Plan(tuple(rows), columns, kind, title, style, maps or {}, texts)
 

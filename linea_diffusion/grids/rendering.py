@@ -46,7 +46,7 @@ def render_cells(
     rows: list[list[Cell]] = [[] for _ in plan.rows]
     with noticing(pipe.base), loaded(pipe, plan.maps):
         names = list(pipe.steering)
-        requests = list(requests_of(pipe, [_asked(plan.rows[row], column, names) for row, column in places], arguments))
+        requests = list(requests_of(pipe, [_terms(plan.rows[row], column, names) for row, column in places], arguments))
         if folder is not None:
             make_folder(folder)
         pictures = _pictures(pipe, requests, len(plan.columns), wanted)
@@ -58,7 +58,7 @@ def render_cells(
     return rows
 
 
-def _asked(row: PlanRow, column: int, names: Sequence[str]) -> tuple[str, int, dict[str, float]]:
+def _terms(row: PlanRow, column: int, names: Sequence[str]) -> tuple[str, int, dict[str, float]]:
     """Prompt, seed and strengths of a picture."""
     words = row.asked[column] if row.asked else None
     return row.prompt if words is None else words, row.seed, {name: row.dials[column].get(name, 0.0) for name in names}
@@ -88,8 +88,8 @@ def loaded(pipe: Any, maps: Mapping[str, SteeringMaps]) -> Iterator[None]:
     """Within the context some maps are loaded beside the pipeline's own; names that it has are lent to them."""
     before = dict(pipe.steering)
     try:
-        for name, own in maps.items():
-            pipe.load_steering(own, name)
+        for name, one in maps.items():
+            pipe.load_steering(one, name)
         yield
     finally:
         pipe.steering.clear()
@@ -105,17 +105,17 @@ def grid_facts(
         LineaError: ``calibrated=True`` with maps that never were.
     """
     libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
-    known = {**pipe.steering, **plan.maps}
+    all_maps = {**pipe.steering, **plan.maps}
     used = dict.fromkeys(name for row in plan.rows for dial in row.dials for name in dial)
-    given = {**pipe.default_arguments, **arguments}
+    settings = {**pipe.default_arguments, **arguments}
     return {
         "model": str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__),
         "pipeline": type(pipe.base).__name__,
         "device": str(pipe.device),
-        "maps": {name: numbers_digest(known[name]) for name in used},
-        "dials": {name: known[name].dial(calibrated).name for name in used},
+        "maps": {name: numbers_digest(all_maps[name]) for name in used},
+        "dials": {name: all_maps[name].dial(calibrated).name for name in used},
         "library_versions": {"linea-diffusion": __version__, **libraries},
-        "arguments": {name: _plain(value) for name, value in given.items()},
+        "arguments": {name: _plain(value) for name, value in settings.items()},
     }
 
 

@@ -43,7 +43,7 @@ def draw_sheet(
     Pictures are opened one after the other.
     """
     check_drawing(cell_size, score)
-    name = _chosen_score(grid, score, score_place, colorbar)
+    name = _score_name(grid, score, score_place, colorbar)
     layout = _layout(grid, cell_size, name, score_place, colorbar)
     sheet = Image.new("RGB", (layout.width, layout.height), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -107,16 +107,16 @@ def _title_size(text: int) -> int:
     return round(1.25 * text)
 
 
-def _chosen_score(grid: RenderedGrid, score: str | None, place: str | None, colorbar: bool) -> str | None:
+def _score_name(grid: RenderedGrid, score: str | None, place: str | None, colorbar: bool) -> str | None:
     if place is not None and place not in SCORE_PLACES:
         raise LineaError(f"got score_place={place!r}: expected one of {', '.join(SCORE_PLACES)} or None")
     if score is not None or colorbar:
-        chosen = score or next((known for known in SCORES if any(known in cell.scores for cell in grid.cells)), "")
-        if not chosen:
+        name = score or next((figure for figure in SCORES if any(figure in cell.scores for cell in grid.cells)), "")
+        if not name:
             raise LineaError("got a colour bar for a grid that was not scored: call score first")
-        check_score(chosen, grid.cells)
-        return chosen
-    return next((known for known in SCORES if any(known in cell.scores for cell in grid.cells)), None)
+        check_score(name, grid.cells)
+        return name
+    return next((figure for figure in SCORES if any(figure in cell.scores for cell in grid.cells)), None)
 
 
 def _layout(grid: RenderedGrid, cell_size: int, name: str | None, place: str | None, colorbar: bool) -> SheetLayout:

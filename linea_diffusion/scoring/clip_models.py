@@ -71,8 +71,8 @@ def load_clip(
         raise LineaError(f"got dtype {dtype} for CLIP: expected one of {', '.join(map(str, _PRECISIONS))}")
     source = _source(model, pretrained)
     quick = _activation(source, quick_gelu)
-    chosen = {name: _field(source, name, preprocessing.get(name)) for name in PREPROCESSING}
-    missing = [name for name, value in chosen.items() if value is None]
+    settings = {name: _field(source, name, preprocessing.get(name)) for name in PREPROCESSING}
+    missing = [name for name, value in settings.items() if value is None]
     if missing:
         raise LineaError(
             f"got weights {source.name!r} that do not say how pictures are prepared for them: expected "
@@ -81,7 +81,7 @@ def load_clip(
     try:
         loaded, preprocess = open_clip.create_model_from_pretrained(
             source.identifier, pretrained=source.pretrained, precision=_PRECISIONS[dtype], device=device,
-            force_quick_gelu=quick, **{f"image_{name}": value for name, value in chosen.items()},
+            force_quick_gelu=quick, **{f"image_{name}": value for name, value in settings.items()},
         )  # fmt: skip
         tokenizer = open_clip.get_tokenizer(source.identifier)
     except (OSError, RuntimeError, ValueError) as error:
@@ -104,17 +104,17 @@ def text_length(tokenizer: Any, text: str) -> int:
 
 
 def _source(model: str, pretrained: str | None) -> _Source:
-    known = open_clip.list_models()
+    architectures = open_clip.list_models()
     folder = CLIPS.get(model, Path(model))
     architecture = model.replace("/", "-")
-    if folder.is_dir() or model.startswith("hf-hub:") or (architecture not in known and _is_hub_id(model)):
+    if folder.is_dir() or model.startswith("hf-hub:") or (architecture not in architectures and _is_hub_id(model)):
         if pretrained is not None:
             raise LineaError(f"got weights {pretrained!r} for CLIP {model!r}, which has its own: leave one of them out")
         return _described(model, folder)
-    if architecture not in known:
+    if architecture not in architectures:
         raise LineaError(
             f"got CLIP model {model!r}: expected {', '.join(CLIPS)}, a folder with {_CONFIG}, a Hub id or "
-            f"an open_clip architecture; nearest: {nearest_name(model, [*CLIPS, *known])}"
+            f"an open_clip architecture; nearest: {nearest_name(model, [*CLIPS, *architectures])}"
         )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained in tags:
@@ -146,8 +146,8 @@ def _described(model: str, folder: Path) -> _Source:
             f"got CLIP {model!r} without a readable {_CONFIG} ({reason(error)}): expected a model that open_clip "
             "saved; for a bare checkpoint name the architecture, and the file as its weights"
         ) from None
-    found = config.get("preprocess_cfg") or {}
-    return _Source(identifier, None, found, bool(architecture.get("quick_gelu", False)), model)
+    preprocessing = config.get("preprocess_cfg") or {}
+    return _Source(identifier, None, preprocessing, bool(architecture.get("quick_gelu", False)), model)
 
 
 def _downloaded(hub_id: str) -> Path:
@@ -163,14 +163,14 @@ def _downloaded(hub_id: str) -> Path:
 def _tagged(architecture: str, tag: str) -> _Source:
     """Weights that open_clip itself describes."""
     described = open_clip.get_pretrained_cfg(architecture, tag)
-    quick, own = described.get("quick_gelu"), bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu"))
-    if quick is not None and bool(quick) != own:
+    quick, usual = described.get("quick_gelu"), bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu"))
+    if quick is not None and bool(quick) != usual:
         fitting = f"{architecture}-quickgelu" if quick else architecture.removesuffix("-quickgelu")
         raise LineaError(
             f"got weights {tag!r} for CLIP {architecture!r}, whose activation is not the one they were trained with: "
             f"expected {fitting!r}"
         )
-    return _Source(architecture, tag, described, own, f"{architecture}/{tag}")
+    return _Source(architecture, tag, described, usual, f"{architecture}/{tag}")
 
 
 def _from_file(architecture: str, file: Path, tags: list[str]) -> _Source:
@@ -181,9 +181,9 @@ def _from_file(architecture: str, file: Path, tags: list[str]) -> _Source:
         for name in PREPROCESSING
         if described and len({str(one.get(name)) for one in described}) == 1
     }
-    own = bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu"))
-    doubtful = not own and any(one.get("quick_gelu") for one in described)
-    return _Source(architecture, str(file), agreed, None if doubtful else own, f"{architecture}/{file.name}")
+    usual = bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu"))
+    doubtful = not usual and any(one.get("quick_gelu") for one in described)
+    return _Source(architecture, str(file), agreed, None if doubtful else usual, f"{architecture}/{file.name}")
 
 
 def _checkpoint(pretrained: str | None) -> Path | None:
@@ -192,42 +192,42 @@ def _checkpoint(pretrained: str | None) -> Path | None:
         return None
     path = Path(pretrained)
     if path.is_dir():
-        found = [file for file in sorted(path.iterdir()) if file.suffix in _ENDINGS]
-        if len(found) != 1:
+        files = [file for file in sorted(path.iterdir()) if file.suffix in _ENDINGS]
+        if len(files) != 1:
             raise LineaError(
-                f"got CLIP weights {pretrained!r}, a folder with {len(found)} checkpoint files: expected one, or "
+                f"got CLIP weights {pretrained!r}, a folder with {len(files)} checkpoint files: expected one, or "
                 "the name of one"
             )
-        return found[0]
+        return files[0]
     return path if path.is_file() else None
 
 
-def _activation(source: _Source, given: bool | None) -> bool:
-    known = source.quick_gelu
-    if known is None and given is None:
+def _activation(source: _Source, argument: bool | None) -> bool:
+    fact = source.quick_gelu
+    if fact is None and argument is None:
         raise LineaError(
             f"got weights {source.name!r}, which do not say their activation, and there are weights of both for this "
             "architecture: expected quick_gelu=True (OpenAI's own and others) or quick_gelu=False"
         )
-    if None not in (known, given) and known != given:
+    if None not in (fact, argument) and fact != argument:
         raise LineaError(
-            f"got quick_gelu={given} for CLIP {source.name!r}, which has quick_gelu={known}: leave it out, or name "
+            f"got quick_gelu={argument} for CLIP {source.name!r}, which has quick_gelu={fact}: leave it out, or name "
             "another architecture"
         )
-    return bool(given if known is None else known)
+    return bool(argument if fact is None else fact)
 
 
-def _field(source: _Source, name: str, given: Any) -> Any:
+def _field(source: _Source, name: str, argument: Any) -> Any:
     """One setting of the preprocessing: known of the weights, or given."""
-    known = source.preprocessing.get(name)
-    if isinstance(known, list):
-        known = tuple(known)
-    if isinstance(given, list | tuple):
-        given = tuple(float(value) for value in given)
-        if len(given) != 3:
-            raise LineaError(f"got {name}={given}: expected three numbers, one per channel")
-    if given is not None and known is not None and given != known:
+    fact = source.preprocessing.get(name)
+    if isinstance(fact, list):
+        fact = tuple(fact)
+    if isinstance(argument, list | tuple):
+        argument = tuple(float(value) for value in argument)
+        if len(argument) != 3:
+            raise LineaError(f"got {name}={argument}: expected three numbers, one per channel")
+    if argument is not None and fact is not None and argument != fact:
         raise LineaError(
-            f"got {name}={given} for CLIP {source.name!r}, whose weights were trained with {known}: leave it out"
+            f"got {name}={argument} for CLIP {source.name!r}, whose weights were trained with {fact}: leave it out"
         )
-    return known if given is None else given
+    return fact if argument is None else argument

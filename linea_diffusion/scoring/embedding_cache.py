@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 class EmbeddingCache:
@@ -33,9 +33,9 @@ class EmbeddingCache:
 
     def embed(
         self,
-        items: Sequence[Item],
+        items: Sequence[_Item],
         keys: Sequence[Hashable],
-        embed: Callable[[Sequence[Item]], torch.Tensor],
+        embed: Callable[[Sequence[_Item]], torch.Tensor],
         *,
         batch_size: int,
     ) -> torch.Tensor:

@@ -53,16 +53,16 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
     Raises:
         LineaError: a path that does not exist, a line that is not understood, a picture without its reference.
     """
-    found: list[tuple[Path, str | None]] = []
+    pictures: list[tuple[Path, str | None]] = []
     for path in paths:
         if path.suffix.lower() == _LIST:
-            found += _listed(path, prompt_key)
+            pictures += _listed(path, prompt_key)
         else:
             beside = path / "metadata.jsonl"
             prompts = dict(_listed(beside, prompt_key)) if beside.is_file() else {}
             images = list(dict.fromkeys([*prompts, *find_images([path])]))
-            found += [(image, prompts.get(image)) for image in images]
-    return [Entry(image, prompt, _reference(image, reference)) for image, prompt in found]
+            pictures += [(image, prompts.get(image)) for image in images]
+    return [Entry(image, prompt, _reference(image, reference)) for image, prompt in pictures]
 
 
 def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
@@ -75,19 +75,19 @@ def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
 
 def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, str | None]:
     try:
-        known = json.loads(line)
+        row = json.loads(line)
     except (ValueError, RecursionError):
-        known = None
-    if not isinstance(known, dict) or not isinstance(known.get("file_name"), str):
+        row = None
+    if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
         raise LineaError(f"got line {number} of {str(path)!r}: expected an object with a file_name")
-    prompt = known.get(prompt_key)
+    prompt = row.get(prompt_key)
     if prompt is not None and not isinstance(prompt, str):
         raise LineaError(f"got {prompt_key!r} in line {number} of {str(path)!r}: expected a text")
     if prompt is None and prompt_key != "prompt":
-        raise LineaError(f"got no {prompt_key!r} in line {number} of {str(path)!r}: expected one of {', '.join(known)}")
-    image = path.parent / known["file_name"]
+        raise LineaError(f"got no {prompt_key!r} in line {number} of {str(path)!r}: expected one of {', '.join(row)}")
+    image = path.parent / row["file_name"]
     if image.is_dir():
-        raise LineaError(f"got file_name {known['file_name']!r} in line {number} of {str(path)!r}: expected a picture")
+        raise LineaError(f"got file_name {row['file_name']!r} in line {number} of {str(path)!r}: expected a picture")
     return find_images([image])[0], prompt
 
 

@@ -32,11 +32,11 @@ def position_at(amount: Array, level: float | Array) -> Array:
 def at_position(values: Array, position: Array) -> Array:
     """Figures (..., k) at positions (...) of the dial, between positions linearly; NaN at a position of NaN."""
     values, position = np.asarray(values, dtype=float), np.asarray(position, dtype=float)
-    known = np.where(np.isnan(position), 0, position)
-    before = np.floor(known).astype(int)
+    place = np.where(np.isnan(position), 0, position)
+    before = np.floor(place).astype(int)
     after = np.minimum(before + 1, values.shape[-1] - 1)
     low, high = (np.take_along_axis(values, at[..., None], axis=-1)[..., 0] for at in (before, after))
-    return np.where(np.isnan(position), np.nan, low + (known - before) * (high - low))
+    return np.where(np.isnan(position), np.nan, low + (place - before) * (high - low))
 
 
 def area_over_amount(amount: Array, kept: Array, *, to: float = MOST) -> Array:
@@ -73,5 +73,5 @@ def largest_step(scores: Array) -> Array:
         (...); above 1 for a curve that overshoots, infinite for one that ends no higher than it began.
     """
     scores = np.asarray(scores, dtype=float)
-    most, whole = np.diff(scores, axis=-1).max(axis=-1), scores[..., -1] - scores[..., 0]
-    return np.divide(most, whole, out=np.full_like(whole, np.inf), where=whole > 0)
+    most, rise = np.diff(scores, axis=-1).max(axis=-1), scores[..., -1] - scores[..., 0]
+    return np.divide(most, rise, out=np.full_like(rise, np.inf), where=rise > 0)

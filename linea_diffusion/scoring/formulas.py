@@ -69,20 +69,20 @@ def picture_scores(
         prompts: of each picture's prompt, (n, e).
         references: of each picture at strength 0, (n, e); rows of NaN where there is none.
     """
-    known: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     if style is not None:
-        known["clip_style"] = cosine(images, style)
-        known["clip_score_style"] = clip_score(known["clip_style"])
+        figures["clip_style"] = cosine(images, style)
+        figures["clip_score_style"] = clip_score(figures["clip_style"])
     if prompts is not None:
-        known["clip_prompt"] = cosine(images, prompts)
-        known["clip_score_prompt"] = clip_score(known["clip_prompt"])
+        figures["clip_prompt"] = cosine(images, prompts)
+        figures["clip_score_prompt"] = clip_score(figures["clip_prompt"])
     if style is not None and neutral is not None:
-        known["style_probability"] = text_probabilities(images, torch.stack([style, neutral]), scale=scale)[:, 0]
+        figures["style_probability"] = text_probabilities(images, torch.stack([style, neutral]), scale=scale)[:, 0]
     if references is not None:
-        known["similarity_to_unsteered"] = cosine(images, references)
+        figures["similarity_to_unsteered"] = cosine(images, references)
         if style is not None and neutral is not None:
-            known["directional_similarity"] = directional_similarity(images, references, style, neutral)
-    return {name: known[name] for name in SCORES if name in known}
+            figures["directional_similarity"] = directional_similarity(images, references, style, neutral)
+    return {name: figures[name] for name in SCORES if name in figures}
 
 
 def score_pictures(
@@ -121,8 +121,8 @@ def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _stacked(vectors: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     """(n, e), NaN where there is no vector; None if there is none at all."""
-    known = [vector for vector in vectors if vector is not None]
-    if not known:
+    rows = [vector for vector in vectors if vector is not None]
+    if not rows:
         return None
-    nowhere = torch.full_like(known[0], torch.nan)
+    nowhere = torch.full_like(rows[0], torch.nan)
     return torch.stack([nowhere if vector is None else vector for vector in vectors])

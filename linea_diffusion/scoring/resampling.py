@@ -121,12 +121,12 @@ def paired_differences(
             f"got dials of {len(set(dial.prompts))} and {len(set(other.prompts))} prompts and {len(dial.strengths)} "
             "positions: expected the same prompts, and several positions of the first"
         )
-    given = {"resamples": resamples, "seed": seed}
+    draws = {"resamples": resamples, "seed": seed}
     if other.turns:
-        own, others = (dial_samples(each, levels=levels, **given) for each in (dial, other))
+        figures, others = (dial_samples(each, levels=levels, **draws) for each in (dial, other))
         with np.errstate(invalid="ignore"):  # infinite steps of both
-            return {name: own[name] - others[name] for name in own}
-    weights, point = _drawn(dial, resamples, seed), point_samples(other, **given)
+            return {name: figures[name] - others[name] for name in figures}
+    weights, point = _drawn(dial, resamples, seed), point_samples(other, **draws)
     place = position_at(_means(weights, dial.amount), point["amount"])
     return {
         f"{name} at its amount": at_position(_means(weights, values), place) - point[name]
@@ -145,11 +145,11 @@ def interval(samples: Array, *, level: float = 0.95) -> tuple[float, float, floa
     Returns:
         All three NaN for a figure that is unknown.
     """
-    known = samples[1:][~np.isnan(samples[1:])]
-    if np.isnan(samples[0]) or not len(known):
+    values = samples[1:][~np.isnan(samples[1:])]
+    if np.isnan(samples[0]) or not len(values):
         return float("nan"), float("nan"), float("nan")
     # "nearest": an infinite sample is never mixed with another
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     return float(samples[0]), float(low), float(high)
 
 

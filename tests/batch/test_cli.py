@@ -25,20 +25,20 @@ def test_a_file_becomes_a_folder_of_images(linea, neon, tmp_path):
     jobs.write_text('{"prompt": "a {red,blue} heart"}\n{"prompt": "a fish", "strength": 0.5, "steering": "neon"}\n')
     out, sheet = tmp_path / "out", tmp_path / "sheet.png"
     argv = ["batch", jobs, "--out", out, "--steering", neon, "--strengths", "0:1:2", "--steps", "1", "--log", "none"]
-    code, told, _ = linea(*argv, "--dry-run")
+    code, out_text, _ = linea(*argv, "--dry-run")
     assert code == 0
-    assert told.startswith("5 images in 1 batches; 0 there already")
+    assert out_text.startswith("5 images in 1 batches; 0 there already")
     assert linea(*argv, "--dry-run", "--batch-size", "2")[1].startswith("5 images in 3 batches")
     assert linea(*argv, "--dry-run", "--window", "1")[1].startswith("5 images in 5 batches")
     assert linea(*argv, "--dry-run", "--images", "3")[1].startswith("15 images")
-    code, told, shown = linea(*argv, "--dry-run", "--calibrated")  # these maps never were
-    assert (code, told[:8]) == (1, "0 images")
+    code, out_text, shown = linea(*argv, "--dry-run", "--calibrated")  # these maps never were
+    assert (code, out_text[:8]) == (1, "0 images")
     assert "without a calibration" in shown
     assert not out.exists()
-    code, told, _ = linea(*argv, "--grid", sheet, "--score", "--format", "webp")
+    code, out_text, _ = linea(*argv, "--grid", sheet, "--score", "--format", "webp")
     assert code == 0
-    assert told.startswith("5 images made in")
-    assert f"{out / 'metadata.jsonl'}: 5 images" in told
+    assert out_text.startswith("5 images made in")
+    assert f"{out / 'metadata.jsonl'}: 5 images" in out_text
     made = rows(out)
     assert [row["strength"] for row in made] == [[0], [1], [0], [1], [0.5]]
     assert all(row["file_name"].endswith(".webp") and row["steering"] == [str(neon)] for row in made)
@@ -46,23 +46,23 @@ def test_a_file_becomes_a_folder_of_images(linea, neon, tmp_path):
     with Image.open(sheet) as image:
         assert image.width > 3 * 128
         assert len(set(image.convert("L").resize((64, 64)).tobytes())) > 20
-    code, told, _ = linea(*argv, "--format", "webp", "--seed", "1")
-    assert told.startswith("5 images made in")
-    code, told, _ = linea(*argv, "--format", "webp")
-    assert "0 images made" in told
-    assert "5 there already" in told
+    code, out_text, _ = linea(*argv, "--format", "webp", "--seed", "1")
+    assert out_text.startswith("5 images made in")
+    code, out_text, _ = linea(*argv, "--format", "webp")
+    assert "0 images made" in out_text
+    assert "5 there already" in out_text
 
 
 def test_the_progress_bar_counts_images_and_failures(linea, tmp_path):
     jobs = tmp_path / "jobs.txt"
     jobs.write_text("a heart\na {bad\na fish\na heart\n")
-    code, told, shown = linea("batch", jobs, "--out", tmp_path / "out", "--steps", "1")
+    code, out_text, shown = linea("batch", jobs, "--out", tmp_path / "out", "--steps", "1")
     assert code == 1
     assert "4/4" in shown
     assert "images: 100%" in shown
     assert "image/s" in shown
     assert "failures=1" in shown
-    assert "1 asked for more than once, 0 failed, 1 bad lines" in told
+    assert "1 asked for more than once, 0 failed, 1 bad lines" in out_text
     assert rows(tmp_path / "out", "failures.jsonl")[0]["line"] == 2
 
 
@@ -88,10 +88,10 @@ def test_retrying_only_when_asked(linea, tmp_path):
     jobs.write_text('{"prompt": "a fish", "clip_skip": 77}\n{"prompt": "a heart"}\n')
     argv = ["batch", jobs, "--out", tmp_path / "out", "--steps", "1", "--log", "json"]
     for more, tried in ((), True), ((), False), (("--retry-failed",), True):
-        code, told, log = linea(*argv, *more)
+        code, out_text, log = linea(*argv, *more)
         assert code == 1
         assert ('"event": "failure"' in log) is tried
-        assert "1 failed, 0 bad lines" in told
+        assert "1 failed, 0 bad lines" in out_text
 
 
 @pytest.mark.parametrize(

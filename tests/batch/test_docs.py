@@ -32,9 +32,9 @@ def test_the_options_exist():
 
     from linea_diffusion import cli
 
-    known = {name for option in get_command(cli.app).commands["batch"].params for name in option.opts}
+    options = {name for option in get_command(cli.app).commands["batch"].params for name in option.opts}
     for line in PAGE.replace("\\\n", " ").splitlines():
         if "batch jobs.jsonl" in line:
             used = set(re.findall(r"--[a-z-]+", line.partition("batch jobs.jsonl")[2]))
-            assert used <= known, line
-    assert set(re.findall(r"`(--[a-z_-]+)", PAGE)) - {"--node_rank"} <= known
+            assert used <= options, line
+    assert set(re.findall(r"`(--[a-z_-]+)", PAGE)) - {"--node_rank"} <= options

@@ -28,9 +28,9 @@ def tiny():
     return pipe
 
 
-def run(pipe, jobs, out, **given):
-    defaults = {**QUICK, "strength": 0, **given.pop("defaults", {})}
-    return generate_batch(pipe, jobs, out, defaults=defaults, progress=False, **given)
+def run(pipe, jobs, out, **arguments):
+    defaults = {**QUICK, "strength": 0, **arguments.pop("defaults", {})}
+    return generate_batch(pipe, jobs, out, defaults=defaults, progress=False, **arguments)
 
 
 JOBS = [
@@ -173,12 +173,12 @@ def test_planning_counts_and_writes_nothing(tiny, tmp_path):
     before = files(tmp_path / "out")
     bad = []
     jobs = [*JOBS, JOBS[0], {"prompt": "a cat", "steps": 2}, {"prompt": ""}]
-    given = {"defaults": {**QUICK, "strength": 0}, "batch_size": 2, "progress": False}
-    plan = plan_batch(tiny, jobs, tmp_path / "out", on_bad_line=lambda line, error: bad.append(line), **given)
+    settings = {"defaults": {**QUICK, "strength": 0}, "batch_size": 2, "progress": False}
+    plan = plan_batch(tiny, jobs, tmp_path / "out", on_bad_line=lambda line, error: bad.append(line), **settings)
     assert (plan.images, plan.batches, plan.skipped, plan.duplicates, plan.bad_lines) == (5, 3, 2, 1, 1)
     assert bad == [9]
     assert files(tmp_path / "out") == before
-    plan_batch(tiny, jobs, tmp_path / "none", **given)
+    plan_batch(tiny, jobs, tmp_path / "none", **settings)
     assert not (tmp_path / "none").exists()
 
 
@@ -233,8 +233,8 @@ def leftover_files(out) -> set[str]:
 def test_the_present_jobs_decide_what_is_in_the_data_set_and_in_which_order(tiny, tmp_path):
     run(tiny, JOBS, tmp_path)
     first = rows(tmp_path)
-    asked = [JOBS[4], {"prompt": "new"}, JOBS[1]]
-    summary = run(tiny, asked, tmp_path)
+    present = [JOBS[4], {"prompt": "new"}, JOBS[1]]
+    summary = run(tiny, present, tmp_path)
     assert (summary.done, summary.skipped, summary.images, summary.leftovers) == (1, 2, 3, 4)
     assert [(row["prompt"], row["line"]) for row in rows(tmp_path)] == [("a cat", 1), ("new", 2), ("a blue fish", 3)]
     assert files(tmp_path) == {row["file_name"] for row in rows(tmp_path)}
@@ -244,8 +244,8 @@ def test_the_present_jobs_decide_what_is_in_the_data_set_and_in_which_order(tiny
     again = run(tiny, JOBS, tmp_path)  # they come back without being made again
     assert (again.done, again.skipped, again.leftovers) == (0, 6, 1)
     assert rows(tmp_path) == first
-    run(tiny, asked, tmp_path / "anew")
-    run(tiny, asked, tmp_path)
+    run(tiny, present, tmp_path / "anew")
+    run(tiny, present, tmp_path)
     assert (tmp_path / "metadata.jsonl").read_bytes() == (tmp_path / "anew" / "metadata.jsonl").read_bytes()
 
 
@@ -433,8 +433,8 @@ def test_strengths_are_read_once_on_the_dial_that_is_told(tmp_path):
     on_dial, behind, plain = (pixels(tmp_path, row) for row in made[:3])
     assert np.abs(on_dial - behind).max() <= 1
     assert np.abs(on_dial - plain).mean() > 10 * np.abs(on_dial - behind).mean()
-    told = [json.loads(row["arguments"]).get("calibrated") for row in made]
-    assert told == [[True], [False], [False], [False, True], None]
+    dials = [json.loads(row["arguments"]).get("calibrated") for row in made]
+    assert dials == [[True], [False], [False], [False, True], None]
     assert made[3]["steering"] == ["mosaic", "neon"]
     said = [read_record(tmp_path / row["file_name"]) for row in made]
     assert said[0]["dials"] == {"neon": "calibrated by truth"}

@@ -33,9 +33,9 @@ def tiny():
     return pipe
 
 
-def run(pipe, jobs, out, **given):
-    defaults = {**QUICK, "strength": 0, **given.pop("defaults", {})}
-    return generate_batch(pipe, jobs, out, defaults=defaults, progress=False, **given)
+def run(pipe, jobs, out, **arguments):
+    defaults = {**QUICK, "strength": 0, **arguments.pop("defaults", {})}
+    return generate_batch(pipe, jobs, out, defaults=defaults, progress=False, **arguments)
 
 
 def test_a_bad_job_takes_no_other_with_it(tiny, tmp_path):

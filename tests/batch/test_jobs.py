@@ -48,15 +48,15 @@ CHANGES = [
 
 
 def test_every_field_matters(maker):
-    found = {}
+    changes = {}
     for change in CHANGES:
         if change.get("strength") == {"neon": 0.5}:
             assert only(maker, **change).digest == only(maker, steering="neon").digest
             continue
         extra = {"strength": 0} if change.get("steering") == [] else {}
-        found.setdefault(only(maker, **change, **extra).digest, []).append(change)
-    assert all(len(same) == 1 for same in found.values()), found
-    assert len(found) == len(CHANGES) - 1
+        changes.setdefault(only(maker, **change, **extra).digest, []).append(change)
+    assert all(len(same) == 1 for same in changes.values()), changes
+    assert len(changes) == len(CHANGES) - 1
 
 
 def test_the_same_job_in_other_words(maker):
@@ -71,7 +71,7 @@ def test_the_same_job_in_other_words(maker):
     assert only(maker, guidance=7.5).digest == only(maker).digest  # the pipeline's own default
     pipe = tiny_pipe()
     pipe.load_steering(tiny_style(pipe, 1, calibration={"strengths": [0, 1], "values": [0, 1]}), "a")
-    assert maps_digest(pipe.steering["a"]) != maker.styles.digest("styles/neon")
+    assert maps_digest(pipe.steering["a"]) != maker.sets.digest("styles/neon")
     assert canonical({"a": [1.0, 0.5, True, "1.0"]}) == {"a": [1, 0.5, True, "1.0"]}
 
 
@@ -137,9 +137,9 @@ def test_the_digest_follows_the_calibration_in_use():
     one = {"strengths": [0.0, 0.5, 1.0], "values": [0.0, 0.2, 1.0], "measure": "truth"}
     other = {**one, "values": [0.0, 0.3, 1.0]}
     for fields in ({}, {"steering": "neon"}):
-        found = [_digests(curve, **fields) for curve in (None, one, other)]
-        assert len(set(found)) == 3
-        assert _digests(one, calibrated=False, **fields) not in found
+        digests = [_digests(curve, **fields) for curve in (None, one, other)]
+        assert len(set(digests)) == 3
+        assert _digests(one, calibrated=False, **fields) not in digests
     assert _digests(one, steering="neon", calibrated=True) == _digests(one, steering="neon")
     for way in ({}, {"calibrated": None}, {"calibrated": False}):
         assert _digests(None, **way) == _digests(None)
@@ -151,7 +151,7 @@ def test_without_a_calibration_a_digest_is_what_it_was(maker):
         "calibrated": False, "composition": "sum", "steering_end": 1.0, "steering_guidance": "both",
         "steering_start": 0.0,
     }  # fmt: skip
-    assert job.recipe["steering"] == [[maker.styles.digest("mosaic"), 0.5]]
+    assert job.recipe["steering"] == [[maker.sets.digest("mosaic"), 0.5]]
     assert only(maker, steering=[], strength=0).recipe["dials"] == {}
 
 
@@ -220,7 +220,7 @@ def test_pictures_that_a_call_shares_belong_to_its_shape(tmp_path):
     from diffusers import StableDiffusionImg2ImgPipeline
 
     from linea_diffusion import LinEASDiffusionPipeline
-    from linea_diffusion.batch.jobs.pictures import pictures_by_row
+    from linea_diffusion.batch.jobs.input_images import pictures_by_row
 
     pipe = LinEASDiffusionPipeline(StableDiffusionImg2ImgPipeline.from_pipe(tiny_pipe().base))
     for name, size in (("a.png", 16), ("b.png", 16), ("c.png", 24)):

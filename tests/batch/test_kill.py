@@ -21,7 +21,7 @@ COUNT = 160
 
 
 @pytest.fixture(scope="module")
-def whole(server, tmp_path_factory):
+def uninterrupted(server, tmp_path_factory):
     """An uninterrupted run: the file of jobs and the folder."""
     folder = tmp_path_factory.mktemp("whole")
     jobs = folder / "jobs.jsonl"
@@ -32,12 +32,12 @@ def whole(server, tmp_path_factory):
     return jobs, folder / "out"
 
 
-def check_same(whole_out: Path, out: Path) -> None:
+def check_same(uninterrupted_out: Path, out: Path) -> None:
     """The same lines, byte for byte, the same files, nothing torn, pictures equal to rounding."""
-    assert (out / "metadata.jsonl").read_bytes() == (whole_out / "metadata.jsonl").read_bytes()
-    assert files(out) == files(whole_out)
+    assert (out / "metadata.jsonl").read_bytes() == (uninterrupted_out / "metadata.jsonl").read_bytes()
+    assert files(out) == files(uninterrupted_out)
     for row in rows(out):
-        assert np.abs(pixels(out, row) - pixels(whole_out, row)).max() <= 2
+        assert np.abs(pixels(out, row) - pixels(uninterrupted_out, row)).max() <= 2
     shards = [
         line for shard in (out / ".linea").glob("manifest-*.jsonl") for line in shard.read_bytes().splitlines(True)
     ]
@@ -45,8 +45,8 @@ def check_same(whole_out: Path, out: Path) -> None:
     assert len({json.loads(line)["file_name"] for line in shards}) == len(shards) == len(rows(out))
 
 
-def test_killed_at_fifty_random_moments(server, whole, tmp_path):
-    jobs, expected = whole
+def test_killed_at_fifty_random_moments(server, uninterrupted, tmp_path):
+    jobs, expected = uninterrupted
     dice, shard, sizes = random.Random(0), tmp_path / ".linea" / "manifest-0.jsonl", []
     for _ in range(50):
         before = shard.stat().st_size if shard.exists() else 0
@@ -99,8 +99,8 @@ def share(rank: int, world: int) -> dict:
     return {"RANK": str(rank), "WORLD_SIZE": str(world)}
 
 
-def test_one_two_and_four_processes_of_which_one_is_killed(server, whole, tmp_path):
-    jobs, expected = whole
+def test_one_two_and_four_processes_of_which_one_is_killed(server, uninterrupted, tmp_path):
+    jobs, expected = uninterrupted
     for world in (4, 2):  # the number changes in between
         shard = tmp_path / ".linea" / "manifest-1.jsonl"
         before = shard.stat().st_size if shard.exists() else 0
@@ -121,8 +121,8 @@ def test_one_two_and_four_processes_of_which_one_is_killed(server, whole, tmp_pa
     check_same(expected, tmp_path)
 
 
-def test_processes_share_the_jobs_and_the_last_one_merges(server, whole, tmp_path):
-    jobs, expected = whole
+def test_processes_share_the_jobs_and_the_last_one_merges(server, uninterrupted, tmp_path):
+    jobs, expected = uninterrupted
     pids = [server.start(jobs=jobs, out=tmp_path, env=share(rank, 2)) for rank in range(2)]
     assert [server.wait(pid) for pid in pids] == [0, 0]
     check_same(expected, tmp_path)
@@ -131,8 +131,8 @@ def test_processes_share_the_jobs_and_the_last_one_merges(server, whole, tmp_pat
     assert all(len(shard.read_text().splitlines()) > COUNT / 3 for shard in shards)
 
 
-def test_two_runs_cannot_do_the_same_share(server, whole, tmp_path):
-    jobs, _ = whole
+def test_two_runs_cannot_do_the_same_share(server, uninterrupted, tmp_path):
+    jobs, _ = uninterrupted
     first = server.start(jobs=jobs, out=tmp_path)
     while not (tmp_path / "images").exists():
         time.sleep(0.01)

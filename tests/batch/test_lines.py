@@ -15,7 +15,7 @@ from linea_diffusion.batch.folder.lines import LineFile, read_lines
 from linea_diffusion.batch.folder.locks import take_share
 from linea_diffusion.batch.folder.merging import Merged, is_current, merge
 from linea_diffusion.batch.folder.saver import clear_unfinished
-from linea_diffusion.batch.folder.shares import Share, own_share
+from linea_diffusion.batch.folder.shares import Share, process_share
 
 from ..batches import rows
 
@@ -59,12 +59,12 @@ def _bytes(ending):
     return file.getvalue()
 
 
-WHOLE = {ending: _bytes(ending) for ending in ("png", "jpg", "webp")}
+IMAGES = {ending: _bytes(ending) for ending in ("png", "jpg", "webp")}
 
 
-@pytest.mark.parametrize("ending", WHOLE)
+@pytest.mark.parametrize("ending", IMAGES)
 def test_an_image_cut_off_anywhere_is_not_there(tmp_path, ending):
-    layout, content = Layout(tmp_path), WHOLE[ending]
+    layout, content = Layout(tmp_path), IMAGES[ending]
     finished(layout, "aa1", 1)
     file = tmp_path / image_name("aa1", ending)
     for length in (*range(0, len(content), 7), len(content) - 1):
@@ -156,7 +156,7 @@ def finished(layout, digest, line, rank=0, image=True, **row):
     lines.close()
     if image:
         (layout.folder / name).parent.mkdir(exist_ok=True, parents=True)
-        (layout.folder / name).write_bytes(WHOLE["png"])
+        (layout.folder / name).write_bytes(IMAGES["png"])
 
 
 def test_the_index_knows_what_is_done(tmp_path):
@@ -212,7 +212,7 @@ def test_every_job_has_one_owner(monkeypatch):
         assert min(counts) > 1000 / world * 0.7
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert own_share() == Share(1, 3)
+    assert process_share() == Share(1, 3)
     monkeypatch.setenv("RANK", "3")
     with pytest.raises(LineaError, match="0 <= RANK < WORLD_SIZE"):
-        own_share()
+        process_share()

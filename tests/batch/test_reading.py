@@ -20,13 +20,13 @@ def test_json_lines(tmp_path):
     file.write_bytes(
         b'\xef\xbb\xbf{"prompt": "a cat", "seed": null}\n\n[1]\n{"prompt": \xff}\n{"prompt": "caf\xc3\xa9"}\n{"prompt"'
     )
-    found = read(file)
-    assert found[0] == (1, {"prompt": "a cat"})
-    assert found[3] == (5, {"prompt": "café"})
-    assert [line for line, _ in found] == [1, 3, 4, 5, 6]
-    assert "expected a JSON object" in found[1][1]
-    assert "expected UTF-8" in found[2][1]
-    assert "one JSON object a line" in found[4][1]
+    lines = read(file)
+    assert lines[0] == (1, {"prompt": "a cat"})
+    assert lines[3] == (5, {"prompt": "café"})
+    assert [line for line, _ in lines] == [1, 3, 4, 5, 6]
+    assert "expected a JSON object" in lines[1][1]
+    assert "expected UTF-8" in lines[2][1]
+    assert "one JSON object a line" in lines[4][1]
 
 
 def test_csv(tmp_path):
@@ -35,14 +35,14 @@ def test_csv(tmp_path):
         b'prompt,seed,strength,steering\n"a cat, asleep",3,0:1:3,neon\n12,,"[0, 1]","[""a"", ""b""]"\na,b\n'
         b'"torn"x,1,1,n\na\xff,1,1,n\n"two\nlines",1,,\nlast,7,,\n'
     )
-    found = read(file)
-    assert found[0] == (2, {"prompt": "a cat, asleep", "seed": 3, "strength": "0:1:3", "steering": "neon"})
-    assert found[1] == (3, {"prompt": "12", "strength": [0, 1], "steering": ["a", "b"]})
-    assert "got 2 columns: expected 4" in found[2][1]
-    assert "no CSV" in found[3][1]
-    assert "UTF-8" in found[4][1]
-    assert found[5] == (7, {"prompt": "two\nlines", "seed": 1})
-    assert found[6] == (9, {"prompt": "last", "seed": 7})
+    lines = read(file)
+    assert lines[0] == (2, {"prompt": "a cat, asleep", "seed": 3, "strength": "0:1:3", "steering": "neon"})
+    assert lines[1] == (3, {"prompt": "12", "strength": [0, 1], "steering": ["a", "b"]})
+    assert "got 2 columns: expected 4" in lines[2][1]
+    assert "no CSV" in lines[3][1]
+    assert "UTF-8" in lines[4][1]
+    assert lines[5] == (7, {"prompt": "two\nlines", "seed": 1})
+    assert lines[6] == (9, {"prompt": "last", "seed": 7})
 
 
 def test_an_object_that_says_a_name_twice_is_a_bad_line(tmp_path):
@@ -62,9 +62,9 @@ def test_an_object_of_very_many_names_is_read_in_one_pass(tmp_path):
 def test_what_is_nested_without_end_is_a_bad_line(tmp_path):
     deep = "[" * 5000 + "]" * 5000
     (tmp_path / "jobs.jsonl").write_text(f'{{"prompt": "a", "eta": {deep}}}\n{{"prompt": "b"}}\n')
-    found = read(tmp_path / "jobs.jsonl")
-    assert "JSON object" in found[0][1]
-    assert found[1] == (2, {"prompt": "b"})
+    lines = read(tmp_path / "jobs.jsonl")
+    assert "JSON object" in lines[0][1]
+    assert lines[1] == (2, {"prompt": "b"})
     value: list = []
     for _ in range(5000):
         value = [value]

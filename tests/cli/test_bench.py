@@ -243,8 +243,8 @@ def test_facts_of_the_machine():
 
 def test_the_command_writes_its_figures(linea, tmp_path, random_maps):
     random_maps.save_pretrained(tmp_path / "maps")
-    given = ("--what", "generation,row", "--batch-size", 1, "--rounds", 2, "--steps", 1, "--seed", 5)
-    code, out, _ = linea("bench", *given, "--steering", tmp_path / "maps", "--out", tmp_path / "b")
+    options = ("--what", "generation,row", "--batch-size", 1, "--rounds", 2, "--steps", 1, "--seed", 5)
+    code, out, _ = linea("bench", *options, "--steering", tmp_path / "maps", "--out", tmp_path / "b")
     assert code == 0
     facts = json.loads((tmp_path / "b" / "bench.json").read_text())
     assert (facts["model"], facts["config"]["seed"], facts["config"]["rounds"]) == ("shapeland-unet", 5, 2)
@@ -259,9 +259,9 @@ def test_the_command_writes_its_figures(linea, tmp_path, random_maps):
 
 def test_the_command_on_random_weights_says_so(linea, tmp_path, monkeypatch):
     monkeypatch.setattr(random_models, "random_pipeline", partial(random_pipeline, tiny=True))
-    given = ("--what", "generation", "--batch-size", 1, "--rounds", 1, "--steps", 1, "--height", 32, "--width", 32)
+    options = ("--what", "generation", "--batch-size", 1, "--rounds", 1, "--steps", 1, "--height", 32, "--width", 32)
     modules = ("--modules", "mlps", "--modules", "text-mlps")
-    code, out, _ = linea("bench", "--model", "random-sdxl", *given, *modules, "--out", tmp_path)
+    code, out, _ = linea("bench", "--model", "random-sdxl", *options, *modules, "--out", tmp_path)
     assert code == 0
     assert "random weights: speed and memory are a real model's, pictures are not" in out
     assert "height 32" in out

@@ -51,8 +51,8 @@ def call(command, *arguments):
 
 def test_options_make_the_block():
     assert call(wall, "north")[1] == [("north", Paint(), 1)]
-    given = ("north", "--coats", "2", "--color", "blue", "--layer", "a", "--layer", "b")
-    assert call(wall, *given)[1] == [("north", Paint("blue", ["a", "b"]), 2)]
+    arguments = ("north", "--coats", "2", "--color", "blue", "--layer", "a", "--layer", "b")
+    assert call(wall, *arguments)[1] == [("north", Paint("blue", ["a", "b"]), 2)]
 
 
 def test_options_stand_where_the_block_does():

@@ -30,11 +30,11 @@ COMMANDS = {
     "demo": ("demo", "--out", "OUT"),
     "score": ("score", "PICTURES", "--text", "x"),
 }
-KNOWN = {
+USERS = {
     "demo": ("--seed",),
     "score": ("--device",),
 }
-OWN = {
+SINGLE = {
     ("generate", "--strength", "nan"): "got strength 'nan'",
     ("generate", "--strength", "1e39"): "got strength '1e39'",
     ("generate", "--strength", "0.5,0.50"): "of which two have one file name",
@@ -71,8 +71,8 @@ CASES = [
     (name, option, message)
     for option, message in SHARED.items()
     for name in COMMANDS
-    if name not in KNOWN or option[0] in KNOWN[name]
-] + [(name, option, message) for (name, *option), message in OWN.items()]
+    if name not in USERS or option[0] in USERS[name]
+] + [(name, option, message) for (name, *option), message in SINGLE.items()]
 
 
 @pytest.mark.parametrize(("name", "option", "message"), CASES, ids=[f"{c[0]} {' '.join(c[1])[:40]}" for c in CASES])
@@ -98,8 +98,8 @@ def test_refused_at_once(linea, tmp_path, monkeypatch, random_maps, name, option
 
 def test_what_can_be_used_passes(linea, tmp_path):
     assert ClipScorer(background="#fff").background == "#fff"
-    given = ("--steps", "1", "--guidance", "0", "--seed", str(2**63 - 1), "--strength", "0")
-    assert linea("generate", "a red heart", "--out", tmp_path / "x.png", *given)[0] == 0
+    options = ("--steps", "1", "--guidance", "0", "--seed", str(2**63 - 1), "--strength", "0")
+    assert linea("generate", "a red heart", "--out", tmp_path / "x.png", *options)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -81,16 +81,16 @@ def test_train_from_a_template_with_levels(linea, tmp_path):
     levels = ("--level", "0.5={prompt}, half mosaic", "--level", "0.25 = {prompt}, slightly mosaic")
     options = ("--modules", "text-attention", "--iterations", 1, "--steps", 1, "--guidance", 2)
     digests = []
-    for name, given in (("plain", ()), ("levels", levels)):
-        assert linea("train", name, "--out", tmp_path / name, *files, *given, *options)[0] == 0
+    for name, more in (("plain", ()), ("levels", levels)):
+        assert linea("train", name, "--out", tmp_path / name, *files, *more, *options)[0] == 0
         config = json.loads((tmp_path / name / "config.json").read_text())
         assert (config["concept"], config["text"]) == (name, "a picture of something, mosaic")
         digests.append(config["prompts_sha256"])
     half = {0.25: "{prompt}, slightly mosaic", 0.5: "{prompt}, half mosaic"}
     with pytest.warns(UserWarning, match="from so few"):
         made = [
-            Concept.from_template(["a red heart", "a blue fish", "a teal cat"], "{prompt}, mosaic", levels=given)
-            for given in (None, half)
+            Concept.from_template(["a red heart", "a blue fish", "a teal cat"], "{prompt}, mosaic", levels=more)
+            for more in (None, half)
         ]
     assert digests == [concept.digest for concept in made]
 
@@ -106,13 +106,13 @@ def test_generate_one_and_several(linea, maps_folder, tmp_path):
 
 
 def test_generate_survives_a_lack_of_memory(linea, maps_folder, tmp_path, little_memory):
-    given = ("generate", "a red heart", "--steering", maps_folder, "--strength", "0,0.5,1", "--steps", 1)
+    command = ("generate", "a red heart", "--steering", maps_folder, "--strength", "0,0.5,1", "--steps", 1)
     little_memory(1)
-    code, out, _ = linea(*given, "--out", tmp_path / "h.png")
+    code, out, _ = linea(*command, "--out", tmp_path / "h.png")
     assert code == 0
     assert len(out.splitlines()) == len(list(tmp_path.glob("h-*.png"))) == 3
     little_memory(0)
-    code, _, error = linea(*given, "--out", tmp_path / "none.png")
+    code, _, error = linea(*command, "--out", tmp_path / "none.png")
     assert code == 2
     assert error.splitlines()[-1].startswith("linea: memory ran out with this image alone")
     assert not list(tmp_path.glob("none*"))

@@ -23,12 +23,12 @@ def folders(random_maps, tmp_path_factory):
         ("sparse", "neon", random_maps),
         ("tiles", "mosaic", -1 * random_maps),
     ):
-        own = 1.0 * maps
+        one = 1.0 * maps
         if name == "sparse":
-            for number, parameter in enumerate(own.parameters()):
+            for number, parameter in enumerate(one.parameters()):
                 parameter.data.mul_(number % 2)
-        own.metadata.update(concept=concept, text=f"a picture in {concept} style", neutral="a picture of something")
-        own.save_pretrained(place / name)
+        one.metadata.update(concept=concept, text=f"a picture in {concept} style", neutral="a picture of something")
+        one.save_pretrained(place / name)
     return place
 
 
@@ -48,8 +48,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_rows(linea, folders, tmp_path, kind):
     more, steering, labels = KINDS[kind]
-    given = [part for name in steering for part in ("--steering", folders / name)]
-    code, out, err = linea("grid", "a red heart", *more, *given, *FEW, "--out", tmp_path / "g")
+    sources = [part for name in steering for part in ("--steering", folders / name)]
+    code, out, err = linea("grid", "a red heart", *more, *sources, *FEW, "--out", tmp_path / "g")
     assert code == 0, err
     rows = table(tmp_path / "g")
     assert list(dict.fromkeys(row["row"] for row in rows)) == labels
@@ -90,9 +90,9 @@ def test_drawing_options_change_the_grid(linea, folders, tmp_path):
         "size": ("--cell-size", 96), "unscored": ("--clip", "none"),
     }  # fmt: skip
     seen = set()
-    for name, given in options.items():
+    for name, option in options.items():
         common = ("--steering", folders / "neon", *FEW, "--out", tmp_path / name)
-        assert linea("grid", "a red heart", *common, *given)[0] == 0
+        assert linea("grid", "a red heart", *common, *option)[0] == 0
         image = Image.open(tmp_path / name / "grid.png")
         seen.add((image.size, image.tobytes()))
     assert len(seen) == len(options) - 1, "without a score it is as without a place for one"
@@ -125,8 +125,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_told_in_one_line(linea, folders, tmp_path, case):
     more, message = BAD[case]
-    given = [str(folders / "neon") if part == "MAPS" else part for part in more]
-    code, _, err = linea("grid", "a red heart", "--steering", folders / "neon", "--out", tmp_path / "g", *given)
+    arguments = [str(folders / "neon") if part == "MAPS" else part for part in more]
+    code, _, err = linea("grid", "a red heart", "--steering", folders / "neon", "--out", tmp_path / "g", *arguments)
     lines = [line for line in err.splitlines() if line.startswith("linea: ")]
     assert code == 2
     assert len(lines) == 1

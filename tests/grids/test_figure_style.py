@@ -83,10 +83,10 @@ def test_inline_svg_takes_the_pages_colours_and_keeps_its_names_apart():
     assert "<style" not in one
     names = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
     assert not names[0] & names[1]
-    for svg, known in zip((one, two), names, strict=True):
+    for svg, ids in zip((one, two), names, strict=True):
         used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
         assert used
-        assert used <= known
+        assert used <= ids
 
 
 def test_notebooks_show_a_png_with_words():

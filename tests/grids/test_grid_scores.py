@@ -86,17 +86,17 @@ def test_curves_by_hand():
     # gaps of 0.1 and 0.3 where 0.2 each would be even: 0.5 and 1.5, whose standard deviation is 0.5
     angles = torch.tensor([0.0, 0.3, 0.2])
     embeddings = torch.stack([angles.cos(), angles.sin()], dim=1)
-    found = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5]), embeddings, "clip_style")
-    assert found == pytest.approx({"spearman": 1, "gap_deviation": 0.5, "triangle_deficit": 0.2}, abs=1e-6)
+    figures = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5]), embeddings, "clip_style")
+    assert figures == pytest.approx({"spearman": 1, "gap_deviation": 0.5, "triangle_deficit": 0.2}, abs=1e-6)
     order = [2, 0, 1]
     mixed = curve_figures(cells([1, 0, 0.5], [0.5, 0.1, 0.2]), embeddings[order], "clip_style")
-    assert mixed == pytest.approx(found), "columns may stand in any order"
+    assert mixed == pytest.approx(figures), "columns may stand in any order"
 
 
 def test_curves_that_cannot_be_are_nan_or_refused():
     embeddings = torch.eye(3)
-    asked = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5], asked="a, neon"), embeddings, "clip_style")
-    assert all(math.isnan(value) for value in asked.values())
+    figures = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5], asked="a, neon"), embeddings, "clip_style")
+    assert all(math.isnan(value) for value in figures.values())
     assert math.isnan(curve_figures(cells([0, 1], [0.1, 0.2]), embeddings[:2], "clip_style")["triangle_deficit"])
     with pytest.raises(LineaError, match="each once"):
         curve_figures(cells([0, 0, 1], [0.1, 0.2, 0.3]), embeddings, "clip_style")

@@ -69,7 +69,7 @@ def test_calls_are_whole_rows_or_pieces_of_one(pipe, random_maps, rows, columns,
     pipe.load_steering(random_maps, "a")
     seen: list[int] = []
     hook = pipe.unet.register_forward_pre_hook(
-        lambda module, args, given: seen.append(len((args or [given["sample"]])[0])), with_kwargs=True
+        lambda module, args, kwargs: seen.append(len((args or [kwargs["sample"]])[0])), with_kwargs=True
     )
     prompts, strengths = [f"star {row}" for row in range(rows)], [column / 8 for column in range(columns)]
     with hook:
@@ -96,7 +96,7 @@ def test_the_batch_size_bounds_a_call_and_changes_no_picture(pipe, random_maps):
     pipe.load_steering(random_maps, "a")
     sizes: list[int] = []
     hook = pipe.unet.register_forward_pre_hook(
-        lambda module, args, given: sizes.append(len((args or [given["sample"]])[0])), with_kwargs=True
+        lambda module, args, kwargs: sizes.append(len((args or [kwargs["sample"]])[0])), with_kwargs=True
     )
     prompts, strengths = ["a red heart", "a blue fish"], [0, 0.5, 1]
     ways = {}
@@ -111,10 +111,10 @@ def test_the_batch_size_bounds_a_call_and_changes_no_picture(pipe, random_maps):
 
 def test_arguments_for_one_prompt_go_to_all(pipe, random_maps):
     pipe.load_steering(random_maps, "a")
-    given = {"negative_prompt": "a blue fish", "guidance_scale": 3.0, **FEW}
-    grid = StyleGrid.render(pipe, ["a red heart"], [0, 1], **given)
+    arguments = {"negative_prompt": "a blue fish", "guidance_scale": 3.0, **FEW}
+    grid = StyleGrid.render(pipe, ["a red heart"], [0, 1], **arguments)
     plain = StyleGrid.render(pipe, ["a red heart"], [0, 1], **FEW)
-    alone = pipe("a red heart", strength=1, generator=seeded(), **given).images[0]
+    alone = pipe("a red heart", strength=1, generator=seeded(), **arguments).images[0]
     assert difference(grid.cells[1].image, alone) <= 2
     assert difference(grid.cells[1].image, plain.cells[1].image) > 5
     assert grid.facts["arguments"]["negative_prompt"] == "a blue fish"

@@ -258,10 +258,10 @@ def test_evaluate_writes_a_report(linea, tmp_path, random_maps):
 
 def test_grid_writes_a_report_if_asked(linea, tmp_path, random_maps):
     random_maps.save_pretrained(tmp_path / "mine")
-    given = ("grid", "a red heart", "a <b> fish", "--steering", tmp_path / "mine", "--concept", "neon", "--steps", 1)
-    assert linea(*given, "--out", tmp_path / "plain", "--strengths", "0,1")[0] == 0
+    command = ("grid", "a red heart", "a <b> fish", "--steering", tmp_path / "mine", "--concept", "neon", "--steps", 1)
+    assert linea(*command, "--out", tmp_path / "plain", "--strengths", "0,1")[0] == 0
     assert not (tmp_path / "plain" / "report.html").exists()
-    code, text, _ = linea(*given, "--out", tmp_path / "grid", "--strengths", "0,0.5,1", "--report")
+    code, text, _ = linea(*command, "--out", tmp_path / "grid", "--strengths", "0,0.5,1", "--report")
     assert code == 0
     assert f"turn the dial in {tmp_path / 'grid' / 'report.html'}" in text
     reader = Reader((tmp_path / "grid" / "report.html").read_text())

@@ -47,10 +47,10 @@ def files(tmp_path_factory, random_maps):
 @pytest.fixture
 def opened(browser, files):
     """Open a report; the test fails if the page said anything, or asked for anything but itself."""
-    page, said, asked = browser.new_page(), [], []
+    page, said, requests = browser.new_page(), [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requests.append(request.url))
 
     def open_report(name="grid", *, size=DESKTOP, scheme="light"):
         page.set_viewport_size(size)
@@ -61,7 +61,7 @@ def opened(browser, files):
     yield open_report
     page.close()
     assert not said
-    assert all(url.startswith(("file:", "data:")) for url in asked)
+    assert all(url.startswith(("file:", "data:")) for url in requests)
 
 
 def _picture(page, selector: str) -> Image.Image:

@@ -63,7 +63,7 @@ def as_transformers(weights, *, quick_gelu):
     text = {**sizes, "vocab_size": 666, "max_position_embeddings": 24, "eos_token_id": 2}
     vision = {**sizes, "image_size": 32, "patch_size": 8}
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)).eval()
-    given = {
+    state = {
         "logit_scale": weights["logit_scale"],
         "visual_projection.weight": weights["visual.proj"].T,
         "text_projection.weight": weights["text_projection"].T,
@@ -78,11 +78,11 @@ def as_transformers(weights, *, quick_gelu):
         ("vision_model.post_layernorm", "visual.ln_post"),
         ("text_model.final_layer_norm", "ln_final"),
     ):
-        given.update({f"{theirs}.{part}": weights[f"{ours}.{part}"] for part in ("weight", "bias")})
+        state.update({f"{theirs}.{part}": weights[f"{ours}.{part}"] for part in ("weight", "bias")})
     for tower, blocks in (("vision_model", "visual.transformer"), ("text_model", "transformer")):
         for layer in range(2):
-            given.update(_block(f"{tower}.encoder.layers.{layer}", f"{blocks}.resblocks.{layer}", weights))
-    missing = model.load_state_dict(given, strict=False)
+            state.update(_block(f"{tower}.encoder.layers.{layer}", f"{blocks}.resblocks.{layer}", weights))
+    missing = model.load_state_dict(state, strict=False)
     assert not missing.unexpected_keys
     assert all("position_ids" in key for key in missing.missing_keys)
     return model
@@ -91,11 +91,11 @@ def as_transformers(weights, *, quick_gelu):
 def _block(theirs, ours, weights):
     names = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
     names["self_attn.out_proj"] = "attn.out_proj"
-    given = {f"{theirs}.{a}.{p}": weights[f"{ours}.{b}.{p}"] for a, b in names.items() for p in ("weight", "bias")}
+    state = {f"{theirs}.{a}.{p}": weights[f"{ours}.{b}.{p}"] for a, b in names.items() for p in ("weight", "bias")}
     for part in ("weight", "bias"):
         for name, value in zip("qkv", weights[f"{ours}.attn.in_proj_{part}"].chunk(3), strict=True):
-            given[f"{theirs}.self_attn.{name}_proj.{part}"] = value
-    return given
+            state[f"{theirs}.self_attn.{name}_proj.{part}"] = value
+    return state
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])
@@ -105,11 +105,11 @@ def test_it_is_what_transformers_computes_with_the_same_weights(tmp_path, quick_
     pixels = torch.tensor(np.stack([(np.asarray(p) / 255 - MEAN) / STD for p in PICTURES]), dtype=torch.float32)
     tokens = scorer.tokenizer(TEXTS)
     with torch.no_grad():
-        found = as_transformers(weights, quick_gelu=quick_gelu)(tokens, pixels.movedim(-1, 1))
+        expected = as_transformers(weights, quick_gelu=quick_gelu)(tokens, pixels.movedim(-1, 1))
         other = as_transformers(weights, quick_gelu=not quick_gelu)(tokens, pixels.movedim(-1, 1))
-    assert torch.allclose(scorer.embed_images(PICTURES), found.image_embeds, atol=1e-5)
-    assert torch.allclose(scorer.embed_texts(TEXTS), found.text_embeds, atol=1e-5)
-    assert torch.allclose(scorer.zero_shot(PICTURES, TEXTS), found.logits_per_image.softmax(-1), atol=1e-5)
+    assert torch.allclose(scorer.embed_images(PICTURES), expected.image_embeds, atol=1e-5)
+    assert torch.allclose(scorer.embed_texts(TEXTS), expected.text_embeds, atol=1e-5)
+    assert torch.allclose(scorer.zero_shot(PICTURES, TEXTS), expected.logits_per_image.softmax(-1), atol=1e-5)
     assert not torch.allclose(scorer.embed_images(PICTURES), other.image_embeds, atol=1e-3), "the activation tells"
 
 
@@ -137,9 +137,9 @@ def test_interpolation_and_resize_mode_change_what_the_model_sees(tmp_path):
     assert all(not torch.allclose(a, b, atol=1e-4) for i, a in enumerate(seen) for b in seen[:i])
 
 
-def known(architecture, pretrained, **given):
+def checkpoint_settings(architecture, pretrained, **settings):
     """What is decided before anything is loaded: the error that the end of the way meets, a file that is no weights."""
-    options = {"quick_gelu": None, "mean": None, "std": None, "interpolation": None, "resize_mode": None, **given}
+    options = {"quick_gelu": None, "mean": None, "std": None, "interpolation": None, "resize_mode": None, **settings}
     load_clip(architecture, str(pretrained), device=torch.device("cpu"), dtype=torch.float32, **options)
 
 
@@ -147,20 +147,20 @@ def test_a_bare_checkpoint_whose_activation_is_doubtful_is_refused(tmp_path):
     file = tmp_path / "weights.safetensors"
     save_file({"nothing": torch.zeros(1)}, file)
     with pytest.raises(LineaError, match="expected quick_gelu=True"):
-        known("RN50", file)
+        checkpoint_settings("RN50", file)
     with pytest.raises(LineaError, match="cannot be loaded here"):
-        known("RN50", file, quick_gelu=False)
+        checkpoint_settings("RN50", file, quick_gelu=False)
     with pytest.raises(LineaError, match=r"quick_gelu=False for CLIP .* which has quick_gelu=True"):
-        known("RN50-quickgelu", file, quick_gelu=False)
+        checkpoint_settings("RN50-quickgelu", file, quick_gelu=False)
 
 
 def test_a_bare_checkpoint_whose_preprocessing_is_doubtful_is_refused(tmp_path):
     file = tmp_path / "weights.safetensors"
     save_file({"nothing": torch.zeros(1)}, file)
     with pytest.raises(LineaError, match="expected mean=, std= as"):  # OpenAI's and LAION's differ
-        known("ViT-L-14", file, quick_gelu=True)
+        checkpoint_settings("ViT-L-14", file, quick_gelu=True)
     with pytest.raises(LineaError, match="expected mean=, std=, interpolation=, resize_mode="):  # no known weights
-        known("ViT-M-16", file)
+        checkpoint_settings("ViT-M-16", file)
 
 
 def test_weights_beside_a_model_that_has_its_own_are_refused(tmp_path):

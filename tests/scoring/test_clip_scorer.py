@@ -29,9 +29,9 @@ def test_cosines_by_hand(scorer):
 
 def test_each_picture_may_have_its_own_text(scorer):
     texts = ["a red heart, neon", "a blue fish"]
-    own = scorer.text_similarity(PICTURES, texts)
+    matched = scorer.text_similarity(PICTURES, texts)
     swapped = scorer.text_similarity(PICTURES, texts[::-1])
-    assert (own > swapped + 0.1).all()
+    assert (matched > swapped + 0.1).all()
 
 
 def test_style_probability_is_the_softmax_of_two_scaled_cosines(scorer):

@@ -49,7 +49,7 @@ def test_a_folder_and_its_list_are_the_same_pictures(folder):
 def test_scores_are_the_scorers_whatever_the_batch(folder):
     entries = find_entries([folder / "steered"], reference=folder / "plain")
     scorer = ClipScorer()
-    found = score_entries(entries, scorer, NEON)
+    scores = score_entries(entries, scorer, NEON)
     images, references = (open_images([getattr(e, part) for e in entries]) for part in ("image", "reference"))
     expected = {
         "clip_style": scorer.text_similarity(images, NEON.text),
@@ -62,10 +62,10 @@ def test_scores_are_the_scorers_whatever_the_batch(folder):
     }
     assert list(expected) == list(SCORES)
     for name, values in expected.items():
-        assert [one[name] for one in found] == pytest.approx(values.tolist(), abs=1e-5)
+        assert [one[name] for one in scores] == pytest.approx(values.tolist(), abs=1e-5)
     single = score_entries(entries, ClipScorer(batch_size=1), NEON)
-    assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(found, single, strict=True))
-    assert mean_figures(found)["clip_style"] == pytest.approx(expected["clip_style"].mean().item(), abs=1e-6)
+    assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(scores, single, strict=True))
+    assert mean_figures(scores)["clip_style"] == pytest.approx(expected["clip_style"].mean().item(), abs=1e-6)
 
 
 def test_what_is_not_known_is_left_out(folder):

@@ -27,14 +27,14 @@ def test_cosine_and_clip_score():
 
 
 def test_text_probabilities_are_a_softmax():
-    found = text_probabilities(DIAGONAL[None], torch.stack([RIGHT, UP]), scale=10.0)[0]
-    assert found.tolist() == pytest.approx([1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))])
+    probabilities = text_probabilities(DIAGONAL[None], torch.stack([RIGHT, UP]), scale=10.0)[0]
+    assert probabilities.tolist() == pytest.approx([1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))])
 
 
 def test_directional_similarity_is_the_cosine_of_two_changes():
     # the picture goes from (1, 0) to (0.6, 0.8): (-0.4, 0.8); the text from (1, 0) to (0, 1): (-1, 1)
-    found = directional_similarity(DIAGONAL[None], RIGHT[None], UP, RIGHT)
-    assert found.item() == pytest.approx(1.2 / (math.sqrt(0.8) * math.sqrt(2)))
+    similarity = directional_similarity(DIAGONAL[None], RIGHT[None], UP, RIGHT)
+    assert similarity.item() == pytest.approx(1.2 / (math.sqrt(0.8) * math.sqrt(2)))
     assert directional_similarity(RIGHT[None], RIGHT[None], UP, RIGHT).isnan().all()
 
 
@@ -54,13 +54,13 @@ def test_what_is_known_decides_which_figures_there_are():
 def test_every_figure_stays_in_its_range_and_reaches_its_ends():
     angles = torch.linspace(0, 2 * math.pi, 65)
     circle = torch.stack([angles.cos(), angles.sin()], dim=1)
-    found = picture_scores(
+    figures = picture_scores(
         circle, scale=20.0, style=RIGHT, neutral=-RIGHT, prompts=RIGHT.expand(65, 2), references=RIGHT.expand(65, 2)
     )
-    for name, values in found.items():
-        known = values[~values.isnan()]
-        assert known.min() >= SCORES[name].low - 1e-5
-        assert known.max() <= SCORES[name].high + 1e-5
+    for name, values in figures.items():
+        numbers = values[~values.isnan()]
+        assert numbers.min() >= SCORES[name].low - 1e-5
+        assert numbers.max() <= SCORES[name].high + 1e-5
         if name != "directional_similarity":  # nothing is beyond the reference here
-            assert known.max() == pytest.approx(SCORES[name].high, abs=1e-5)
-            assert known.min() == pytest.approx(SCORES[name].low, abs=1e-5)
+            assert numbers.max() == pytest.approx(SCORES[name].high, abs=1e-5)
+            assert numbers.min() == pytest.approx(SCORES[name].low, abs=1e-5)

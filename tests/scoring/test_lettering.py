@@ -23,9 +23,9 @@ def test_lines_are_no_wider_and_no_more_than_asked(text, size, width):
     lines = wrap(text, size=size, width=width, lines=3)
     assert 1 <= len(lines) <= 3
     assert all(text_width(line, size) <= width for line in lines)
-    whole = "".join(text.split())
+    letters = "".join(text.split())
     shown = "".join("".join(lines).split())
-    assert shown == whole or (shown.endswith(ELLIPSIS) and whole.startswith(shown[:-1]))
+    assert shown == letters or (shown.endswith(ELLIPSIS) and letters.startswith(shown[:-1]))
 
 
 def test_an_ellipsis_stands_for_what_is_left_out_and_only_then():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from linea_diffusion.batch.jobs.pictures import open_picture, picture_digest
+from linea_diffusion.batch.jobs.input_images import open_picture, picture_digest
 from linea_diffusion.errors import LineaError
 from linea_diffusion.grids.report.inline_images import data_uri
 from linea_diffusion.scoring.images.opening import as_rgb, check_color, find_images, open_images
@@ -65,8 +65,8 @@ def test_every_mode_comes_out_in_rgb(tmp_path):
     }
     for name, (image, color) in kinds.items():
         image.save(tmp_path / name)
-        found = open_images([tmp_path / name])[0]
-        assert (found.mode, found.getpixel((3, 3))) == ("RGB", color)
+        picture = open_images([tmp_path / name])[0]
+        assert (picture.mode, picture.getpixel((3, 3))) == ("RGB", color)
 
 
 def test_of_an_animation_the_first_frame(tmp_path):
@@ -141,11 +141,11 @@ def test_pictures_are_found_without_hidden_files_and_folders(tmp_path):
 def test_what_is_no_picture_is_refused_by_name(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(tmp_path / "whole.png")
-    whole = (tmp_path / "whole.png").read_bytes()
+    data = (tmp_path / "whole.png").read_bytes()
     size = struct.pack(">II", 60000, 60000)
-    head = b"IHDR" + size + whole[24:29]
-    huge = whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:]
-    for content in (b"", b"no picture", whole[:100], whole[: len(whole) // 2], huge):
+    head = b"IHDR" + size + data[24:29]
+    huge = data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+    for content in (b"", b"no picture", data[:100], data[: len(data) // 2], huge):
         (tmp_path / "bad.png").write_bytes(content)
         for door in (open_images, lambda paths: read_record(paths[0])):
             with pytest.raises(LineaError, match=r"bad\.png") as caught:

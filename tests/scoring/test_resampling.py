@@ -29,9 +29,9 @@ def _random(rows=40, seed=0, **changes) -> MeasuredDial:
 
 def test_figures_of_a_dial_made_by_hand():
     dial = _dial([[0.0, 0.6, 1.0], [0.0, 0.2, 0.8], [0.0, 0.4, 0.9]], [[1, 1, 1], [1, 1, 0], [1, 1, 0]])
-    found = {name: interval(samples)[0] for name, samples in dial_samples(dial, levels=(0.4, 0.65, 0.95)).items()}
+    figures = {name: interval(samples)[0] for name, samples in dial_samples(dial, levels=(0.4, 0.65, 0.95)).items()}
     # The mean amount is 0, .4, .9; colour 1, 1, 1/3.
-    assert found == pytest.approx(
+    assert figures == pytest.approx(
         {
             "most": 0.9,
             "color at 0.4": 1.0,
@@ -105,9 +105,9 @@ def test_a_method_of_one_point_is_met_at_its_own_amount():
     dial = _dial([[0.0, 0.6, 1.0], [0.0, 0.4, 0.8]], [[1, 1, 0], [1, 1, 1]])
     point = MeasuredDial([1.0], dial.amount[:, 2:] - 0.2, {"color": np.array([[0.0], [1.0]])}, dial.prompts)
     # Its amount is .7, half-way between .5 and .9 of the dial, whose colour is .75 there.
-    found = paired_differences(dial, point)
-    assert list(found) == ["color at its amount"]
-    assert found["color at its amount"][0] == pytest.approx(0.25)
+    differences = paired_differences(dial, point)
+    assert list(differences) == ["color at its amount"]
+    assert differences["color at its amount"][0] == pytest.approx(0.25)
     beyond = replace(point, amount=np.ones((2, 1)))
     assert math.isnan(interval(paired_differences(dial, beyond)["color at its amount"])[0])
 

@@ -21,12 +21,12 @@ from linea_diffusion.scoring.statistics import at_content, bootstrap_interval, g
 @settings(max_examples=60, deadline=None)
 def test_spearman_is_scipys_with_ties_and_over_batches(scores, seed):
     strengths = np.random.default_rng(seed).normal(size=scores.shape[-1])
-    found = spearman(strengths, scores)
-    assert found.shape == (2, 3)
+    ranks = spearman(strengths, scores)
+    assert ranks.shape == (2, 3)
     for place in np.ndindex(2, 3):
         flat = np.ptp(scores[place]) == 0
         expected = 0.0 if flat else stats.spearmanr(strengths, scores[place]).statistic
-        assert found[place] == pytest.approx(expected, abs=1e-12)
+        assert ranks[place] == pytest.approx(expected, abs=1e-12)
 
 
 def test_spearman_of_known_curves():
@@ -63,9 +63,9 @@ def test_gap_deviation_weighs_each_rise_by_its_width(rises, widths, scale):
 def test_gap_deviation_of_known_curves():
     # All of the rise in one of four equal steps: gaps 4, 0, 0, 0, of mean 1 and variance (9 + 3) / 4.
     jump = np.array([[0.0, 1.0, 1.0, 1.0, 1.0], [5.0, 5.0, 5.0, 5.0, 6.0], [3.0, 3.0, 3.0, 3.0, 3.0]])
-    found = gap_deviation([0.0, 0.25, 0.5, 0.75, 1.0], jump)
-    np.testing.assert_allclose(found[:2], math.sqrt(3))
-    assert np.isnan(found[2])
+    deviations = gap_deviation([0.0, 0.25, 0.5, 0.75, 1.0], jump)
+    np.testing.assert_allclose(deviations[:2], math.sqrt(3))
+    assert np.isnan(deviations[2])
     # It rises and comes back to where it began.
     assert np.isnan(gap_deviation([0.0, 0.5, 1.0], np.array([1.0, 2.0, 1.0])))
 
@@ -104,9 +104,9 @@ def test_triangle_deficit_is_the_mean_excess_of_angles_and_never_negative(vector
     path = _unit(vectors)
     angles = np.arccos(np.clip(path @ path.swapaxes(-1, -2), -1, 1))
     expected = [np.mean([one[i, i + 1] + one[i + 1, i + 2] - one[i, i + 2] for i in range(3)]) for one in angles]
-    found = triangle_deficit(path)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert (found > -1e-12).all()
+    deficits = triangle_deficit(path)
+    np.testing.assert_allclose(deficits, expected, atol=1e-6)
+    assert (deficits > -1e-12).all()
 
 
 def test_bootstrap_interval_is_scipys():
@@ -181,10 +181,10 @@ def test_most_style_is_the_maximum_along_the_polyline(points, level):
     content, style = map(list, zip(*points, strict=True))
     along = np.linspace(0, len(points) - 1, 2001)
     contents, styles = np.interp(along, range(len(points)), content), np.interp(along, range(len(points)), style)
-    found, allowed = at_content(content, style, level), styles[contents >= level]
+    most, allowed = at_content(content, style, level), styles[contents >= level]
     if len(allowed):
-        assert found >= allowed.max() - 1e-9
+        assert most >= allowed.max() - 1e-9
         # Where the content falls through the level, the exact style is between two points of the grid.
-        assert found <= styles[contents >= level - 0.01].max() + 0.01
+        assert most <= styles[contents >= level - 0.01].max() + 0.01
     else:
-        assert math.isnan(found) or max(content) - level < 0.01
+        assert math.isnan(most) or max(content) - level < 0.01

@@ -55,8 +55,8 @@ class JobIndex:
                 if row is None:
                     self.damaged += 1
                 else:
-                    whole = all(column in row for column in columns)
-                    self.put(digest_of(row[key]), state if whole else State.UNSCORED)
+                    complete = all(column in row for column in columns)
+                    self.put(digest_of(row[key]), state if complete else State.UNSCORED)
 
     def _forget_missing(self, layout: Layout) -> None:
         """Images that were deleted, or torn or lost with the power, are not done, whatever their lines say."""
@@ -77,9 +77,9 @@ class JobIndex:
 
     def claim(self, digest: str) -> State | None:
         """What was known of a job; if nothing, it is planned from now on."""
-        found = self._base.execute("SELECT state FROM job WHERE digest = ?", (_key(digest),)).fetchone()
-        if found is not None:
-            return State(found[0])
+        row = self._base.execute("SELECT state FROM job WHERE digest = ?", (_key(digest),)).fetchone()
+        if row is not None:
+            return State(row[0])
         self.put(digest, State.PLANNED)
         return None
 
@@ -93,9 +93,9 @@ class JobIndex:
 
     def count_left_over(self, layout: Layout) -> int:
         """How many of the images that are there no line asks for."""
-        asked = "SELECT 1 FROM plan WHERE digest = ?"
+        query = "SELECT 1 FROM plan WHERE digest = ?"
         names = (digest_of(entry.name) for entry in layout.images_there())
-        return sum(self._base.execute(asked, (name,)).fetchone() is None for name in names)
+        return sum(self._base.execute(query, (name,)).fetchone() is None for name in names)
 
     def count(self, state: State) -> int:
         """How many jobs are in a state."""
@@ -114,8 +114,8 @@ def shard_rows(shard: Path, key: str) -> Iterator[tuple[int, dict[str, Any] | No
         key: names the job.
     """
     for offset, row in read_lines(shard):
-        known = row is not None and (is_image_name if key == "file_name" else _is_text)(row.get(key))
-        places = [row.get(name, 0) for name in ("line", "part")] if row is not None and known else [None]
+        valid = row is not None and (is_image_name if key == "file_name" else _is_text)(row.get(key))
+        places = [row.get(name, 0) for name in ("line", "part")] if row is not None and valid else [None]
         yield offset, row if all(type(place) is int and 0 <= place < 2**63 for place in places) else None
 
 

@@ -108,9 +108,9 @@ class Layout:
 
     def foreign(self) -> list[Path]:
         """What lies in the hidden folder and is not ours."""
-        own = {self.bad_lines, self.leftovers, self.leftover_rows}
+        others = {self.bad_lines, self.leftovers, self.leftover_rows}
         ranked = {*self.manifests(), *self.failure_shards(), *self.locks()}
-        return sorted(path for path in self.hidden.glob("*") if path not in own | ranked and path.suffix != ".part")
+        return sorted(path for path in self.hidden.glob("*") if path not in others | ranked and path.suffix != ".part")
 
     def files(self) -> Iterator[os.DirEntry[str]]:
         """Everything in the folders of images, unfinished files too; one folder at a time is listed."""

@@ -107,9 +107,9 @@ def _end_of_last_line(file: int) -> int:
     end = os.fstat(file).st_size
     while end:
         start = max(0, end - _BLOCK)
-        found = os.pread(file, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         end = start
     return 0
 

@@ -86,8 +86,8 @@ def _settle(layout: Layout, base: Connection, plan: Iterable[tuple[str, int, int
     for entry in layout.files():
         name = f"images/{entry.name[:2]}/{entry.name}"
         if is_image_name(name):
-            asked = base.execute("SELECT 1 FROM plan WHERE digest = ?", (digest_of(name),)).fetchone()
-            if asked is None or not is_whole(entry.path):
+            row = base.execute("SELECT 1 FROM plan WHERE digest = ?", (digest_of(name),)).fetchone()
+            if row is None or not is_whole(entry.path):
                 layout.put_aside(name)
 
 

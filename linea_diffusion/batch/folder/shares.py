@@ -34,7 +34,7 @@ class Share:
         return self.rank == 0
 
 
-def own_share() -> Share:
+def process_share() -> Share:
     """What ``RANK`` and ``WORLD_SIZE`` in the environment say; all of it without them.
 
     Raises:

@@ -182,21 +182,21 @@ def _braced(text: str, start: int) -> tuple[list[str], int]:
     raise LineaError(f"got {short(text)}, where a {{ does not close: expected {{a,b}}, or \\{{ for the brace itself")
 
 
-def check_strengths(given: Any) -> list[Any]:
+def check_strengths(value: Any) -> list[Any]:
     """The strengths of a line, one or several; what each may be is checked where its steering is known.
 
     Raises:
         LineaError: an empty list, or text that `parse_strengths` cannot read.
     """
-    if isinstance(given, str):
-        return [*parse_strengths(given)]
-    values = given if isinstance(given, list | tuple) else [given]
+    if isinstance(value, str):
+        return [*parse_strengths(value)]
+    values = value if isinstance(value, list | tuple) else [value]
     if not values:
         raise LineaError("got an empty list of strengths: expected at least one number, or leave it out")
     return list(values)
 
 
-def check_seeds(given: Any, images: Any) -> tuple[list[int], int]:
+def check_seeds(value: Any, images: Any) -> tuple[list[int], int]:
     """The seeds of a line, and how many images each is counted upwards for.
 
     Raises:
@@ -204,9 +204,9 @@ def check_seeds(given: Any, images: Any) -> tuple[list[int], int]:
     """
     if not isinstance(images, int) or isinstance(images, bool) or images < 1:
         raise LineaError(f"got images={short(images)}: expected a whole number above 0")
-    seeds = list(given) if isinstance(given, list | tuple) else [given]
+    seeds = list(value) if isinstance(value, list | tuple) else [value]
     if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds):
-        raise LineaError(f"got seed {short(given)}: expected a whole number, or a list of them")
+        raise LineaError(f"got seed {short(value)}: expected a whole number, or a list of them")
     if not all(0 <= seed <= 2**63 - images for seed in seeds):
-        raise LineaError(f"got seed {short(given)}: expected 0 to 2^63 - 1")
+        raise LineaError(f"got seed {short(value)}: expected 0 to 2^63 - 1")
     return seeds, images

@@ -30,14 +30,14 @@ _DEEPEST = 20
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields under the names that pipelines have for them, with a size as width and height."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in fields.items():
         width_and_height = zip(("width", "height"), size_of(value), strict=True) if name == "size" else ()
-        for own, one in dict(width_and_height).items() or [(ALIASES.get(name, name), value)]:
-            if own in found:
-                raise LineaError(f"got {own!r} twice, once by another name: expected it once")
-            found[own] = one
-    return found
+        for key, one in dict(width_and_height).items() or [(ALIASES.get(name, name), value)]:
+            if key in result:
+                raise LineaError(f"got {key!r} twice, once by another name: expected it once")
+            result[key] = one
+    return result
 
 
 def check_nesting(value: Any) -> None:

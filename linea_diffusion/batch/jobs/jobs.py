@@ -25,8 +25,8 @@ from .fields import (
     text_of,
 )
 from .fingerprint import digest, model_digest
-from .pictures import is_picture, open_picture, picture_digest, picture_size, pictures_by_row
-from .styles import Styles
+from .input_images import is_picture, open_picture, picture_digest, picture_size, pictures_by_row
+from .steering_sets import SteeringSets
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
@@ -79,14 +79,14 @@ class Job(Request):
     def fields(self) -> dict[str, Any]:
         """The fields of a line that asks for this image and no other."""
         names = {"strength": "denoising_strength"}
-        given = {names.get(name, name): value for name, value in self.arguments.items()}
+        arguments = {names.get(name, name): value for name, value in self.arguments.items()}
         negative = {} if self.negative_prompt is None else {"negative_prompt": escape(self.negative_prompt)}
         steering = (
             {"steering": list(self.strength), "strength": dict(self.strength)} if self.strength else {"steering": []}
         )
         dials = {**self.dials, "calibrated": self.calibrated} if self.strength else {}
         dials = {name: value for name, value in dials.items() if value != DIALS[name]}
-        return {"prompt": escape(self.prompt), **negative, "seed": self.seed, **steering, **dials, **given}
+        return {"prompt": escape(self.prompt), **negative, "seed": self.seed, **steering, **dials, **arguments}
 
 
 class JobMaker:
@@ -104,14 +104,14 @@ class JobMaker:
     def __init__(self, pipe: LinEASDiffusionPipeline, defaults: Mapping[str, Any], ending: str) -> None:
         call = inspect.signature(type(pipe.base).__call__).parameters
         self._call = {name: one.default for name, one in call.items() if name not in ("self", "args", "kwargs")}
-        self._own, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
-        self.styles = Styles(pipe)
+        self._default_arguments, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
+        self.sets = SteeringSets(pipe)
         self.model = model_digest(pipe.base)
         self._ending, self._pictures = ending, pictures_by_row(pipe.base)
-        self._known = [*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING)]
-        given = {name: value for name, value in as_python(defaults).items() if value is not None}
-        self._check_names(given)
-        self._defaults = check_defaults(given)
+        self._field_names = [*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING)]
+        fields = {name: value for name, value in as_python(defaults).items() if value is not None}
+        self._check_names(fields)
+        self._defaults = check_defaults(fields)
         self._check_steering(self._defaults)
 
     def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
@@ -119,10 +119,10 @@ class JobMaker:
         try:
             check_nesting(fields)
             self._check_names(fields)
-            whole = {"seed": 0, **self._defaults, **plain(fields)}
-            if "steering" in fields and "strength" not in fields and isinstance(whole.get("strength"), Mapping):
-                del whole["strength"]  # the default names other steering than this line
-            for part, one in enumerate(expand(whole)):
+            complete = {"seed": 0, **self._defaults, **plain(fields)}
+            if "steering" in fields and "strength" not in fields and isinstance(complete.get("strength"), Mapping):
+                del complete["strength"]  # the default names other steering than this line
+            for part, one in enumerate(expand(complete)):
                 try:
                     yield self._job(line, part, one)
                 except LineaError as error:
@@ -134,7 +134,7 @@ class JobMaker:
         strengths = check_strengths(fields.get("strength", 0))
         named = [str(name) for one in strengths if isinstance(one, Mapping) for name in one]
         for name in [*(names_of(fields.get("steering")) or ()), *named]:
-            self.styles.find(name)
+            self.sets.find(name)
 
     def _check_names(self, fields: Mapping[str, Any]) -> None:
         check_arguments({name: value for name, value in fields.items() if name not in FIELDS})
@@ -148,10 +148,10 @@ class JobMaker:
                     f"got denoising_strength, which {self._class} has no use for: leave it out, or load an "
                     "image-to-image pipeline"
                 )
-            if name not in self._known:
+            if name not in self._field_names:
                 raise LineaError(
                     f"got unknown field {short(name)}: expected a field of jobs or an argument of the pipeline; "
-                    f"nearest: {nearest_name(name[:100], [*self._known])}"
+                    f"nearest: {nearest_name(name[:100], [*self._field_names])}"
                 )
 
     def _job(self, line: int, part: int, fields: Mapping[str, Any]) -> Job:
@@ -161,14 +161,14 @@ class JobMaker:
         calibrated = dials.pop("calibrated")
         check_window(dials)
         strength = self._strength(fields, in_order=dials["composition"] == "chain")
-        positions = {name: self.styles.position(name, value, calibrated) for name, value in strength.items()}
-        on_curve = {name: self.styles.dial(name, calibrated).curve is not None for name in strength}
+        positions = {name: self.sets.position(name, value, calibrated) for name, value in strength.items()}
+        on_curve = {name: self.sets.dial(name, calibrated).curve is not None for name in strength}
         arguments = self._arguments(fields, negative)
         recipe = {
             "prompt": prompt,
             "negative_prompt": negative,
             "seed": fields["seed"],
-            "steering": [[self.styles.digest(name), value] for name, value in strength.items()],
+            "steering": [[self.sets.digest(name), value] for name, value in strength.items()],
             "dials": {**dials, "calibrated": any(on_curve.values())} if strength else {},
             "arguments": {name: self._settled(name, value) for name, value in arguments.items()},
             "model": self.model,
@@ -185,49 +185,51 @@ class JobMaker:
         """The ``calibrated`` that says how these adapters' strengths were read, whatever the default is."""
         if on_curve and all(on_curve.values()):
             return True
-        set_aside = any(self.styles[name].dial().curve is not None for name, used in on_curve.items() if not used)
+        set_aside = any(self.sets[name].dial().curve is not None for name, used in on_curve.items() if not used)
         return False if set_aside else None
 
     def _strength(self, fields: Mapping[str, Any], *, in_order: bool) -> dict[str, float]:
         """Adapter name -> strength; sorted by name where the order does not matter."""
-        given, steering = fields.get("strength"), names_of(fields.get("steering"))
-        if isinstance(given, Mapping):
+        strength, steering = fields.get("strength"), names_of(fields.get("steering"))
+        if isinstance(strength, Mapping):
             wanted = {
-                self.styles.find(str(name)): strength_of(value, f"strength of {name!r}")
-                for name, value in given.items()
+                self.sets.find(str(name)): strength_of(value, f"strength of {name!r}")
+                for name, value in strength.items()
             }
-            listed = None if steering is None else [self.styles.find(name) for name in steering]
+            listed = None if steering is None else [self.sets.find(name) for name in steering]
             if listed is not None and set(listed) != set(wanted):
                 raise LineaError(f"got strength for {list(wanted)} and steering {listed}: expected the same names")
-            found = {name: wanted[name] for name in listed or wanted}
+            strengths = {name: wanted[name] for name in listed or wanted}
         else:
-            number = None if given is None else strength_of(given, "strength")
-            names = list(self.styles.default) if steering is None else [self.styles.find(name) for name in steering]
+            number = None if strength is None else strength_of(strength, "strength")
+            names = list(self.sets.default) if steering is None else [self.sets.find(name) for name in steering]
             if number is None and steering is None:
-                found = dict(self.styles.default)
+                strengths = dict(self.sets.default)
             else:
-                found = dict.fromkeys(names, 1.0 if number is None else number)
+                strengths = dict.fromkeys(names, 1.0 if number is None else number)
             if number and not names:
                 raise LineaError(f"got strength {number:g} and no steering: expected steering with it, or strength 0")
-        return found if in_order else dict(sorted(found.items()))
+        return strengths if in_order else dict(sorted(strengths.items()))
 
     def _arguments(self, fields: Mapping[str, Any], negative: str | None) -> dict[str, Any]:
         """The arguments of the base pipeline, without those that say what it does anyway."""
         checked = (*self._call, *CHECKS, "negative_prompt")
-        given = {name: value for name, value in fields.items() if name in checked and name not in SET_BY_RENDERING}
+        arguments = {name: value for name, value in fields.items() if name in checked and name not in SET_BY_RENDERING}
         if "denoising_strength" in fields:
-            given["strength"] = number_of(fields["denoising_strength"], "denoising_strength")
+            arguments["strength"] = number_of(fields["denoising_strength"], "denoising_strength")
         for name, check in CHECKS.items():
-            if name in given:
-                given[name] = check(given[name], name)
-        for name in given:
+            if name in arguments:
+                arguments[name] = check(arguments[name], name)
+        for name in arguments:
             if name not in self._call:
                 raise LineaError(f"got {short(name)}, which this pipeline has no use for: leave it out")
         if negative is None:
-            given.pop("negative_prompt", None)
-        usual = {**self._call, **self._own}
+            arguments.pop("negative_prompt", None)
+        usual = {**self._call, **self._default_arguments}
         return {
-            name: value for name, value in {**self._own, **given}.items() if name in self._own or value != usual[name]
+            name: value
+            for name, value in {**self._default_arguments, **arguments}.items()
+            if name in self._default_arguments or value != usual[name]
         }
 
     def _is_row(self, name: str, value: Any) -> bool:

@@ -32,7 +32,7 @@ def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterato
             place.
     """
     if not isinstance(source, str | Path):
-        return _given(source)
+        return _from_iterable(source)
     path = Path(source)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -48,7 +48,7 @@ def _guarded(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encod
         raise LineaError(f"got jobs {str(path)!r}: expected a readable file ({reason(error)})") from None
 
 
-def _given(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
+def _from_iterable(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
     for number, job in enumerate(jobs, start=1):
         if isinstance(job, str):
             yield number, {"prompt": job}

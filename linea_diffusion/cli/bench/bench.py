@@ -14,12 +14,12 @@ from ...pipelines.calling import accepts, frozen
 from ...pipelines.pipeline import LinEASDiffusionPipeline
 from ...shapeland.captions import plain_captions
 from ...training.config import TrainingConfig
-from ..options import chosen
+from ..options import without_none
 from .machine import Lap, machine_facts, peaks_of, timed, warm_up
 from .ways import Way, calls_of, maps_in, ways_of
 
 TIMED = ("generation", "row", "training")
-PARTS = (*TIMED, "memory")
+BENCH_PARTS = (*TIMED, "memory")
 Track = Callable[[range], Iterable[int]]
 
 
@@ -39,7 +39,7 @@ class BenchConfig:
         seed: of noise and random maps.
     """
 
-    what: tuple[str, ...] = PARTS
+    what: tuple[str, ...] = BENCH_PARTS
     batch_size: int = 8
     rounds: int = 15
     steps: int | None = None
@@ -50,8 +50,8 @@ class BenchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.what or any(part not in PARTS for part in self.what):
-            raise LineaError(f"got what={','.join(self.what)!r}: expected some of {', '.join(PARTS)}")
+        if not self.what or any(part not in BENCH_PARTS for part in self.what):
+            raise LineaError(f"got what={','.join(self.what)!r}: expected some of {', '.join(BENCH_PARTS)}")
         for name in ("batch_size", "rounds", "steps", "height", "width"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
@@ -71,12 +71,12 @@ class BenchConfig:
     @property
     def sizes(self) -> dict[str, Any]:
         """Height and width for a call, those that are given."""
-        return chosen(height=self.height, width=self.width)
+        return without_none(height=self.height, width=self.width)
 
     @property
     def schedule(self) -> dict[str, Any]:
         """Steps and guidance for a call, those that are given."""
-        return chosen(num_inference_steps=self.steps, guidance_scale=self.guidance)
+        return without_none(num_inference_steps=self.steps, guidance_scale=self.guidance)
 
     @property
     def training(self) -> TrainingConfig:

@@ -169,15 +169,15 @@ def clip_tokenizer() -> transformers.CLIPTokenizer:
 
 def _clip_config(sizes: Sizes, tiny: bool) -> transformers.CLIPTextConfig:
     """A text tower with the embedding table of the real vocabulary, and the ids of our tokenizer."""
-    chosen, known = sizes | (TINY["clip"] if tiny else {}), clip_tokenizer()
+    options, tokenizer = sizes | (TINY["clip"] if tiny else {}), clip_tokenizer()
     return transformers.CLIPTextConfig(
-        **chosen,
-        intermediate_size=4 * chosen["hidden_size"],
-        projection_dim=chosen["hidden_size"],
-        vocab_size=len(known) if tiny else 49408,
-        bos_token_id=known.bos_token_id,
-        eos_token_id=known.eos_token_id,
-        pad_token_id=known.pad_token_id,
+        **options,
+        intermediate_size=4 * options["hidden_size"],
+        projection_dim=options["hidden_size"],
+        vocab_size=len(tokenizer) if tiny else 49408,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
 
 

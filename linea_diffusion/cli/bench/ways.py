@@ -28,7 +28,7 @@ ROW = (0.2, 0.4, 0.6, 0.8, 1.0)
 """The strengths of a row."""
 RANDOM_SIZE = 0.02
 """Spread of the numbers of random maps: enough to change a picture, too little to break one."""
-Job = Callable[[], Any]
+TimedJob = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Way:
 
     part: str
     name: str
-    ready: Callable[[], AbstractContextManager[Job]]
+    ready: Callable[[], AbstractContextManager[TimedJob]]
     refusal: str = ""
 
 
@@ -68,12 +68,12 @@ def generation_ways(pipe: LinEASDiffusionPipeline, config: BenchConfig) -> list[
     """A batch from the base pipeline, steered, and steered by fused weights."""
     prompts, call = config.prompts, calls_of(pipe, config)["pictures"]
 
-    def job(run: Callable[..., Any]) -> Job:
+    def job(run: Callable[..., Any]) -> TimedJob:
         seeds = range(config.seed, config.seed + len(prompts))
         return lambda: run(prompts, generator=generators(seeds), **call)
 
     @contextmanager
-    def fused() -> Iterator[Job]:
+    def fused() -> Iterator[TimedJob]:
         pipe.fuse_steering(**config.sizes)
         try:
             yield job(pipe)
@@ -154,7 +154,7 @@ def _iteration(
     sources: Sequence[str],
     target: Target,
     recorded: Places,
-) -> Iterator[Job]:
+) -> Iterator[TimedJob]:
     """The first iteration of a training, over and over."""
     with batches_of(DiffusionRun(pipe.base, training), training) as batches:
         maps = batches.fresh_maps(recorded)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...maps.card import formula
-from ...maps.facts import Facts as MapFacts
-from .page import CaptionedPlot, Facts, Section
+from ...maps.facts import Facts
+from .page import CaptionedPlot, FactTable, Section
 from .plots import support_plot
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ def flat_facts(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
     return pairs
 
 
-def facts_of_maps(maps: Mapping[str, SteeringMaps]) -> list[Facts]:
+def facts_of_maps(maps: Mapping[str, SteeringMaps]) -> list[FactTable]:
     """How each set of maps was learned, and how large it is."""
-    found = []
-    for name, own in maps.items():
-        known = MapFacts.of(own.metadata)
-        facts: dict[str, Any] = {key: own.metadata[key] for key in _OF_MAPS if key in own.metadata}
-        facts["modules"] = f"{len(own.maps)}, {len(dict(own.acting()))} of them act"
-        facts["map"] = formula(own.rank)
-        facts["numbers"] = f"{own.size}, {own.support:.2%} of them not zero"
-        if losses := known.losses:
+    tables = []
+    for name, one in maps.items():
+        history = Facts.of(one.metadata)
+        facts: dict[str, Any] = {key: one.metadata[key] for key in _OF_MAPS if key in one.metadata}
+        facts["modules"] = f"{len(one.maps)}, {len(dict(one.acting()))} of them act"
+        facts["map"] = formula(one.rank)
+        facts["numbers"] = f"{one.size}, {one.support:.2%} of them not zero"
+        if losses := history.losses:
             facts["loss"] = f"{losses[0]:.4f} at first, {losses[-1]:.4f} at last, {len(losses)} iterations"
-        if curve := known.calibration:
+        if curve := history.calibration:
             facts["calibration"] = f"by {curve['measure']}, {len(curve['strengths'])} strengths measured"
-        facts |= MapFacts(training=known.training, library_versions=known.library_versions).as_metadata()
-        found.append(Facts(f"Steering maps: {name}", flat_facts(facts)))
-    return found
+        facts |= Facts(training=history.training, library_versions=history.library_versions).as_metadata()
+        tables.append(FactTable(f"Steering maps: {name}", flat_facts(facts)))
+    return tables
 
 
 def support_section(maps: Mapping[str, SteeringMaps]) -> list[Section]:
@@ -53,8 +53,8 @@ def support_section(maps: Mapping[str, SteeringMaps]) -> list[Section]:
     if not maps:
         return []
     figures = []
-    for name, own in maps.items():
-        caption = f"{own.support:.2%} of all numbers are not zero. Colours are the parts of the model."
-        figures.append(CaptionedPlot(support_plot(own, title=name), name, caption))
+    for name, one in maps.items():
+        caption = f"{one.support:.2%} of all numbers are not zero. Colours are the parts of the model."
+        figures.append(CaptionedPlot(support_plot(one, title=name), name, caption))
     text = "The share of numbers that are not zero in each steered module, from the first module to the last."
     return [Section("Where in the model it acts", text, figures)]

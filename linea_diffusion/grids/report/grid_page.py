@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...scoring.figures import SCORES
 from .fact_sections import facts_of_maps, flat_facts, support_section
 from .inline_images import STORED, data_uri, is_small
-from .page import Facts, Page, Picture, Slider, Strip
+from .page import FactTable, Page, Picture, Slider, Strip
 from .score_sections import DRAWN, column_name, score_sections, turns_one
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def grid_page(grid: StyleGrid, *, maps: Mapping[str, SteeringMaps] | None = None
             *score_sections(grid),
             *support_section(maps or {}),
         ],
-        facts=[Facts("Pictures", _facts(grid)), *facts_of_maps(maps or {})],
+        facts=[FactTable("Pictures", _facts(grid)), *facts_of_maps(maps or {})],
         command=command,
     )
 

@@ -88,7 +88,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FactTable:
     """Settings under a heading."""
 
     title: str
@@ -122,7 +122,7 @@ class Page:
     small: bool = False
     pictures_note: str = ""
     sections: Sequence[Section] = ()
-    facts: Sequence[Facts] = ()
+    facts: Sequence[FactTable] = ()
     command: str = ""
 
 

@@ -103,8 +103,8 @@ def _legend_columns(curves: Sequence[Curve]) -> int:
 
 def _in_words(curve: Curve, rows: np.ndarray) -> str:
     """A curve as a sentence: at most six of its points, the interval at the last."""
-    chosen = sorted({round(i) for i in np.linspace(0, len(curve.x) - 1, 6)})
-    points = ", ".join(f"{rows[i, 0]:.3g} at {curve.x[i]:.3g}" for i in chosen)
+    places = sorted({round(i) for i in np.linspace(0, len(curve.x) - 1, 6)})
+    points = ", ".join(f"{rows[i, 0]:.3g} at {curve.x[i]:.3g}" for i in places)
     spread = f" (95% interval {rows[-1, 1]:.3g} to {rows[-1, 2]:.3g})" if len(curve.values) > 1 else ""
     mean = f"mean of {len(curve.values)}: " if len(curve.values) > 1 else ""
     return f"{curve.label}, {mean}{points}{spread}."
@@ -171,9 +171,9 @@ def support_plot(maps: SteeringMaps, *, title: str = "", size: tuple[float, floa
 
     def draw(canvas: Any, colors: tuple[str, ...]) -> None:
         axes = canvas.add_subplot()
-        known = list(dict.fromkeys(stages))
+        parts = list(dict.fromkeys(stages))
         for stage, start, end in runs:
-            color = colors[known.index(stage) % len(colors)]
+            color = colors[parts.index(stage) % len(colors)]
             axes.bar(range(start, end), values[start:end], width=0.86, color=color)
             if end - start > 0.1 * len(names):
                 axes.text((start + end - 1) / 2, 1.02, stage, ha="center", va="bottom", fontsize=8,

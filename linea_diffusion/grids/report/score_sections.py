@@ -41,17 +41,17 @@ def column_name(grid: StyleGrid) -> str:
     return grid.strength_name if turns_one(grid) else grid.kind.rpartition(" x ")[2]
 
 
-def _known_columns(grid: StyleGrid, name: str) -> list[int]:
+def _scored_columns(grid: StyleGrid, name: str) -> list[int]:
     """Columns in which every row has a score, by ascending strength."""
-    known = [c for c in range(len(grid.rows[0])) if all(name in row[c].scores for row in grid.rows)]
-    return sorted(known, key=lambda column: grid.rows[0][column].strength)
+    columns = [c for c in range(len(grid.rows[0])) if all(name in row[c].scores for row in grid.rows)]
+    return sorted(columns, key=lambda column: grid.rows[0][column].strength)
 
 
 def _scores(grid: StyleGrid) -> Section:
     """Curves of the scores over strength, and the numbers behind them."""
     figures = []
     for name in DRAWN:
-        columns = _known_columns(grid, name)
+        columns = _scored_columns(grid, name)
         if len(columns) > 1:
             figure, curves = SCORES[name], _curves(grid, name, columns)
             plot = curves_plot(
@@ -76,16 +76,16 @@ def _curves(grid: StyleGrid, name: str, columns: Sequence[int]) -> list[Curve]:
     values = np.array([[row[column].scores[name] for column in columns] for row in grid.rows])
     if _over_units(grid):
         return [Curve(grid.style or "mean", strengths, values)]
-    chosen = sorted({round(i) for i in np.linspace(0, len(values) - 1, _MOST_LINES)})
-    return [Curve(grid.row_labels[i], strengths, values[i : i + 1]) for i in chosen]
+    numbers = sorted({round(i) for i in np.linspace(0, len(values) - 1, _MOST_LINES)})
+    return [Curve(grid.row_labels[i], strengths, values[i : i + 1]) for i in numbers]
 
 
 def _score_table(grid: StyleGrid) -> Table:
-    names = [name for name in SCORES if _known_columns(grid, name)]
+    names = [name for name in SCORES if _scored_columns(grid, name)]
     rows = []
     for number, label in enumerate(grid.column_labels):
-        found = [[row[number].scores.get(name, np.nan) for row in grid.rows] for name in names]
-        rows.append([label, *(_interval(values) for values in found)])
+        columns = [[row[number].scores.get(name, np.nan) for row in grid.rows] for name in names]
+        rows.append([label, *(_interval(values) for values in columns)])
     heads = [SCORES[name].header for name in names]
     return Table("Mean over rows [95% interval], at each strength", [column_name(grid), *heads], rows)
 

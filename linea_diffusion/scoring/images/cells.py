@@ -80,8 +80,8 @@ def fit_into(image: Image.Image, box: tuple[int, int]) -> Image.Image:
     image = as_rgb(image, background="white")
     scale = min(box[0] / image.width, box[1] / image.height)
     shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    whole = scale >= 1 and float(scale).is_integer()
-    resized = image.resize(shape, Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS)
+    is_multiple = scale >= 1 and float(scale).is_integer()
+    resized = image.resize(shape, Image.Resampling.NEAREST if is_multiple else Image.Resampling.LANCZOS)
     if shape == box:
         return resized
     boxed = Image.new("RGB", box, PAPER)

@@ -32,16 +32,16 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     Raises:
         LineaError: a path that does not exist, a folder that cannot be read, or no picture at all.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         if not os.path.exists(path):  # unlike Path.exists, also for names that no file can have
             raise LineaError(f"got {str(path)!r}: expected an existing picture or folder")
-        found += _inside(path) if path.is_dir() else [path]
-    if not found:
+        files += _inside(path) if path.is_dir() else [path]
+    if not files:
         raise LineaError(
             f"got {', '.join(map(str, paths))}: expected at least one picture ({', '.join(sorted(ENDINGS))})"
         )
-    return found
+    return files
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -45,15 +45,15 @@ def modules(
     pipe = Machine().open(model)
     recipe = recipe_for(pipe)
     each = recipe.scale + recipe.shift + 2 * recipe.rank
-    found = find_modules(pipe, modules or recipe.target_modules)
-    shapes = measure_activations(pipe, found)
+    activations = find_modules(pipe, modules or recipe.target_modules)
+    shapes = measure_activations(pipe, activations)
     typer.echo(f"{'activation':<72} {'class':<24} {'shape':<20} {'numbers':>8}")
-    for name, module in found.items():
+    for name, module in activations.items():
         shape, features = shapes.get(name, ((), 0))
         seen = " x ".join(map(str, shape)) or "never run"
         typer.echo(f"{name:<72} {type(module).__name__:<24} {seen:<20} {each * features:>8}")
     count = sum(each * features for _, features in shapes.values())
-    typer.echo(f"{len(found)} modules, {count} numbers in dense maps")
+    typer.echo(f"{len(activations)} modules, {count} numbers in dense maps")
 
 
 def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steering maps.")]) -> None:

@@ -13,7 +13,7 @@ from ..maps.facts import Facts
 from ..training.stopping import STOP, Stopped
 from . import checks
 from .options import Model, ScoredSession, Session
-from .training_options import ConceptFiles, Settings
+from .training_options import ConceptFiles, TrainingOptions
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
@@ -30,7 +30,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the maps.")],
     model: Model = "shapeland-unet",
     files: ConceptFiles,
-    settings: Settings,
+    options: TrainingOptions,
     checkpoint_every: Annotated[
         int,
         typer.Option(
@@ -42,11 +42,10 @@ def train(
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
     learned = files.concept(concept)
-    chosen = settings.chosen(session)
-    learn(session, model, learned, chosen, out, checkpoint_every=checkpoint_every)
+    train_maps(session, model, learned, options.arguments(session), out, checkpoint_every=checkpoint_every)
 
 
-def learn(
+def train_maps(
     session: Session, model: str, concept: Concept, settings: dict[str, Any], out: Path, *, checkpoint_every: int = 10
 ) -> tuple[LinEASDiffusionPipeline, SteeringMaps]:
     """A pipeline, and the maps of a concept for it, learned, saved and told of; a killed training goes on.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
 
 
-class Styles:
+class SteeringSets:
     """Name -> steering maps, loaded once, on the pipeline's device.
 
     Args:
@@ -56,7 +56,7 @@ class Styles:
         """
         if name in self._loaded:
             return name
-        close = [known for known in self._loaded if Path(known).name == name]
+        close = [full_name for full_name in self._loaded if Path(full_name).name == name]
         if len(close) == 1:
             return close[0]
         if len(close) > 1:
