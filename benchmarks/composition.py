@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from linea_diffusion import SteeringMaps, load_concept, train_steering_maps
-from linea_diffusion.pipelines.rendering import render_prompts
+from linea_diffusion.pipelines.rendering.render import render_prompts
 from linea_diffusion.shapeland.truth import held_out_prompts
 
 from .measured import contents_right, truth

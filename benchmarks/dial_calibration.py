@@ -12,7 +12,7 @@ import numpy as np
 
 from linea_diffusion import ClipScorer, SteeringMaps, calibrate, load_concept
 from linea_diffusion.concepts.concept import StyleTexts
-from linea_diffusion.pipelines.rendering import render_prompts
+from linea_diffusion.pipelines.rendering.render import render_prompts
 from linea_diffusion.scoring.statistics import bootstrap_interval, gap_deviation, spearman, triangle_deficit
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 from linea_diffusion.training.calibration.calibrate import clip_measure

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from linea_diffusion import SteeringMaps, load_concept
-from linea_diffusion.pipelines.rendering import render_prompts
+from linea_diffusion.pipelines.rendering.render import render_prompts
 from linea_diffusion.scoring import tables
 from linea_diffusion.shapeland import DEFAULT_ARGUMENTS
 from linea_diffusion.shapeland.styles import STYLES

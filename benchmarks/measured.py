@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig, train_steering_maps
-from linea_diffusion.pipelines.rendering import render_prompts
+from linea_diffusion.pipelines.rendering.render import render_prompts
 from linea_diffusion.shapeland import load_truth_classifier
 from linea_diffusion.shapeland.captions import HELD_OUT_PAIRS, STYLED_WORDINGS, is_held_out
 from linea_diffusion.shapeland.classifier import TruthClassifier, Verdict

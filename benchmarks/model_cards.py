@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from linea_diffusion import ClipScorer
-from linea_diffusion.pipelines.rendering import render_prompts
+from linea_diffusion.pipelines.rendering.render import render_prompts
 from linea_diffusion.shapeland import WEIGHTS
 from linea_diffusion.shapeland.captions import training_scenes
 from linea_diffusion.shapeland.classifier import COLOR_NAMES, OBJECT_NAMES, STYLE_NAMES

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from linea_diffusion import load_concept, recipe_for, train_steering_maps
-from linea_diffusion.pipelines.rendering import render_prompts
+from linea_diffusion.pipelines.rendering.render import render_prompts
 from linea_diffusion.scoring.equal_amount import at_position, largest_step, position_at
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 

@@ -18,7 +18,7 @@ import torch
 
 from linea_diffusion import SteeringMaps, load_concept, recipe_for, train_steering_maps
 from linea_diffusion.grids.report.plots import Sparsities, support_effect_plot
-from linea_diffusion.training.optimizer import MapOptimizer
+from linea_diffusion.training.state.optimizer import MapOptimizer
 
 from .measured import dial_of
 from .workbench import DOCS, FIRST, add_shared, opened, results_of, table, write

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from linea_diffusion import LinEASDiffusionPipeline
-from linea_diffusion.cli.options import literal
+from linea_diffusion.cli.options.sessions import literal
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parent.parent / "docs"

@@ -12,7 +12,7 @@ from .. import __version__
 from ..concepts.concept import StyleTexts
 from ..errors import LineaError, clipped
 from ..maps.facts import Facts
-from ..pipelines.rendering import FlaggedError
+from ..pipelines.rendering.render import FlaggedError
 from ..scoring.formulas import score_pictures
 from .folder.layout import image_name
 from .jobs.fields import DIALS

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from ..errors import LineaError
-from ..pipelines.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.pipeline import LinEASDiffusionPipeline
-from ..pipelines.requests import grouped
+from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
+from ..pipelines.rendering.requests import grouped
 from .describing import COLUMNS, SCORED
 from .folder.index import JobIndex
 from .folder.layout import FORMATS, Layout

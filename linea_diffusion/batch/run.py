@@ -11,10 +11,10 @@ from PIL import Image
 
 from ..concepts.notices import noticing
 from ..errors import LineaError, clipped
-from ..pipelines.batch_size import BatchSize
 from ..pipelines.pipeline import LinEASDiffusionPipeline
-from ..pipelines.rendering import render_group
-from ..pipelines.requests import grouped
+from ..pipelines.rendering.batch_size import BatchSize
+from ..pipelines.rendering.render import render_group
+from ..pipelines.rendering.requests import grouped
 from ..scoring.images.opening import open_images
 from .describing import COLUMNS, SCORED, bad_line_row, failure_row, metadata_row, recipe_of, scores_of
 from .folder.index import JobIndex, State

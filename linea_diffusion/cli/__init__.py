@@ -1,4 +1,4 @@
-"""`linea`, the command line: one command, one function.
+"""`linea`, the command line: one command, one function; options/ are what commands share.
 
 Signals are listened to before anything else is imported. Imports all rooms.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import LineaError, clipped
-from ..training.stopping import STOP, Stopped
+from ..training.state.stopping import STOP, Stopped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

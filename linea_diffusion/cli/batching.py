@@ -12,10 +12,10 @@ import typer
 
 from ..errors import LineaError, clipped
 from ..steering.parsing import parse_strengths
-from ..training.stopping import STOP, Stopped
-from . import checks
-from .batch_log import print_event, print_plan, print_summary, silence_loading
-from .options import (
+from ..training.state.stopping import STOP, Stopped
+from .options import checks
+from .options.batch_log import print_event, print_plan, print_summary, silence_loading
+from .options.sessions import (
     Calibrated,
     Clip,
     ClipWeights,

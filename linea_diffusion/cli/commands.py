@@ -11,7 +11,7 @@ import typer
 from ..errors import LineaError
 from . import batching, demo, evaluating, generating, grids, inspecting, scores, training
 from .bench import command as benching
-from .blocks import blocks
+from .options.blocks import blocks
 
 app = typer.Typer(
     no_args_is_help=True,

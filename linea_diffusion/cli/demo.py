@@ -9,7 +9,7 @@ import typer
 
 from ..errors import LineaError
 from .grids import GridOutput
-from .options import Scoring, Seeded, Session
+from .options.sessions import Scoring, Seeded, Session
 from .training import train_maps
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -9,8 +9,8 @@ import typer
 
 from ..errors import LineaError, make_folder
 from ..steering.parsing import parse_strengths
-from . import checks
-from .options import Calibrated, Model, ScoredSession, command_line
+from .options import checks
+from .options.sessions import Calibrated, Model, ScoredSession, command_line
 
 if TYPE_CHECKING:
     from ..evaluation.records import Record

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import LineaError, make_folder
 from ..steering.parsing import parse_strengths
-from .options import Calibrated, Model, Session, Steering
+from .options.sessions import Calibrated, Model, Session, Steering
 
 
 def generate(
@@ -31,8 +31,8 @@ def generate(
     session: Session,
 ) -> None:
     """Render one prompt, steered."""
-    from ..pipelines.rendering import images_of
-    from ..pipelines.requests import requests_of
+    from ..pipelines.rendering.render import images_of
+    from ..pipelines.rendering.requests import requests_of
     from ..scoring.images.opening import check_image_name
 
     strengths = parse_strengths(strength or ("1" if steering else "0"))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import LineaError, make_folder
-from . import checks
-from .grid_rows import Rows
-from .options import Calibrated, Model, ScoredSession, Steering, command_line
+from .options import checks
+from .options.grid_rows import Rows
+from .options.sessions import Calibrated, Model, ScoredSession, Steering, command_line
 
 if TYPE_CHECKING:
     from ..concepts.concept import StyleTexts

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Machine, Modules
+from .options.sessions import Machine, Modules
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import make_folder
-from .options import Device, Scoring
+from .options.sessions import Device, Scoring
 
 
 def score(

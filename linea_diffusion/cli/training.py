@@ -10,10 +10,10 @@ import typer
 
 from ..errors import LineaError, TrainingDivergedError, make_folder
 from ..maps.facts import Facts
-from ..training.stopping import STOP, Stopped
-from . import checks
-from .options import Model, ScoredSession, Session
-from .training_options import ConceptFiles, TrainingOptions
+from ..training.state.stopping import STOP, Stopped
+from .options import checks
+from .options.sessions import Model, ScoredSession, Session
+from .options.training import ConceptFiles, TrainingOptions
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
@@ -53,8 +53,8 @@ def train_maps(
     Raises:
         Stopped: a signal ended the training; what is learned so far is saved.
     """
-    from ..training.checkpoints import claimed
-    from ..training.processes import is_main_process
+    from ..training.state.checkpoints import claimed
+    from ..training.state.processes import is_main_process
 
     make_folder(out)
     with claimed(out / "checkpoint") if is_main_process() else nullcontext():
@@ -73,8 +73,8 @@ def _trained(
     pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any], out: Path, checkpoint_every: int
 ) -> SteeringMaps:
     """Maps that are learned and, whatever is learned of them, saved."""
-    from ..training.processes import is_main_process
     from ..training.recipes import recipe_for
+    from ..training.state.processes import is_main_process
     from ..training.train import train_steering_maps
 
     config = recipe_for(pipe, concept, **settings)

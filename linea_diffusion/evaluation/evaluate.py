@@ -13,9 +13,9 @@ from ..concepts.concept import StyleTexts
 from ..concepts.notices import noticing
 from ..errors import LineaError, check_seed, short
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.batch_size import BatchSize
-from ..pipelines.rendering import render_prompts
-from ..pipelines.requests import check_arguments
+from ..pipelines.rendering.batch_size import BatchSize
+from ..pipelines.rendering.render import render_prompts
+from ..pipelines.rendering.requests import check_arguments
 from ..scoring.clip_scorer import ClipScorer
 from ..scoring.formulas import score_pictures
 from ..steering.dial import check_positions

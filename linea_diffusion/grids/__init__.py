@@ -1,6 +1,6 @@
 """Grids: pictures in rows and columns, each row from one noise, labelled, scored, drawn and saved.
 
-    kinds (what rows and columns are) -> plans -> rendering (in batches of whole rows)
+    kinds (what rows and columns are) -> plans -> plan_rendering (in batches of whole rows)
           -> grid_scores -> sheet (one picture), animation, image_folder; report/ (one HTML file, figures)
     explore (dials in notebooks)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ..errors import LineaError
-from ..pipelines.rendering import render_prompts
+from ..pipelines.rendering.render import render_prompts
 from . import StyleGrid
 
 if TYPE_CHECKING:

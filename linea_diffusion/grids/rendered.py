@@ -10,8 +10,8 @@ from ..concepts.concept import StyleTexts
 from ..errors import LineaError
 from ..steering.dial import word_for
 from .kinds import Source, plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
+from .plan_rendering import grid_facts, render_cells
 from .plans import Cell, Plan
-from .rendering import grid_facts, render_cells
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from torch import nn
 from ..errors import LineaError, as_number, nearest_name, short
 from ..steering.addresses import Address, locate
 from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
-from ..steering.call import RunningCall
+from ..steering.calls.call import RunningCall
 from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
 from ..steering.steer import steer
 from .facts import Facts

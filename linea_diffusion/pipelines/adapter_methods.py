@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import LineaError
 from ..maps.steering_maps import SteeringMaps
-from ..steering.acted import tell_resting
 from ..steering.addresses import absent
+from ..steering.calls.acted import tell_resting
 from ..steering.dial import Composition, Dial
 from ..steering.weights.fusing import Fusion, fuse
 from .adapters import Adapters, StrengthArgument, check_adapter_name

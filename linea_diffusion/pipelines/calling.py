@@ -14,9 +14,9 @@ from torch import nn
 from ..errors import LineaError, short
 from ..steering.activations import feature_axis, record_activations
 from ..steering.addresses import is_denoiser, is_text_encoder
+from ..steering.calls.schedule import stepping_schedulers
+from ..steering.calls.scopes import calls_open
 from ..steering.hooks import replaced
-from ..steering.schedule import stepping_schedulers
-from ..steering.scopes import calls_open
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
 """Where ``torch.no_grad()`` makes the functions that it puts around others."""

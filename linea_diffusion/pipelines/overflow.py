@@ -14,9 +14,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ..errors import LineaError
+from ..steering.calls.schedule import stepping_schedulers
+from ..steering.calls.scopes import call_scope
 from ..steering.hooks import listen
-from ..steering.schedule import stepping_schedulers
-from ..steering.scopes import call_scope
 
 _REFUSED: ContextVar[bool] = ContextVar("linea_diffusion_unusable_is_refused", default=False)
 

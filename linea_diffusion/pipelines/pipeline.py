@@ -17,8 +17,8 @@ from diffusers import (
 from ..concepts.notices import noticing, texts_in
 from ..errors import LineaError
 from ..shapeland import DEFAULT_ARGUMENTS, MODELS
-from ..steering.acted import guard_hooks, tell_resting
 from ..steering.addresses import absent
+from ..steering.calls.acted import guard_hooks, tell_resting
 from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
 from .adapter_methods import SteeringMethods

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import LineaError
-from ..steering.call import RunningCall
+from ..steering.calls.call import RunningCall
 from ..steering.weights.carried import carried
 from .calling import accepts
 

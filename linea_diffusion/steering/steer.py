@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from ..errors import LineaError
-from .acted import Presence, guard_hooks
 from .activations import Edit, Site, edit_activations
 from .addresses import absent, locate, refuse_idle
 from .affine.affine_map import AffineMap, acts
 from .affine.move import Move
-from .call import RunningCall
+from .calls.acted import Presence, guard_hooks
+from .calls.call import RunningCall
 from .dial import Composition, Dial
 
 Layer = tuple[Mapping[str, AffineMap], torch.Tensor]

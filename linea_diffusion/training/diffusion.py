@@ -17,15 +17,15 @@ from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
-from ..steering.acted import guard_hooks
 from ..steering.addresses import Address
-from ..steering.call import RunningCall
+from ..steering.calls.acted import guard_hooks
+from ..steering.calls.call import RunningCall
+from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedulers
 from ..steering.presets import find_modules
-from ..steering.schedule import Progress, follow_schedule, stepping_schedulers
 from ..steering.steer import steer
 from .config import TrainingConfig
-from .identity import identity_of
 from .prompts_read import check_prompts_read, follow_masks
+from .state.identity import identity_of
 
 
 class DiffusionRun:

@@ -16,8 +16,8 @@ from ..maps.steering_maps import SteeringMaps
 from ..steering.affine.affine_map import AffineMap
 from .config import TrainingConfig
 from .loss.targets import Target, flattened
-from .processes import add_up, gather_rows, share_of, share_of_rows, works_alone
 from .runs import Place, Places, Run
+from .state.processes import add_up, gather_rows, share_of, share_of_rows, works_alone
 from .trajectory import Trajectory
 
 _LARGEST = 2**30

@@ -17,14 +17,14 @@ from ..errors import LineaError, TrainingDivergedError
 from ..maps.facts import Facts
 from ..maps.packing import check_shapes
 from ..maps.steering_maps import SteeringMaps
-from .checkpoints import Checkpoints, claimed
 from .config import TrainingConfig
 from .iteration import Batches, NotFiniteError, facts_of
 from .loss.starting import start_from_regression
 from .loss.targets import positions_of, targets_of
-from .optimizer import MapOptimizer
-from .processes import any_of_all, is_main_process, wait_for_all
-from .stopping import StopRequest
+from .state.checkpoints import Checkpoints, claimed
+from .state.optimizer import MapOptimizer
+from .state.processes import any_of_all, is_main_process, wait_for_all
+from .state.stopping import StopRequest
 
 
 @contextmanager

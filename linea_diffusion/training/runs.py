@@ -12,7 +12,7 @@ from torch import nn
 from ..concepts.concept import Concept
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
-from ..steering.schedule import Progress
+from ..steering.calls.schedule import Progress
 
 Place = tuple[str, int, int]
 """(activation name, call, block): the call counts the module's calls (denoising steps for a denoiser), the block is one

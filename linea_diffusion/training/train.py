@@ -15,7 +15,7 @@ from .diffusion import DiffusionRun
 from .iteration import batches_of
 from .learning import for_concept, learn, states_in
 from .recipes import recipe_for
-from .stopping import StopRequest
+from .state.stopping import StopRequest
 
 
 def train_steering_maps(

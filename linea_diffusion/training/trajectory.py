@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 from ..steering.activations import Recording, record_activations
+from ..steering.calls.schedule import Progress
 from ..steering.hooks import replaced
-from ..steering.schedule import Progress
 from .config import TrainingConfig
 from .loss.pooling import pooling_of
 from .runs import Places, Run

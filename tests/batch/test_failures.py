@@ -12,7 +12,7 @@ import torch
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, generate_batch
 from linea_diffusion.batch.jobs.jobs import JobMaker
-from linea_diffusion.pipelines.batch_size import BatchSize
+from linea_diffusion.pipelines.rendering.batch_size import BatchSize
 
 from ..batches import QUICK, events, files, rows, tiny_pipe, tiny_style
 

@@ -10,7 +10,7 @@ from linea_diffusion import LineaError, SteeringMaps
 from linea_diffusion.batch.jobs.fingerprint import canonical
 from linea_diffusion.batch.jobs.jobs import JobMaker
 from linea_diffusion.maps.digests import maps_digest
-from linea_diffusion.pipelines.requests import grouped
+from linea_diffusion.pipelines.rendering.requests import grouped
 
 from ..batches import tiny_pipe, tiny_style
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.testing import CliRunner
 
-from linea_diffusion.cli.blocks import blocks
+from linea_diffusion.cli.options.blocks import blocks
 
 
 @dataclass(frozen=True)

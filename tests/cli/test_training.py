@@ -107,7 +107,7 @@ def test_a_signal_saves_what_is_learned_also_in_the_background_of_a_script(serve
 
 
 def test_a_second_training_in_a_folder_is_refused_before_models_load(linea, tmp_path, monkeypatch):
-    monkeypatch.setattr("linea_diffusion.cli.options.Machine.load", None)
+    monkeypatch.setattr("linea_diffusion.cli.options.sessions.Machine.load", None)
     (tmp_path / "checkpoint").mkdir()
     with (tmp_path / "checkpoint" / ".training-lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

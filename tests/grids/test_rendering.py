@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import LineaError, SteeringMaps, StyleGrid
-from linea_diffusion.grids.rendering import loaded
+from linea_diffusion.grids.plan_rendering import loaded
 
 from ..conftest import seeded
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps, StyleGrid
-from linea_diffusion.pipelines.rendering import render_prompts
+from linea_diffusion.pipelines.rendering.render import render_prompts
 
 from ..conftest import count_hooks, seeded
 

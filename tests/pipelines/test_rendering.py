@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from linea_diffusion import LineaError
-from linea_diffusion.pipelines.rendering import images_of, render, render_prompts
-from linea_diffusion.pipelines.requests import Request, grouped, requests_of
+from linea_diffusion.pipelines.rendering.render import images_of, render, render_prompts
+from linea_diffusion.pipelines.rendering.requests import Request, grouped, requests_of
 
 from ..batches import tiny_pipe, tiny_style
 from ..conftest import seeded

@@ -318,7 +318,8 @@ def test_a_warning_from_code_without_a_module_name():
     """As of a notebook's cell, or of what ``exec`` runs in a plain dict."""
     names: dict = {}
     exec(
-        "from linea_diffusion.steering.acted import tell_resting\ntell = lambda: tell_resting(['unet.conv_in'])", names
+        "from linea_diffusion.steering.calls.acted import tell_resting\ntell = lambda: tell_resting(['unet.conv_in'])",
+        names,
     )
     del names["__builtins__"]
     with pytest.warns(UserWarning, match="rest, because it does not run"):

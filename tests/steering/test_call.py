@@ -8,9 +8,9 @@ from torch import nn
 
 from linea_diffusion import AffineMap, LineaError
 from linea_diffusion.steering.activations import Site
-from linea_diffusion.steering.call import FiniteWatch, RunningCall
+from linea_diffusion.steering.calls.call import FiniteWatch, RunningCall
+from linea_diffusion.steering.calls.schedule import Progress
 from linea_diffusion.steering.dial import Dial
-from linea_diffusion.steering.schedule import Progress
 from linea_diffusion.steering.steer import SteeredSite, steer
 
 NAME = "unet.mid_block.attentions.0.transformer_blocks.0.attn1"

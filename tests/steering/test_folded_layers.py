@@ -13,7 +13,7 @@ from torch import nn
 from linea_diffusion import AffineMap, SteeringMaps, find_modules
 from linea_diffusion.steering.activations import Site, feature_axis, record_activations
 from linea_diffusion.steering.affine.move import Move
-from linea_diffusion.steering.call import RunningCall
+from linea_diffusion.steering.calls.call import RunningCall
 from linea_diffusion.steering.dial import Dial
 from linea_diffusion.steering.steer import SteeredSite
 from linea_diffusion.steering.weights.folded import folded

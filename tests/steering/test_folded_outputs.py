@@ -11,7 +11,7 @@ from torch import nn
 
 from linea_diffusion import AffineMap, SteeringMaps
 from linea_diffusion.steering.activations import Site
-from linea_diffusion.steering.call import RunningCall
+from linea_diffusion.steering.calls.call import RunningCall
 from linea_diffusion.steering.dial import Dial
 from linea_diffusion.steering.steer import SteeredSite
 from linea_diffusion.steering.weights.folded_outputs import folded_output

@@ -17,9 +17,9 @@ import torch
 from diffusers import DDIMScheduler
 from torch import nn
 
+from linea_diffusion.steering.calls.schedule import follow_schedule
+from linea_diffusion.steering.calls.scopes import call_scope
 from linea_diffusion.steering.hooks import listen, replaced
-from linea_diffusion.steering.schedule import follow_schedule
-from linea_diffusion.steering.scopes import call_scope
 
 
 class Counter:

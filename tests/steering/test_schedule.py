@@ -46,7 +46,7 @@ from diffusers import (
 from PIL import Image
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps
-from linea_diffusion.steering.schedule import Progress, follow_schedule
+from linea_diffusion.steering.calls.schedule import Progress, follow_schedule
 
 from ..zoo.cases import CASES
 

@@ -17,9 +17,9 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
 from linea_diffusion import LinEASDiffusionPipeline
-from linea_diffusion.steering.call import RunningCall
+from linea_diffusion.steering.calls.call import RunningCall
+from linea_diffusion.steering.calls.scopes import call_scope, resting_in_other_calls
 from linea_diffusion.steering.dial import Dial
-from linea_diffusion.steering.scopes import call_scope, resting_in_other_calls
 from linea_diffusion.steering.steer import steer
 
 from ..citizen import change, maps_for, traces

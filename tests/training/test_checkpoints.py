@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from linea_diffusion.errors import LineaError
-from linea_diffusion.training.checkpoints import Checkpoints, claimed
+from linea_diffusion.training.state.checkpoints import Checkpoints, claimed
 
 FACTS = {"concept": "neon", "training": {"lr": 0.1, "seed": 0}, "dtype": {"unet": "float32"}, "weights": "ab"}
 TENSORS = {"parameter.0": torch.arange(3.0), "optimizer.0.step": torch.tensor(2.0)}

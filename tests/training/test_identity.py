@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from linea_diffusion.training import identity
-from linea_diffusion.training.identity import identity_of
+from linea_diffusion.training.state.identity import identity_of
 
 
 def _changed_weight(pipe) -> None:

@@ -79,7 +79,7 @@ class _InterruptError(Exception):
 
 def _stop_at(monkeypatch, iteration: int, error: type[BaseException]) -> None:
     """Let training meet an error in the middle of an iteration."""
-    from linea_diffusion.training.optimizer import MapOptimizer
+    from linea_diffusion.training.state.optimizer import MapOptimizer
 
     step = MapOptimizer.step
 

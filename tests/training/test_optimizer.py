@@ -13,8 +13,8 @@ import torch
 from scipy.optimize import brentq
 
 from linea_diffusion import SteeringMaps, TrainingConfig, find_modules
-from linea_diffusion.training.checkpoints import Checkpoints
-from linea_diffusion.training.optimizer import MapOptimizer
+from linea_diffusion.training.state.checkpoints import Checkpoints
+from linea_diffusion.training.state.optimizer import MapOptimizer
 
 from ..conftest import count_hooks
 

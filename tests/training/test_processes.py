@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig, train_steering_maps
-from linea_diffusion.training.processes import (
+from linea_diffusion.training.state.processes import (
     add_up,
     gather_rows,
     is_main_process,
@@ -26,8 +26,8 @@ SCRIPT = """
 import sys
 import torch
 from linea_diffusion import Concept, LinEASDiffusionPipeline, TrainingConfig, train_steering_maps
-from linea_diffusion.training.stopping import StopRequest
-from linea_diffusion.training.processes import (
+from linea_diffusion.training.state.stopping import StopRequest
+from linea_diffusion.training.state.processes import (
     add_up, gather_rows, is_main_process, share_of_rows, share_of, works_alone
 )
 

@@ -11,10 +11,10 @@ import pytest
 
 from linea_diffusion import LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, cli
 from linea_diffusion.cli import commands
-from linea_diffusion.cli.options import Machine
+from linea_diffusion.cli.options.sessions import Machine
 from linea_diffusion.training.iteration import Batches
-from linea_diffusion.training.optimizer import MapOptimizer
-from linea_diffusion.training.stopping import STOP, Stopped, StopRequest
+from linea_diffusion.training.state.optimizer import MapOptimizer
+from linea_diffusion.training.state.stopping import STOP, Stopped, StopRequest
 
 BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 TRAIN = (

@@ -15,10 +15,10 @@ from torch import nn
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig
 from linea_diffusion.maps.facts import Facts
 from linea_diffusion.steering.activations import edit_activations
-from linea_diffusion.steering.schedule import Progress
+from linea_diffusion.steering.calls.schedule import Progress
 from linea_diffusion.training.iteration import batches_of
 from linea_diffusion.training.learning import for_concept, learn, states_in, stretched
-from linea_diffusion.training.stopping import StopRequest
+from linea_diffusion.training.state.stopping import StopRequest
 
 from ..conftest import seeded
 

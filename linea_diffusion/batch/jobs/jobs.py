@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LineaError, as_python, nearest_name, short
-from ...pipelines.requests import SET_BY_RENDERING, Request, check_arguments
+from ...pipelines.rendering.requests import SET_BY_RENDERING, Request, check_arguments
 from .defaults import check_defaults
 from .expanding import check_strengths, escape, expand
 from .fields import (

@@ -14,7 +14,7 @@ from ...pipelines.calling import accepts, frozen
 from ...pipelines.pipeline import LinEASDiffusionPipeline
 from ...shapeland.captions import plain_captions
 from ...training.config import TrainingConfig
-from ..options import without_none
+from ..options.sessions import without_none
 from .machine import Lap, machine_facts, peaks_of, timed, warm_up
 from .ways import Way, calls_of, maps_in, ways_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, make_folder
-from ..options import Call, Machine, Seeded, Steering, dtype_of
+from ..options.sessions import Call, Machine, Seeded, Steering, dtype_of
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline

@@ -18,8 +18,8 @@ from ...training.config import TrainingConfig
 from ...training.diffusion import DiffusionRun
 from ...training.iteration import batches_of
 from ...training.loss.targets import Target, flattened, law_targets, row_targets
-from ...training.optimizer import MapOptimizer
 from ...training.runs import Places
+from ...training.state.optimizer import MapOptimizer
 
 if TYPE_CHECKING:
     from .bench import BenchConfig

@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from ...errors import LineaError
-from ..acted import tell_resting
 from ..activations import Site, edit_activations
 from ..addresses import idle_projections, named_modules, steerable_modules
 from ..affine.affine_map import acts
 from ..affine.move import Move
+from ..calls.acted import tell_resting
 from ..dial import Dial
 from ..steer import Layer, SteeredSite, resting, steered_sites
 from .folded import FLOAT_DTYPES, is_offloaded, is_plain

@@ -19,7 +19,7 @@ from ...concepts.notices import noticing
 from ...errors import LineaError, as_whole, check_seed, short
 from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
-from ...pipelines.requests import check_arguments
+from ...pipelines.rendering.requests import check_arguments
 from .measures import Measure, Reading, clip_measure, picture_measure, progress_measure
 
 __all__ = ["calibrate", "calibrate_progress", "clip_measure", "isotonic"]

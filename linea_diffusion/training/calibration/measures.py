@@ -16,10 +16,10 @@ from PIL import Image
 from ...concepts.concept import StyleTexts
 from ...errors import LineaError
 from ...maps.steering_maps import SteeringMaps
-from ...pipelines.batch_size import BatchSize
 from ...pipelines.calling import accepts, for_base, frozen, generators
 from ...pipelines.prompts import repeat_arguments
-from ...pipelines.rendering import render_prompts
+from ...pipelines.rendering.batch_size import BatchSize
+from ...pipelines.rendering.render import render_prompts
 
 if TYPE_CHECKING:
     from ...scoring.clip_scorer import ClipScorer

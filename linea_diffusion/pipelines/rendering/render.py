@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..errors import LineaError, reason, short
+from ...errors import LineaError, reason, short
+from ..calling import generators
+from ..overflow import look_out, refusing
+from ..prompts import repeat_arguments
 from .batch_size import BatchSize, BatchSizeArgument, is_out_of_memory
-from .calling import generators
-from .overflow import look_out, refusing
-from .prompts import repeat_arguments
 from .requests import R, Request, Strengths, grouped, requests_of
 
 Outcome = Image.Image | LineaError

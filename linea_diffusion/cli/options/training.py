@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ..errors import LineaError, short
-from .options import Modules, Session, key_values, literal, without_none
+from ...errors import LineaError, short
+from .sessions import Modules, Session, key_values, literal, without_none
 
 if TYPE_CHECKING:
-    from ..concepts.concept import Concept
+    from ...concepts.concept import Concept
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class ConceptFiles:
 
     def concept(self, name: str) -> Concept:
         """A known concept, one from the files of --source and --target, or one from --source and --template."""
-        from ..concepts.concept import Concept, concept_from_files, load_concept
-        from ..concepts.prompt_files import prompt_lines
+        from ...concepts.concept import Concept, concept_from_files, load_concept
+        from ...concepts.prompt_files import prompt_lines
 
         options = without_none(source=self.source, target=self.target, template=self.template)
         if self.level and self.template is None:
@@ -88,7 +88,7 @@ class TrainingOptions:
 
     def arguments(self, session: Session) -> dict[str, Any]:
         """The checked settings: those of options of their own, the session's, and those of --set KEY=VALUE."""
-        from ..training.config import TrainingConfig
+        from ...training.config import TrainingConfig
 
         same = ("iterations", "lr", "batch_size", "micro_batch_size", "rank", "sparsity")
         made = without_none(

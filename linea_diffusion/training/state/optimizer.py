@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ..maps.steering_maps import SteeringMaps
-from .config import TrainingConfig
-from .sparsity import Metric, Pruning, sparse_group_threshold
+from ...maps.steering_maps import SteeringMaps
+from ..config import TrainingConfig
+from ..sparsity import Metric, Pruning, sparse_group_threshold
 
 
 class MapOptimizer:

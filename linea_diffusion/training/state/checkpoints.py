@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ..concepts.files import read_bytes, write_durably
-from ..errors import LineaError, make_folder, reason, short
+from ...concepts.files import read_bytes, write_durably
+from ...errors import LineaError, make_folder, reason, short
 
 _STATE, _FACTS, _LOCK = "state.safetensors", "state.json", ".training-lock"
 _LARGEST = 2**40

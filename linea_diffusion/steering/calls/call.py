@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..errors import LineaError
+from ...errors import LineaError
+from ..dial import Dial
 from .acted import Account, Presence
-from .dial import Dial
 from .rows import BatchRows, follow_rows
 from .schedule import Progress, follow_schedule
 from .scopes import call_scope, resting_in_other_calls

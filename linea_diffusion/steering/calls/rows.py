@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import LineaError
-from .activations import Site
-from .addresses import is_text_encoder
-from .hooks import Listener, listen
+from ...errors import LineaError
+from ..activations import Site
+from ..addresses import is_text_encoder
+from ..hooks import Listener, listen
 from .scopes import Scope
 
 

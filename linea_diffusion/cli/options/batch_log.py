@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..batch.engine import BatchPlan, BatchSummary
+    from ...batch.engine import BatchPlan, BatchSummary
 
 
 def print_plan(plan: BatchPlan, out: Path) -> None:

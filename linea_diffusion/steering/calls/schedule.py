@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .hooks import Listener, listen
+from ..hooks import Listener, listen
 from .scopes import Scope, call_scope
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import LineaError
-from .activations import Site
-from .addresses import Address
-from .hooks import listen
+from ...errors import LineaError
+from ..activations import Site
+from ..addresses import Address
+from ..hooks import listen
 from .scopes import Scope
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import LineaError, short
+from ...errors import LineaError, short
 from . import checks
 
 if TYPE_CHECKING:
-    from ..pipelines.pipeline import LinEASDiffusionPipeline
-    from ..scoring.clip_scorer import ClipScorer
+    from ...pipelines.pipeline import LinEASDiffusionPipeline
+    from ...scoring.clip_scorer import ClipScorer
 
 Model = Annotated[
     str,
@@ -56,7 +56,7 @@ class Machine:
 
     def open(self, model: str, steering: Sequence[str] = ()) -> LinEASDiffusionPipeline:
         """The pipeline of --model, with every --steering loaded under its own name."""
-        from ..maps.steering_maps import SteeringMaps
+        from ...maps.steering_maps import SteeringMaps
 
         maps = {source: SteeringMaps.from_pretrained(source) for source in steering}
         pipe = self.load(model)
@@ -66,8 +66,8 @@ class Machine:
 
     def load(self, model: str) -> LinEASDiffusionPipeline:
         """The pipeline of --model; of several processes each takes its own GPU."""
-        from ..pipelines.pipeline import LinEASDiffusionPipeline
-        from ..training.processes import process_device
+        from ...pipelines.pipeline import LinEASDiffusionPipeline
+        from ...training.state.processes import process_device
 
         device = process_device() if self.device == "cuda" else self.device
         return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtype_of(self.dtype)).to(device)
@@ -109,7 +109,7 @@ class Scoring:
 
     def scorer(self, device: str) -> ClipScorer:
         """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
-        from ..scoring.clip_scorer import ClipScorer
+        from ...scoring.clip_scorer import ClipScorer
 
         keys = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
         settings = {

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..errors import LineaError, short
-from .calling import for_base
+from ...errors import LineaError, short
+from ..calling import for_base
 
 Strengths = Mapping[str, float] | float | None
 """Adapter -> strength of a picture; or one number for all adapters and the whole call; None as in a call without."""

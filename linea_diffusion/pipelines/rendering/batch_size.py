@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil
 import torch
 
-from ..errors import LineaError, as_whole, short
+from ...errors import LineaError, as_whole, short
 
 if TYPE_CHECKING:
     from .requests import Request

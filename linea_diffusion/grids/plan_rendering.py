@@ -17,9 +17,9 @@ from ..concepts.notices import noticing
 from ..errors import LineaError, as_whole, make_folder, short
 from ..maps.digests import numbers_digest
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.batch_size import BatchSize
-from ..pipelines.rendering import images_of
-from ..pipelines.requests import Request, requests_of
+from ..pipelines.rendering.batch_size import BatchSize
+from ..pipelines.rendering.render import images_of
+from ..pipelines.rendering.requests import Request, requests_of
 from .image_folder import cell_file
 from .plans import Cell, Plan, PlanRow
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from ..errors import LineaError, check_seed
+from ...errors import LineaError, check_seed
 
 DTYPE_NAMES = ("float32", "float16", "bfloat16")
 _LARGEST = 3.4e38

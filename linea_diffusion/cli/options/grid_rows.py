@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import LineaError, check_seed
-from ..maps.facts import Facts
-from ..steering.parsing import parse_strengths
+from ...errors import LineaError, check_seed
+from ...maps.facts import Facts
+from ...steering.parsing import parse_strengths
 
 if TYPE_CHECKING:
-    from ..concepts.concept import StyleTexts
-    from ..grids.plans import Plan
-    from ..maps.steering_maps import SteeringMaps
+    from ...concepts.concept import StyleTexts
+    from ...grids.plans import Plan
+    from ...maps.steering_maps import SteeringMaps
 
 ROW_KINDS = ("prompts", "seeds", "styles", "sparsity", "methods")
 
@@ -89,7 +89,7 @@ class Rows:
     @cached_property
     def texts(self) -> StyleTexts | None:
         """What --concept says to score against."""
-        from ..concepts.concept import load_concept
+        from ...concepts.concept import load_concept
 
         return load_concept(self.concept).texts if self.concept else None
 
@@ -103,7 +103,7 @@ class Rows:
         Raises:
             LineaError: several prompts for rows that share one, or maps that such rows have no use for.
         """
-        from ..grids import kinds
+        from ...grids import kinds
 
         prompt, style = prompts[0], self.texts.name if self.texts else ""
         if self.kind == "styles":
@@ -131,7 +131,7 @@ class Rows:
             )
 
     def _dials(self, pipe: Any, maps: Mapping[str, SteeringMaps], prompt: str, seed: int) -> Plan:
-        from ..grids.kinds import plan_dials
+        from ...grids.kinds import plan_dials
 
         first, rows = next(iter(named_maps([str(self.against)], short=True).items()))
         second, columns = next(iter(maps.items()))
@@ -148,7 +148,7 @@ class Rows:
 
 def named_maps(steering: Sequence[str], *, short: bool) -> dict[str, SteeringMaps]:
     """Maps by name: NAME=FOLDER, or the last part of a folder or Hub id where that is `short` and tells them apart."""
-    from ..maps.steering_maps import SteeringMaps
+    from ...maps.steering_maps import SteeringMaps
 
     pairs = [_pair(source) for source in steering]
     labels = [name or Path(source).name or source for name, source in pairs]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .hooks import replaced
+from ..hooks import replaced
 
 _ENTERED: ContextVar[tuple[Scope, ...]] = ContextVar("linea_diffusion_scopes", default=())
 _LIBRARIES = ("diffusers", "torch", __name__.partition(".")[0])
