@@ -114,7 +114,7 @@ _CURRENT: ContextVar[_Notices | None] = ContextVar("linea_diffusion_notices", de
 def noticing(pipe: Any, prompts: Sequence[str] = (), *, hint: bool = True) -> Iterator[None]:
     """Within the context prompts are told of in one warning each, whatever the number of calls and of contexts within.
 
-    Signs of other programs' prompts are told at the beginning (see `prompt_syntax`), and how many prompts a text
+    Signs of other programs' prompts are told at the beginning (see `hint_at_syntax`), and how many prompts a text
     encoder cut at the end, in place of what diffusers and transformers log each time. Loggers get a filter while the
     context lasts, and are otherwise left as their user has them.
 

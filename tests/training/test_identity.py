@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from linea_diffusion.training import identity
+from linea_diffusion.training.state import identity
 from linea_diffusion.training.state.identity import identity_of
 
 
