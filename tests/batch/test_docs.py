@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from linea_diffusion.batch.engine import plan_batch
-from linea_diffusion.batch.jobs.fields import FIELDS
+from linea_diffusion.batch.jobs.field_names import FIELDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 

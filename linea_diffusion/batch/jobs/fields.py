@@ -19,12 +19,6 @@ DIALS: dict[str, Any] = {
     "steering_end": 1.0,
 }
 """Fields that say how steering acts, as the arguments of a call, with their defaults."""
-FIELDS = (
-    "prompt", "negative_prompt", "seed", "images", "strength", "steering", "steps", "guidance", "width", "height",
-    "size", "denoising_strength", *DIALS,
-)  # fmt: skip
-"""Every field of a job; the keywords of the base pipeline come on top."""
-
 _DEEPEST = 20
 
 
