@@ -104,7 +104,7 @@ def generate_batch(
         progress: show a bar (in the main process).
         stop: asked before each batch; when it says True, what is under way is finished, and that is all.
         on_event: told of everything that happens, as dicts with a key ``event``: ``start``, ``image``, ``skipped``,
-            ``duplicate``, ``failure``, ``bad_line``, ``columns`` (that are no fields, when they are first met), ``end``.
+            ``duplicate``, ``failure``, ``bad_line``, ``columns`` (no fields; when they are first met), ``end``.
 
     Raises:
         LineaError: arguments that no batch can have, a file that cannot be read, a folder that cannot be written or is

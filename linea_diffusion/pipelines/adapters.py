@@ -20,6 +20,8 @@ from ..steering.steer import Layer
 from ..steering.weights.fusing import Fusion
 
 StrengthArgument = float | torch.Tensor | Sequence[float]
+Strengths = StrengthArgument | Mapping[str, StrengthArgument] | Sequence[float | Mapping[str, float]]
+"""What a call takes: for all adapters, by adapter, or for each row one number or one by adapter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ class Adapters(dict[str, SteeringMaps]):
         self.sources.clear()
         self.choice, self.enabled = None, True
 
-    def at(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None, dial: Dial) -> Setting:
+    def at(self, strength: Strengths | None, dial: Dial) -> Setting:
         """Every loaded adapter at the strength of a call; each set of maps reads it on its own dial.
 
         Args:
@@ -126,7 +128,7 @@ class Adapters(dict[str, SteeringMaps]):
         strength = strength.reshape(()) if strength.numel() == 1 else strength
         return self[name].dial(dial.calibrated).positions(strength) if name in self else strength
 
-    def _strengths(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
+    def _strengths(self, strength: Strengths | None) -> dict[str, torch.Tensor]:
         """What the dial of every loaded adapter shows in a call, () or (n,) each."""
         if strength is None:
             if not self.enabled or self.fusion is not None:
@@ -136,12 +138,13 @@ class Adapters(dict[str, SteeringMaps]):
         if self.fusion is not None:
             raise LineaError(f"got strength {short(strength)} while steering is fused: call unfuse_steering first")
         if isinstance(strength, Mapping):
-            named = {self.find(name): value for name, value in strength.items()}
-            if len(named) != len(strength):
-                raise LineaError(f"got strength {short(strength)}, which names an adapter twice: expected each once")
+            named = self._named(strength)
             values = {name: check_strength(named.get(name, 0.0)) for name in self}
+        elif isinstance(strength, list | tuple) and any(isinstance(one, Mapping) for one in strength):
+            dials = [self._named(one) if isinstance(one, Mapping) else dict.fromkeys(self, one) for one in strength]
+            values = {name: check_strength([dial.get(name, 0.0) for dial in dials]) for name in self}
         else:
-            value = check_strength(strength)
+            value = check_strength(strength)  # type: ignore[arg-type]
             values = dict.fromkeys(self, value) or {"": value}
         acts = any(bool(torch.any(value != 0)) for value in values.values())
         if acts and not self:
@@ -149,6 +152,13 @@ class Adapters(dict[str, SteeringMaps]):
         if acts and not self.enabled:
             raise LineaError(f"got strength {short(strength)} while steering is disabled: call enable_steering first")
         return values
+
+    def _named(self, strength: Mapping[str, Any]) -> dict[str, Any]:
+        """Strengths by the adapters' own names."""
+        named = {self.find(name): value for name, value in strength.items()}
+        if len(named) != len(strength):
+            raise LineaError(f"got strength {short(strength)}, which names an adapter twice: expected each once")
+        return named
 
     def active(self) -> dict[str, float | list[float]]:
         """Adapter name -> strength, of those that act in a call without strength."""

@@ -22,7 +22,7 @@ from ..steering.calls.acted import guard_hooks, tell_resting
 from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
 from .adapter_methods import SteeringMethods
-from .adapters import Adapters, StrengthArgument
+from .adapters import Adapters, Strengths
 from .calling import accepts, for_base, state_kept
 from .encoding import keys_in, steered_encode_prompt
 from .loading import Dtype, check_dtype, load_base, load_checkpoint
@@ -198,7 +198,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         self,
         prompt: str | Sequence[str] | None = None,
         *args: Any,
-        strength: StrengthArgument | Mapping[str, StrengthArgument] | None = None,
+        strength: Strengths | None = None,
         composition: Composition = "sum",
         calibrated: bool | None = None,
         steering_guidance: SteeringGuidance = "both",
@@ -213,7 +213,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
             prompt: as for the base pipeline.
             strength: 0 is the base model bit for bit, 1 (the default when maps are loaded) the concept as learned.
                 A list renders one prompt at each strength, in one batch from one noise; with a list of prompts
-                it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out).
+                it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out), and may
+                stand in such a list: ``[{"neon": 0.3}, {"mosaic": 0.7}]``.
             composition: how several adapters act together: ``"sum"`` adds their moves up, in any order; ``"chain"``
                 lets one act after the other, in the order of loading.
             calibrated: strengths are read on the dial that `calibrate` fitted, where equal steps look equal: wherever

@@ -68,17 +68,33 @@ def test_a_column_has_one_type(values, expected):
 
 def test_columns_that_are_no_fields_go_into_the_metadata(tiny, tmp_path):
     jobs = [
-        {"prompt": "a cat", "id": 7, "category": "animal", "tags": ["x", "y"], "meta.image": "cat.png"},
+        {
+            "prompt": "a cat",
+            "id": 7,
+            "category": "animal",
+            "tags": ["x", "y"],
+            "meta.image": "cat.png",
+            "a_file_name": "c",
+        },
         {"prompt": "a heart", "id": "8b", "category": None, "meta": {"deep": {"a": 1}, "big": 10**30}, "prompt_id": 3},
     ]
     seen = []
     summary = run(tiny, jobs, tmp_path / "out", on_event=seen.append)
-    names = ["meta.id", "meta.category", "meta.tags", "meta.image", "meta.deep", "meta.big", "meta.prompt_id"]
+    names = [
+        "meta.id",
+        "meta.category",
+        "meta.tags",
+        "meta.image",
+        "meta.a.file_name",
+        "meta.deep",
+        "meta.big",
+        "meta.prompt_id",
+    ]
     assert (summary.done, summary.columns) == (2, names)
-    assert [event["names"] for event in seen if event["event"] == "columns"] == [names[:4], names[4:]]
+    assert [event["names"] for event in seen if event["event"] == "columns"] == [names[:5], names[5:]]
     first, second = rows(tmp_path / "out")
-    assert [first[name] for name in names] == ["7", "animal", ["x", "y"], "cat.png", None, None, None]
-    assert [second[name] for name in names] == ["8b", None, None, None, '{"a": 1}', str(10**30), 3]
+    assert [first[name] for name in names] == ["7", "animal", ["x", "y"], "cat.png", "c", None, None, None]
+    assert [second[name] for name in names] == ["8b", None, None, None, None, '{"a": 1}', str(10**30), 3]
     cache = str(tmp_path / "cache")
     loaded = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=cache)["train"]
     assert loaded["meta.tags"] == [["x", "y"], None]

@@ -1,7 +1,7 @@
 """The columns of metadata.jsonl: the same in every line, each of one type, so that tables can be made of it.
 
-Processes write what they know of an image as it is: ``steering`` and ``strength`` are lists, ``meta`` is an object. When
-all lines are there it is known which columns they need.
+Processes write what they know of an image as it is: ``steering`` and ``strength`` are lists, ``meta`` is an object.
+When all lines are there it is known which columns they need.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def strengths_in(row: Row) -> dict[str, float]:
     names = row["steering"]
     if (listed := _strengths(row)) is not None:
         return listed
-    return {name: row.get(f"strength.{name}", row["strength"]) for name in names}
+    return {name: row[key] if (key := f"strength.{name}") in row else row["strength"] for name in names}
 
 
 def _strengths(row: Row) -> dict[str, float] | None:

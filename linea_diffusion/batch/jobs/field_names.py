@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -70,7 +71,8 @@ def _column(name: str, known: tuple[str, ...]) -> str:
             f"got unknown field {short(name)}: expected a field of jobs, or {META}.{short(name)[1:-1]} as the name of "
             f"a column to carry into the metadata{hint}"
         )
-    return _whole(name.removeprefix(f"{META}.")) or "index"  # pandas leaves the name of its index empty
+    own = _whole(name.removeprefix(f"{META}.")) or "index"  # pandas leaves the name of its index empty
+    return re.sub(r"_(file_names?)$", r".\1", own)  # which datasets would take for files to load
 
 
 @lru_cache(maxsize=4096)
