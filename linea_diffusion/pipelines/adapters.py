@@ -141,8 +141,7 @@ class Adapters(dict[str, SteeringMaps]):
             named = self._named(strength)
             values = {name: check_strength(named.get(name, 0.0)) for name in self}
         elif isinstance(strength, list | tuple) and any(isinstance(one, Mapping) for one in strength):
-            dials = [self._named(one) if isinstance(one, Mapping) else dict.fromkeys(self, one) for one in strength]
-            values = {name: check_strength([dial.get(name, 0.0) for dial in dials]) for name in self}
+            values = self._by_row(strength)
         else:
             value = check_strength(strength)  # type: ignore[arg-type]
             values = dict.fromkeys(self, value) or {"": value}
@@ -152,6 +151,14 @@ class Adapters(dict[str, SteeringMaps]):
         if acts and not self.enabled:
             raise LineaError(f"got strength {short(strength)} while steering is disabled: call enable_steering first")
         return values
+
+    def _by_row(self, strengths: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Strengths of rows, each one number for all adapters or one by adapter, as those of every adapter, (n,)."""
+        names = list(self) or [""]
+        rows: list[dict[str, Any]] = [
+            self._named(one) if isinstance(one, Mapping) else dict.fromkeys(names, one) for one in strengths
+        ]
+        return {name: check_strength([row.get(name, 0.0) for row in rows]) for name in names}
 
     def _named(self, strength: Mapping[str, Any]) -> dict[str, Any]:
         """Strengths by the adapters' own names."""

@@ -23,7 +23,7 @@ from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
 from .adapter_methods import SteeringMethods
 from .adapters import Adapters, Strengths
-from .calling import accepts, for_base, state_kept
+from .calling import accepts, for_base, one_thread, state_kept
 from .encoding import keys_in, steered_encode_prompt
 from .loading import Dtype, check_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
@@ -170,6 +170,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         if isinstance(pipe, LinEASDiffusionPipeline):
             pipe.steering.refuse_fusion("from_pipe")
             made.steering.update(pipe.steering)
+            made.steering.sources.update(pipe.steering.sources)
             names = [name for maps in made.steering.values() for name, _ in maps.acting()]
             tell_resting(list(dict.fromkeys(absent(made.base, names))))
             made.steering.choice, made.steering.enabled = pipe.steering.choice, pipe.steering.enabled
@@ -234,11 +235,12 @@ class LinEASDiffusionPipeline(SteeringMethods):
             What the base pipeline returns.
 
         Raises:
-            LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated=True``
-                with maps that never were; a steered activation that overflows its dtype; maps that something ran past
-                (fused projections, code compiled before the wrapper), or embeddings where all maps are in text
-                encoders (where the others act, a warning says which maps did nothing); a steered picture that its
-                autoencoder makes of numbers that are not finite (without steering that is a warning).
+            LineaError: a strength without loaded maps, not finite, or not matching the prompts; a call that overlaps
+                with another thread's on the same pipeline; ``calibrated=True`` with maps that never were; a steered
+                activation that overflows its dtype; maps that something ran past (fused projections, code compiled
+                before the wrapper), or embeddings where all maps are in text encoders (where the others act, a warning
+                says which maps did nothing); a steered picture that its autoencoder makes of numbers that are not
+                finite (without steering that is a warning).
         """
         dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated)
         override = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
@@ -257,7 +259,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             words = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": prompt}
             return self.base(**words, **kwargs)
 
-        with state_kept(self.base), noticing(self.base, texts_in(prompt, kwargs)):
+        with one_thread(self.base), state_kept(self.base), noticing(self.base, texts_in(prompt, kwargs)):
             with steer(self.base, setting.layers, dial, call) as sites, look_out(self.base) as outlook:
                 result = run()
                 call.refuse_nothing()
