@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..batch.jobs.field_names import FIELDS
 from ..errors import LineaError
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
@@ -26,6 +27,17 @@ from .options.sessions import (
     without_none,
 )
 from .options.steering import Steered, strength_option
+
+_WIDTH = max(map(len, FIELDS)) + 2
+FIELDS_HELP = "\n".join(
+    [
+        "Fields of a job, which are keys of a line of JSON and columns of a CSV file:",
+        *(f"{name:{_WIDTH}}{meaning}" for name, meaning in FIELDS.items()),
+        "Arguments of the base pipeline are fields, too. Other columns, and all that",
+        "are called meta.NAME, go into metadata.jsonl.",
+    ]
+)
+"""The fields of a job, for help."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,14 @@ def test_the_table_has_every_field():
         assert f"`{field}`" in table, field
 
 
+def test_help_has_every_field_with_what_it_holds(linea):
+    code, shown, _ = linea("batch", "--help")
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert code == 0
+    for field, meaning in FIELDS.items():
+        assert f"{field} {meaning}" in lines
+
+
 def test_the_options_exist():
     from typer.main import get_command
 

@@ -18,7 +18,7 @@ FIELDS = {
     "seed": "a number, or a list: an image each",
     "images": "how many seeds upwards from each",
     "strength": "a number, a list (an image each), 0:1:5, or {name: number}",
-    "steering": "name of an adapter, folder of maps, Hub id, or a list of them",
+    "steering": "name of an adapter, folder of maps, Hub id, or a list",
     "steps": "denoising steps",
     "guidance": "guidance scale",
     "width": "pixels",
