@@ -46,7 +46,8 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
 
     Args:
         paths: pictures, folders of them, or ``.jsonl`` files with a ``file_name`` (relative to the file's folder) and a
-            prompt in each line. The ``metadata.jsonl`` of a folder gives its pictures their prompts.
+            prompt in each line. The ``metadata.jsonl`` of a folder gives its pictures their prompts, and names those in
+            folders below, as the folder of a batch has them.
         prompt_key: of the prompt in a line.
         reference: a picture for all, or a folder with one for each under the same name.
 
@@ -60,7 +61,7 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
         else:
             beside = path / "metadata.jsonl"
             prompts = dict(_listed(beside, prompt_key)) if beside.is_file() else {}
-            images = list(dict.fromkeys([*prompts, *find_images([path])]))
+            images = list(dict.fromkeys([*prompts, *find_images([*prompts, path])]))
             pictures += [(image, prompts.get(image)) for image in images]
     return [Entry(image, prompt, _reference(image, reference)) for image, prompt in pictures]
 

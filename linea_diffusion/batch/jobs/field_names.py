@@ -30,6 +30,7 @@ FIELDS = {
     "steering_guidance": "both or cond",
     "steering_start": "share of the schedule, 0 to 1",
     "steering_end": "share of the schedule, 0 to 1",
+    "strength_curve": "over the schedule, times all strengths: 0:0,0.3:1",
 }
 """Every field of a job -> what it may hold; the arguments of the base pipeline come on top."""
 META = "meta"

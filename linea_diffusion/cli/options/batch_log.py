@@ -30,7 +30,8 @@ def print_summary(summary: BatchSummary, out: Path, grid: Path | None, *, prune:
     if summary.images is not None:
         typer.echo(f"{out / 'metadata.jsonl'}: {summary.images} images")
     if summary.failures:
-        typer.echo(f"{out / 'failures.jsonl'}: {summary.failures} failures, each with its line and reason")
+        many = "failure" if summary.failures == 1 else "failures"
+        typer.echo(f"{out / 'failures.jsonl'}: {summary.failures} {many}, each with its line and reason")
     _print_reasons(summary)
     if summary.pruned:
         typer.echo(f"{_images(summary.pruned)} that no line asks for removed")
