@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import LineaError, make_folder
-from ..steering.parsing import parse_strengths
+from ..steering.parsing import parse_seeds, parse_strengths
 from .options import checks
 from .options.sessions import Calibrated, Model, ScoredSession, command_line
 
 if TYPE_CHECKING:
     from ..evaluation.records import Record
     from ..maps.steering_maps import SteeringMaps
-
-SHOWN = 3
-"""Prompts of each style whose pictures are in the report."""
 
 
 def evaluate(
@@ -26,6 +23,12 @@ def evaluate(
     methods: Annotated[
         str, typer.Option(help="Names with commas, or folders of maps.")
     ] = "lineas,lin-act,gaussian-act,mean-shift,prompting",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Training seeds, as 0,1,2: each method is trained and judged with every one; --seed if left out."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for report.html, evaluation.csv, evaluation.md and maps/.")] = Path(
         "evaluation"
     ),
@@ -34,22 +37,28 @@ def evaluate(
     strengths: Annotated[
         str, typer.Option(help="The dial's positions: 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5.")
     ] = "0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1",
+    shown: Annotated[
+        int, typer.Option(help="Prompts of each style whose pictures are in the report.", callback=checks.at_least(0))
+    ] = 6,
     calibrated: Calibrated = None,
     model: Model = "shapeland-unet",
     session: ScoredSession,
 ) -> None:
-    """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
+    """Compare ways to steer on held-out prompts, with 95% intervals over prompts and training seeds.
+
+    Maps in OUT/maps are used, not fitted again, so that the same command goes on where it was stopped.
+    """
     from ..concepts.concept import load_concept
     from ..evaluation.comparison import comparison_markdown
     from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first
     from ..evaluation.evaluation_page import evaluation_page
     from ..evaluation.held_out import check_removal, judge_of, prompts_for
-    from ..evaluation.methods import kept_maps
+    from ..evaluation.methods import maps_by_seed
     from ..evaluation.records import write_records
     from ..grids.report.page import write_report
-    from ..training.recipes import recipe_for
 
     concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
+    trainings = parse_seeds(seeds) if seeds else [session.seed]
     ways = _named(methods)
     for concept in concepts:
         check_removal(concept, ways, prompts)
@@ -61,24 +70,27 @@ def evaluate(
     facts = {"model": model, "strengths": positions, "noise from seed": seed, "scorer": scorer.name, **call}
     records: list[Record] = []
     pictures: Pictures = {}
-    shown: dict[str, SteeringMaps] = {}
+    used: dict[str, SteeringMaps] = {}
     for concept in concepts:
-        config, texts = recipe_for(pipe, concept, seed=session.seed), held_out[concept.name]
-        maps = {name: kept_maps(way, pipe, concept, config, out / "maps" / concept.name) for name, way in ways.items()}
+        texts = held_out[concept.name]
+        maps = {name: maps_by_seed(way, pipe, concept, out / "maps" / concept.name) for name, way in ways.items()}
         records += evaluate(
             pipe, maps, concept.texts, texts, strengths=positions, scorer=scorer, calibrated=calibrated,
-            judge=judge_of(concept, model), seed=seed,
-            on_pictures=keep_first(pictures, concept.name, texts[:SHOWN]), **call,
+            judge=judge_of(concept, model), seed=seed, seeds=trainings,
+            on_pictures=keep_first(pictures, concept.name, texts[:shown]), **call,
         )  # fmt: skip
-        shown |= {f"{concept.name}, {name}": one for name, one in maps.items() if one is not None}
+        first = {name: one(trainings[0]) if callable(one) else one for name, one in maps.items()}
+        used |= {f"{concept.name}, {name}": one for name, one in first.items() if one is not None}
         write_records(records, out / "evaluation.csv")
         (out / "evaluation.md").write_text(comparison_markdown(records), encoding="utf-8")
-    facts["strength"] = {name: one.dial(calibrated).name for name, one in shown.items()}
-    page = evaluation_page(records, command=command_line(), pictures=pictures, maps=shown, facts=facts)
+    facts["strength"] = {name: one.dial(calibrated).name for name, one in used.items()}
+    page = evaluation_page(records, command=command_line(), pictures=pictures, maps=used, facts=facts)
     write_report(page, out / "report.html")
     typer.echo(f"look at {out / 'report.html'}\n")
     typer.echo(comparison_markdown(records))
-    typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
+    typer.echo(
+        f"mean [95% interval over prompts and training seeds]; every picture is a line of {out / 'evaluation.csv'}"
+    )
 
 
 def _named(methods: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ class GridOutput:
 
     cell_size: Annotated[int, typer.Option(help="Longer side of a picture in the grid, in pixels.")] = 192
     score: Annotated[
-        str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style.")
+        str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style_cosine.")
     ] = None
     score_place: Annotated[
         str,
@@ -157,8 +157,8 @@ def print_scores(grid: StyleGrid) -> None:
     typer.echo(f"\n{'column':>16}  {'CLIP style':>10}  {'CLIP prompt':>11}  {'P(style)':>8}  {'like unsteered':>14}")
     for label, row in zip(grid.column_labels, grid.mean_scores(), strict=True):
         typer.echo(
-            f"{label:>16}  {row['clip_style']:>10.3f}  {row['clip_prompt']:>11.3f}  "
-            f"{row['style_probability']:>8.3f}  {row['similarity_to_unsteered']:>14.3f}"
+            f"{label:>16}  {row['clip_style_cosine']:>10.3f}  {row['clip_prompt_cosine']:>11.3f}  "
+            f"{row['clip_style_probability']:>8.3f}  {row['similarity_to_unsteered']:>14.3f}"
         )
     strengths = [cell.strength for cell in grid.rows[0]]
     if len(set(strengths)) == len(strengths) > 1:

@@ -49,7 +49,7 @@ class StyleGrid(RenderedGrid):
         """Per column the strength and the mean of each score over the rows; NaN where no row has it."""
         return mean_scores(self.rows)
 
-    def curve_figures(self, score: str = "clip_style") -> list[dict[str, float]]:
+    def curve_figures(self, score: str = "clip_style_cosine") -> list[dict[str, float]]:
         """Per row `linea_diffusion.scoring.figures.CURVES` of a score over strength: how well the dial turns.
 
         Raises:
@@ -59,7 +59,7 @@ class StyleGrid(RenderedGrid):
         return [curve_figures(row, vectors, score) for row, vectors in zip(self.rows, embeddings, strict=True)]
 
     def save_csv(self, path: str | Path) -> None:
-        """Save one line per cell: its facts and scores, whose conventions are in the header."""
+        """Save one line per cell: its facts and scores; their conventions stand beside it in ``NAME.columns.json``."""
         write_cells(self.rows, Path(path), (self.row_labels, self.column_labels))
 
     def image(

@@ -71,13 +71,13 @@ def picture_scores(
     """
     figures: dict[str, Any] = {}
     if style is not None:
-        figures["clip_style"] = cosine(images, style)
-        figures["clip_score_style"] = clip_score(figures["clip_style"])
+        figures["clip_style_cosine"] = cosine(images, style)
+        figures["clip_score_style"] = clip_score(figures["clip_style_cosine"])
     if prompts is not None:
-        figures["clip_prompt"] = cosine(images, prompts)
-        figures["clip_score_prompt"] = clip_score(figures["clip_prompt"])
+        figures["clip_prompt_cosine"] = cosine(images, prompts)
+        figures["clip_score_prompt"] = clip_score(figures["clip_prompt_cosine"])
     if style is not None and neutral is not None:
-        figures["style_probability"] = text_probabilities(images, torch.stack([style, neutral]), scale=scale)[:, 0]
+        figures["clip_style_probability"] = text_probabilities(images, torch.stack([style, neutral]), scale=scale)[:, 0]
     if references is not None:
         figures["similarity_to_unsteered"] = cosine(images, references)
         if style is not None and neutral is not None:

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig, cli, list_concepts, load_concept
-from linea_diffusion.scoring.figures import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
 
@@ -134,7 +133,7 @@ def test_score_pictures_made_elsewhere(linea, tmp_path):
     code, out, _ = linea("score", tmp_path, "--text", "a picture in neon style")
     assert code == 0
     rows = list(csv.DictReader(out.splitlines()))
-    probability = SCORES["style_probability"].header
+    probability = "clip_style_probability"
     assert float(rows[0][probability]) > 0.9 > 0.1 > float(rows[1][probability])
     code, _, _ = linea("score", tmp_path, "--text", "a picture in neon style", "--out", tmp_path / "s.csv")
     assert (tmp_path / "s.csv").read_text().splitlines() == out.splitlines()

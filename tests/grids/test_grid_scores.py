@@ -37,10 +37,11 @@ def by_style(**options):
 def test_each_row_is_scored_against_its_own_style(scorer):
     for grid in (by_style(texts=TEXTS).score(scorer), by_style().score(scorer, TEXTS)):
         assert all(
-            row[1].scores["style_probability"] > 0.9 > 0.1 > row[0].scores["style_probability"] for row in grid.rows
+            row[1].scores["clip_style_probability"] > 0.9 > 0.1 > row[0].scores["clip_style_probability"]
+            for row in grid.rows
         )
     one = by_style(texts=TEXTS).score(scorer, TEXTS["neon"])
-    assert one.rows[0][1].scores["style_probability"] > 0.9 > 0.1 > one.rows[1][1].scores["style_probability"]
+    assert one.rows[0][1].scores["clip_style_probability"] > 0.9 > 0.1 > one.rows[1][1].scores["clip_style_probability"]
     assert one.facts["scorer"] == "shapeland-clip"
     with pytest.raises(LineaError, match="to score 'neon'"):
         by_style().score(scorer)
@@ -79,29 +80,31 @@ def test_what_was_asked_for_in_words_is_no_reference(scorer):
 
 def cells(strengths, values, **more):
     image = Image.new("RGB", (8, 8))
-    return [Cell("a", s, 0, image, scores={"clip_style": v}, **more) for s, v in zip(strengths, values, strict=True)]
+    return [
+        Cell("a", s, 0, image, scores={"clip_style_cosine": v}, **more) for s, v in zip(strengths, values, strict=True)
+    ]
 
 
 def test_curves_by_hand():
     # gaps of 0.1 and 0.3 where 0.2 each would be even: 0.5 and 1.5, whose standard deviation is 0.5
     angles = torch.tensor([0.0, 0.3, 0.2])
     embeddings = torch.stack([angles.cos(), angles.sin()], dim=1)
-    figures = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5]), embeddings, "clip_style")
+    figures = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5]), embeddings, "clip_style_cosine")
     assert figures == pytest.approx({"spearman": 1, "gap_deviation": 0.5, "triangle_deficit": 0.2}, abs=1e-6)
     order = [2, 0, 1]
-    mixed = curve_figures(cells([1, 0, 0.5], [0.5, 0.1, 0.2]), embeddings[order], "clip_style")
+    mixed = curve_figures(cells([1, 0, 0.5], [0.5, 0.1, 0.2]), embeddings[order], "clip_style_cosine")
     assert mixed == pytest.approx(figures), "columns may stand in any order"
 
 
 def test_curves_that_cannot_be_are_nan_or_refused():
     embeddings = torch.eye(3)
-    figures = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5], asked="a, neon"), embeddings, "clip_style")
+    figures = curve_figures(cells([0, 0.5, 1], [0.1, 0.2, 0.5], asked="a, neon"), embeddings, "clip_style_cosine")
     assert all(math.isnan(value) for value in figures.values())
-    assert math.isnan(curve_figures(cells([0, 1], [0.1, 0.2]), embeddings[:2], "clip_style")["triangle_deficit"])
+    assert math.isnan(curve_figures(cells([0, 1], [0.1, 0.2]), embeddings[:2], "clip_style_cosine")["triangle_deficit"])
     with pytest.raises(LineaError, match="each once"):
-        curve_figures(cells([0, 0, 1], [0.1, 0.2, 0.3]), embeddings, "clip_style")
+        curve_figures(cells([0, 0, 1], [0.1, 0.2, 0.3]), embeddings, "clip_style_cosine")
     with pytest.raises(LineaError, match="expected a grid that was scored"):
-        curve_figures(cells([0, 1, 2], [0.1, 0.2, 0.3]), embeddings, "clip_prompt")
+        curve_figures(cells([0, 1, 2], [0.1, 0.2, 0.3]), embeddings, "clip_prompt_cosine")
 
 
 def test_a_grid_tells_its_rows_curves(scorer):

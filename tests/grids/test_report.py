@@ -121,7 +121,7 @@ def test_large_pictures_are_made_smaller():
 
 def test_scores_are_there_with_intervals_and_conventions(written, grid):
     text = Reader(written).text
-    for name in ("clip_style", "clip_score_style", "style_probability", "similarity_to_unsteered"):
+    for name in ("clip_style_cosine", "clip_score_style", "clip_style_probability", "similarity_to_unsteered"):
         values = np.array([row[2].scores[name] for row in grid.rows])
         assert "{:.3f} [{:.3f}, {:.3f}]".format(*bootstrap_interval(values)) in text
         assert SCORES[name].header in text
@@ -175,7 +175,7 @@ def _records():
 
     def scores(strength: float) -> dict[str, float]:
         by_clip, by_truth = strength * 0.5 + 0.1 * rng.random(4), strength * 0.8 + 0.1 * rng.random(4)
-        names = ("style_probability", "clip_style", "clip_prompt", "similarity_to_unsteered", *TRUTH)
+        names = ("clip_style_probability", "clip_style_cosine", "clip_prompt_cosine", "similarity_to_unsteered", *TRUTH)
         return dict(zip(names, [*by_clip, *by_truth], strict=True))
 
     return [

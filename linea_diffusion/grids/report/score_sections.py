@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 _UNITS = ("prompts", "seeds")
 """Kinds of rows that are drawn anew from the same law: means over them have intervals."""
 
-DRAWN = ("style_probability", "clip_style", "clip_prompt", "similarity_to_unsteered", "directional_similarity")
+DRAWN = (
+    "clip_style_probability",
+    "clip_style_cosine",
+    "clip_prompt_cosine",
+    "similarity_to_unsteered",
+    "directional_similarity",
+)
 """Scores with a picture of their own; the CLIPScores are the same curves on another scale, and in the table."""
 
 _MOST_LINES = 7
@@ -102,13 +108,13 @@ def _has_curves(grid: StyleGrid) -> bool:
     return (
         bool(grid.embeddings)
         and len(strengths) == len(grid.rows[0]) > 1
-        and all("clip_style" in c.scores for c in grid.rows[0])
+        and all("clip_style_cosine" in c.scores for c in grid.rows[0])
     )
 
 
 def _evenness(grid: StyleGrid) -> Section:
     """How well the dial turns: the figures of every row's curve."""
-    figures = grid.curve_figures("clip_style")
+    figures = grid.curve_figures("clip_style_cosine")
     rows = [
         [label, *("-" if np.isnan(row[name]) else f"{row[name]:.3f}" for name in CURVES)]
         for label, row in zip(grid.row_labels, figures, strict=True)
