@@ -17,7 +17,9 @@ from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
 from ..steering.calls.call import RunningCall
 from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
 from ..steering.steer import steer
+from .description import aligned, described
 from .facts import Facts
+from .plain_tensors import PlainMap, numbers_from, plain
 from .storage import push_maps, read_maps, write_maps
 
 
@@ -54,6 +56,35 @@ class SteeringMaps:
         result = cls({}, metadata)
         result.maps = nn.ModuleDict({_key(name): affine for name, affine in maps.items()})
         return result
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Sequence[Any]], metadata: Mapping[str, Any] | None = None
+    ) -> SteeringMaps:
+        """Maps from plain numbers, such as another program's: T(z) = w*z + b, or w*z + U V^T z + b.
+
+        Args:
+            tensors: activation name -> (w, b), or (w, b, U, V), torch tensors or NumPy arrays: w and b
+                (d,), or (bins, d) for a map per step bin, U and V (d, r) or (bins, d, r). The identity is w = 1, b = 0.
+            metadata: facts, such as ``{"concept": "neon", "base_model": "stabilityai/sdxl-turbo"}``.
+
+        Returns:
+            Maps of float32 copies, not to be trained.
+
+        Raises:
+            LineaError: shapes, names or numbers that maps cannot have.
+        """
+        return cls.from_numbers(numbers_from(tensors), metadata or {})
+
+    def to_tensors(self) -> dict[str, PlainMap]:
+        """The inverse of `from_tensors`: activation name -> (w, b), or (w, b, U, V) where it has a low-rank part.
+
+        Float64 copies on the CPU, because a w near 1 loses its change in float32; ``tensor.numpy()`` gives arrays.
+        """
+        return {name: plain(affine) for name, affine in self.named_maps()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(\n{aligned(described(self), indent='  ')}\n)"
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every tensor of every map."""
@@ -207,9 +238,15 @@ class SteeringMaps:
         concept = wording.format(*(f"({one.concept or 'maps'})" for one in facts))
         return SteeringMaps.of(maps, kept.as_metadata() | Facts(concept=concept).as_metadata())
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""
-        write_maps(Path(folder), self.numbers(), self.metadata)
+    def save_pretrained(self, folder: str | Path, *, dense: bool = False) -> None:
+        """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`.
+
+        Args:
+            folder: made when missing.
+            dense: write every tensor whole, zeros too, for programs that read safetensors and know nothing of index and
+                value: ``<activation>.scale_offset`` is w - 1, ``<activation>.shift`` is b.
+        """
+        write_maps(Path(folder), self.numbers(), self.metadata, dense=dense)
         self._saved()
 
     @classmethod

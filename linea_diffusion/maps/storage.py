@@ -29,7 +29,12 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 def write_maps(
-    folder: Path, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any], *, repo_id: str | None = None
+    folder: Path,
+    numbers: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, Any],
+    *,
+    repo_id: str | None = None,
+    dense: bool = False,
 ) -> None:
     """Write maps to a folder. Nothing is written unless `read_maps` would read it.
 
@@ -39,6 +44,7 @@ def write_maps(
             one axis more for the low-rank part.
         metadata: JSON-able facts; tuples come back as lists, and ``library_versions`` is replaced.
         repo_id: where the maps will be on the Hub, for the model card.
+        dense: whether zeros are written, too.
 
     Raises:
         LineaError: numbers that maps cannot have, metadata that JSON cannot hold, or a folder that cannot be written.
@@ -47,7 +53,7 @@ def write_maps(
     facts = check_metadata(metadata, "the metadata")
     libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
     facts["library_versions"] = {"linea-diffusion": __version__, **libraries}
-    weights = pack(numbers)
+    weights = pack(numbers, dense=dense)
     config = write_config(shapes, facts, weights)
     make_folder(folder)
     texts = {CONFIG: json.dumps(config, indent=2, allow_nan=False) + "\n", CARD: model_card(config, repo_id)}
