@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import short
+from .words import tell_spelled
 
 # Each form is found in a time that grows with the text and no faster.
 _SIGNS = {
@@ -72,7 +73,7 @@ class _Notices(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hinted = False
+        self.hinted = self.spelled = False
         self.loggers: set[logging.Logger] = set()
         self._limits: list[int] = []
         self._cut: set[int] = set()
@@ -136,6 +137,8 @@ def noticing(pipe: Any, prompts: Sequence[str] = (), *, hint: bool = True) -> It
             stack.callback(logger.removeFilter, notices)
         if hint and not notices.hinted:
             notices.hinted = hint_at_syntax(prompts, stacklevel=5)
+        if hint and not notices.spelled:
+            notices.spelled = tell_spelled(pipe, prompts, stacklevel=6)
         yield
         notices.count(pipe, prompts)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..concepts.concept import Concept
-from ..errors import LineaError, nearest_name
+from ..errors import LineaError, nearest_hint
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..training.config import TrainingConfig
@@ -70,9 +70,7 @@ def check_method(method: str) -> None:
     """
     names = [*METHODS, PROMPTING]
     if method not in names:
-        raise LineaError(
-            f"got method {method!r}: expected one of {', '.join(names)}; nearest: {nearest_name(method, names)}"
-        )
+        raise LineaError(f"got method {method!r}: expected one of {', '.join(names)}{nearest_hint(method, names)}")
 
 
 def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, make_folder
-from ..options.sessions import Call, Machine, Seeded, Steering, dtype_of
+from ..options.sessions import Call, Machine, Seeded, dtype_of
+from ..options.steering import Steering, open_maps
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
@@ -73,7 +74,10 @@ def bench(
         what=tuple(what.split(",")), batch_size=batch_size, rounds=rounds, steps=call.steps, guidance=call.guidance,
         height=height, width=width, seed=seeded.seed, **({"modules": tuple(modules)} if modules else {}),
     )  # fmt: skip
-    pipe = machine.open(model, steering)
+    maps = open_maps(steering)
+    pipe = machine.load(model)
+    for name, (_, one) in maps.items():
+        pipe.load_steering(one, adapter_name=name)
     make_folder(out)
     result = bench(pipe, config, track=lambda numbers: tqdm(numbers, desc="rounds", leave=False))
     text = markdown(result, model, machine.dtype)

@@ -18,22 +18,11 @@ if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
     from ...scoring.clip_scorer import ClipScorer
 
-Model = Annotated[
-    str,
-    typer.Option(
-        help="shapeland-unet or shapeland-dit (embedded), a diffusers folder, a Hub id, or a .safetensors or .ckpt "
-        "file (with the model_index.json of its kind beside it, or what diffusers takes it for)."
-    ),
-]
-Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
-Calibrated = Annotated[
-    bool | None,
-    typer.Option(
-        "--calibrated/--no-calibrated",
-        help="Read strengths on the calibrated dial, or as shares of the way in activations; when left out, on the "
-        "calibrated dial wherever maps have one.",
-    ),
-]
+MODEL_HELP = (
+    "shapeland-unet or shapeland-dit (embedded), a diffusers folder, a Hub id, or a .safetensors or .ckpt file (with "
+    "the model_index.json of its kind beside it, or what diffusers takes it for)."
+)
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 Steps = Annotated[
     int | None,
     typer.Option(help="Denoising steps; the model's own default when left out.", callback=checks.at_least(1)),
@@ -53,16 +42,6 @@ class Machine:
 
     device: Device = "cpu"
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.", callback=checks.dtype)] = "float32"
-
-    def open(self, model: str, steering: Sequence[str] = ()) -> LinEASDiffusionPipeline:
-        """The pipeline of --model, with every --steering loaded under its own name."""
-        from ...maps.steering_maps import SteeringMaps
-
-        maps = {source: SteeringMaps.from_pretrained(source) for source in steering}
-        pipe = self.load(model)
-        for source, one in maps.items():
-            pipe.load_steering(one, adapter_name=source)
-        return pipe
 
     def load(self, model: str) -> LinEASDiffusionPipeline:
         """The pipeline of --model; of several processes each takes its own GPU."""
