@@ -11,7 +11,7 @@ import typer
 from ..errors import LineaError, make_folder
 from ..steering.parsing import parse_seeds, parse_strengths
 from .options import checks
-from .options.sessions import Model, ScoredSession, command_line
+from .options.sessions import Model, Plots, ScoredSession, command_line
 from .options.steering import Calibrated, split_name, strength_option
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def evaluate(
     ),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
     count: Annotated[int, typer.Option(help="How many held-out prompts.", callback=checks.at_least(1))] = 64,
+    plots: Plots = None,
     shown: Annotated[
         int, typer.Option(help="Prompts of each style whose pictures are in the report.", callback=checks.at_least(0))
     ] = 6,
@@ -58,7 +59,7 @@ def evaluate(
     from ..evaluation.held_out import check_removal, judge_of, prompts_for
     from ..evaluation.methods import maps_by_seed
     from ..evaluation.records import write_records
-    from ..grids.report.page import write_report
+    from ..grids.report.page import save_plots, write_report
 
     concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
     trainings = parse_seeds(seeds) if seeds else [session.seed]
@@ -89,6 +90,8 @@ def evaluate(
     facts["strength"] = {name: one.dial(calibrated).name for name, one in used.items()}
     page = evaluation_page(records, command=command_line(), pictures=pictures, maps=used, facts=facts)
     write_report(page, out / "report.html")
+    if plots:
+        save_plots(page, out / "plots", f".{plots}")
     typer.echo(f"look at {out / 'report.html'}\n")
     typer.echo(comparison_markdown(records))
     typer.echo(

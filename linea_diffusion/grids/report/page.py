@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -147,6 +148,24 @@ def html(page: Page) -> str:
         inline=lambda plot, name: Markup(plot.inline_svg(name)),
         version=__version__,
     )
+
+
+def save_plots(page: Page, folder: str | Path, ending: str) -> None:
+    """Save every plot of a page as a file of its own, named after its title.
+
+    Args:
+        page: of `grid_page` or `evaluation_page`.
+        folder: made when missing.
+        ending: ``.pdf``, ``.svg`` or ``.png``.
+
+    Raises:
+        LineaError: another ending, or a folder that cannot be made.
+    """
+    plots = [figure.plot for section in page.sections for figure in section.figures]
+    names = [re.sub(r"\W+", "-", plot.title.casefold()).strip("-") for plot in plots]
+    for number, (name, plot) in enumerate(zip(names, plots, strict=True)):
+        again = names[:number].count(name)
+        plot.save(Path(folder) / f"{name}{f'-{again + 1}' if again else ''}{ending}")
 
 
 def write_report(page: Page, path: str | Path) -> None:
