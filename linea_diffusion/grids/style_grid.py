@@ -31,7 +31,8 @@ class StyleGrid(RenderedGrid):
         """Fill in the scores of every cell (`linea_diffusion.scoring.figures.SCORES`) and return the grid.
 
         What depends on the picture at strength 0 needs one of the same prompt and seed in the grid; otherwise it is
-        left out.
+        left out. Pictures of two dials are scored for both styles, each under its own name, as
+        ``clip_style_cosine_neon``, unless one concept is given.
 
         Args:
             scorer: for all figures.
@@ -41,7 +42,7 @@ class StyleGrid(RenderedGrid):
         Raises:
             LineaError: a row whose style has no texts.
         """
-        self.embeddings = score_cells(self.rows, scorer, texts_for(self.rows, concept, self.texts))
+        self.embeddings = score_cells(self.rows, scorer, texts_for(self.rows, concept, self.texts, self.dials))
         self.facts["scorer"] = scorer.name
         return self
 

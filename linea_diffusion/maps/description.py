@@ -39,14 +39,19 @@ def support_of(maps: SteeringMaps) -> str:
     return f"{maps.stored:,} of {maps.size:,} not zero ({maps.support:.2%})"
 
 
-def support_by_component(maps: SteeringMaps) -> dict[str, tuple[int, int, int]]:
-    """Component -> (activations, numbers that are not zero, numbers)."""
-    sums: dict[str, tuple[int, int, int]] = {}
+def by_component(maps: SteeringMaps) -> str:
+    """A table: component, activations, numbers, and how many of them are not zero."""
+    sums: dict[str, list[int]] = {}
     for name, affine in maps.named_maps():
-        count, stored, size = sums.get(component := Address.of(name).component, (0, 0, 0))
         numbers = sum(part.numel() for part in affine.tensors().values())
-        sums[component] = count + 1, stored + affine.stored, size + numbers
-    return sums
+        row = sums.setdefault(Address.of(name).component, [0, 0, 0])
+        sums[Address.of(name).component] = [
+            old + new for old, new in zip(row, (1, numbers, affine.stored), strict=True)
+        ]
+    lines = [f"{'component':<20} {'activations':>11} {'numbers':>11} {'not zero':>11} {'support':>8}"]
+    for component, (count, size, stored) in sums.items():
+        lines.append(f"{component:<20} {count:>11,} {size:>11,} {stored:>11,} {stored / max(size, 1):>8.2%}")
+    return "\n".join(lines)
 
 
 def aligned(lines: Mapping[str, str], *, indent: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -95,6 +95,9 @@ TRUTH = _table(
 )  # fmt: skip
 """Figures of one picture by the truth classifier of the embedded world, where there is one."""
 
+OF_STYLE = ("clip_style_cosine", "clip_score_style", "clip_style_probability", "directional_similarity")
+"""Those of the `SCORES` that are about a style; pictures that two styles act on have them as ``NAME_STYLE`` of each."""
+
 OF_PICTURES = {**SCORES, **TRUTH}
 """Both, in the order of the columns of an evaluation."""
 
@@ -166,7 +169,41 @@ FACTS = {
 
 def described(columns: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What the figures and facts among the columns of a table mean, as JSON holds it."""
-    figures = {**OF_PICTURES, **CURVES}
-    facts = {name: {"meaning": meaning} for name, meaning in FACTS.items()}
-    known = {**facts, **{name: figure.described for name, figure in figures.items()}}
-    return {column: known[column] for column in columns if column in known}
+    told: dict[str, dict[str, Any]] = {}
+    for column in columns:
+        if column in FACTS:
+            told[column] = {"meaning": FACTS[column]}
+        elif (figure := figure_of(column)) is not None:
+            told[column] = figure.described
+    return told
+
+
+def conventions_of(names: Iterable[str]) -> dict[str, str]:
+    """Name -> convention, of figures."""
+    return {name: figure.convention for name in names if (figure := figure_of(name)) is not None}
+
+
+def base_of(name: str) -> str:
+    """The name of a figure without the style that it may say."""
+    return next((base for base in OF_STYLE if name.startswith(f"{base}_")), name)
+
+
+def figure_of(name: str) -> Figure | None:
+    """The figure of a name, which may say its style: ``clip_style_cosine_neon``; None for what is no figure."""
+    base = base_of(name)
+    figure = {**OF_PICTURES, **CURVES}.get(base)
+    if figure is None or base == name:
+        return figure
+    return replace(figure, name=name, label=f"{figure.label}: {name.removeprefix(f'{base}_')}")
+
+
+def names_in(scores: Iterable[Mapping[str, float]]) -> list[str]:
+    """The figures that some picture has, in the order of the columns of every table."""
+    order, seen = list(OF_PICTURES), dict.fromkeys(name for one in scores for name in one)
+    return sorted(seen, key=lambda name: order.index(base_of(name)))
+
+
+def columns_for(scores: Iterable[Mapping[str, float]]) -> list[str]:
+    """All `SCORES`, whether known or not; where figures say their styles, those that some picture has."""
+    known = names_in(scores)
+    return list(SCORES) if SCORES.keys() >= set(known) else known

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from ..concepts.concept import Concept, StyleTexts
-from .figures import SCORES
+from .figures import SCORES, names_in
 
 if TYPE_CHECKING:
     from .clip_scorer import ClipScorer
@@ -115,7 +115,7 @@ def score_pictures(
 
 def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean of each figure over the pictures that have it."""
-    columns = {name: [one[name] for one in scores if name in one] for name in SCORES}
+    columns = {name: [one[name] for one in scores if name in one] for name in names_in(scores)}
     return {name: sum(values) / len(values) for name, values in columns.items() if values}
 
 
