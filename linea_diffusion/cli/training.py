@@ -58,10 +58,12 @@ def train(
     arguments = options.arguments(session)
     _, maps = train_maps(session, model, learned, arguments, out, checkpoint_every=checkpoint_every)
     if not (maps.stored or allow_zeros):
-        raise LineaError(
-            f"got maps whose {maps.size} numbers are all zero (in {out}): expected some that act; lower l1 or group_lasso "
-            "(see --set in --help), or take them with --allow-zeros"
+        typer.echo(
+            f"linea: got maps whose {maps.size} numbers are all zero (in {out}): expected some that act; lower l1 or "
+            "group_lasso (--set in --help says where to read of them), or take them as they are with --allow-zeros",
+            err=True,
         )
+        raise typer.Exit(1)
     prompt, folder = quoted(learned.source[0]), quoted(out)
     say_next(
         see=f"linea grid {prompt} --steering {folder} --report --out grid",

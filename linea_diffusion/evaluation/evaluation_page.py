@@ -53,6 +53,7 @@ def evaluation_page(
         columns=[f"{strength:g}" for strength in strengths],
         strips=strips,
         dials=[Slider(strip.label, strip.note, [number]) for number, strip in enumerate(strips)],
+        together=len({method for _, method, _, _ in pictures or {}}) or 1,
         small=all(is_small(image) for image in (pictures or {}).values()),
         pictures_note=f"{_shown(pictures or {}, records)} Under each: {OF_PICTURES[_main(records)].header}. {STORED}",
         sections=[*(_section(records, style, methods) for style in styles), *support_section(maps or {})],
@@ -83,10 +84,10 @@ def _shown(pictures: Pictures, records: Sequence[Record]) -> str:
     seeds = {record.training_seed for record in records} - {None}
     first = " Pictures are those of the first training seed." if len(seeds) > 1 else ""
     if not left:
-        return f"Every prompt, its methods under each other.{first}"
+        return f"Every prompt, the methods under each other.{first}"
     return (
         f"{len(prompts) - left} of {len(prompts)} prompts, the methods of each under each other; the other {left} are "
-        f"left out here, their figures are in all curves and tables.{first}"
+        f"left out here, but their figures are in all curves and tables.{first}"
     )
 
 

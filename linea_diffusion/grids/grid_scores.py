@@ -12,7 +12,7 @@ import torch
 
 from ..concepts.concept import Concept, StyleTexts
 from ..errors import LineaError, make_folder, nearest_hint
-from ..scoring.figures import CURVES, OF_STYLE, SCORES, base_of, columns_for, names_in
+from ..scoring.figures import CURVES, EARLIER, OF_STYLE, SCORES, base_of, columns_for, names_in
 from ..scoring.formulas import mean_figures, score_pictures
 from ..scoring.statistics import gap_deviation, spearman, triangle_deficit
 from ..scoring.tables import write_table
@@ -92,10 +92,14 @@ def check_score(name: str, cells: Sequence[Cell] | None = None) -> None:
         LineaError: an unknown name, or a grid without that score.
     """
     if base_of(name) not in SCORES:
-        raise LineaError(f"got score {name!r}: expected one of {', '.join(SCORES)}{nearest_hint(name, SCORES)}")
+        raise LineaError(f"got score {name!r}: expected one of {', '.join(SCORES)}{_hint(name)}")
     if cells is not None and not any(name in cell.scores for cell in cells):
         known = ", ".join(names_in(cell.scores for cell in cells)) or "a grid that was scored"
         raise LineaError(f"got score {name!r}, which no picture of this grid has: expected {known}")
+
+
+def _hint(name: str) -> str:
+    return f"; it is called {EARLIER[name]} now" if name in EARLIER else nearest_hint(name, SCORES)
 
 
 def mean_scores(rows: Sequence[Sequence[Cell]]) -> list[dict[str, float]]:

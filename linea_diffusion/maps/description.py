@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..steering.addresses import Address
+from .card import formula
 from .facts import Facts
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def described(maps: SteeringMaps) -> dict[str, str]:
         "base model": base,
         "method": facts.method,
         "activations": activations_of(maps),
+        "map": formula(maps.rank),
         "numbers": support_of(maps),
         "dial": f"calibrated by {facts.calibration['measure']}" if facts.calibration else "the paper's strength",
     }
@@ -28,10 +30,8 @@ def described(maps: SteeringMaps) -> dict[str, str]:
 
 
 def activations_of(maps: SteeringMaps) -> str:
-    """How many there are, of which rank, and how many of them act."""
-    acting = sum(not affine.is_identity for _, affine in maps.named_maps())
-    rank = f", rank {maps.rank} or less" if maps.rank else ", coordinate by coordinate"
-    return f"{len(maps.maps)} ({acting} act){rank}"
+    """How many there are, and how many of them act."""
+    return f"{len(maps.maps)}, of which {sum(not affine.is_identity for _, affine in maps.named_maps())} act"
 
 
 def support_of(maps: SteeringMaps) -> str:

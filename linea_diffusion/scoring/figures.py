@@ -161,7 +161,7 @@ FACTS = {
     "strength": "Position of the dial; 0 is the base model.",
     "seed": "Seed of the picture's noise.",
     "iteration": "Step of the optimiser, from 0.",
-    "loss": "Of the iteration's batch at its strength, as it is minimised.",
+    "loss": "Of the iteration's batch, divided by the squared share of the way that its strength stands for.",
     "training_seed": "Seed of the training of the maps; empty where nothing was trained for this table.",
 }
 """Columns that are no figures, by name: in every table they mean the same."""

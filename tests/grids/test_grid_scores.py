@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -12,6 +13,8 @@ from linea_diffusion import ClipScorer, LineaError, StyleGrid
 from linea_diffusion.concepts.concept import StyleTexts
 from linea_diffusion.grids.grid_scores import curve_figures
 from linea_diffusion.grids.plans import Cell
+from linea_diffusion.grids.report.grid_page import grid_page
+from linea_diffusion.scoring.figures import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
 TEXTS = {name: StyleTexts(name, f"a picture in {name} style") for name in ("neon", "mosaic")}
@@ -47,6 +50,35 @@ def test_each_row_is_scored_against_its_own_style(scorer):
         by_style().score(scorer)
     with pytest.raises(LineaError, match="to score 'mosaic'"):
         by_style().score(scorer, {"neon": TEXTS["neon"]})
+
+
+def test_two_dials_are_scored_for_both_styles_each_under_its_name(scorer, tmp_path):
+    cells = [
+        [
+            Cell("a red heart", b, 0, picture("neon", b) if b else picture("mosaic", a) if a else picture(),
+                 {"mosaic": a, "neon": b}, "mosaic")
+            for b in (0.0, 1.0)
+        ]
+        for a in (0.0, 1.0)
+    ]  # fmt: skip
+    grid = StyleGrid(cells, style="mosaic", kind="mosaic x neon", texts=TEXTS).score(scorer)
+    assert grid.dials == ["mosaic", "neon"]
+    shown = grid.rows[0][1].scores
+    assert shown["clip_style_probability_neon"] > 0.9
+    assert grid.rows[1][0].scores["clip_style_probability_mosaic"] > 0.9
+    assert not SCORES.keys() & {name for name in shown if "style" in name}, "no figure without the name of its style"
+    assert "clip_prompt_cosine" in shown
+    grid.save_csv(tmp_path / "scores.csv")
+    head = (tmp_path / "scores.csv").read_text().splitlines()[0].split(",")
+    assert {"clip_style_cosine_mosaic", "clip_style_cosine_neon"} <= set(head)
+    told = json.loads((tmp_path / "scores.columns.json").read_text())["columns"]
+    assert told["clip_style_cosine_neon"]["convention"] == "raw cosine"
+    assert told["clip_style_cosine_neon"]["label"] == "CLIP, style: neon"
+    grid.save(tmp_path / "grid.png", cell_size=64, score="clip_style_cosine_neon", colorbar=True)
+    titles = [section.title for section in grid_page(grid).sections]
+    assert titles == ["Scores"], "each row turns one style under another: no rank correlation of either"
+    alone = StyleGrid(cells, style="mosaic", kind="mosaic x neon", texts=TEXTS).score(scorer, TEXTS["neon"])
+    assert "clip_style_cosine" in alone.rows[0][1].scores
 
 
 def test_the_reference_is_the_unsteered_picture_of_the_same_prompt_and_seed_anywhere(scorer):
@@ -103,7 +135,7 @@ def test_curves_that_cannot_be_are_nan_or_refused():
     assert math.isnan(curve_figures(cells([0, 1], [0.1, 0.2]), embeddings[:2], "clip_style_cosine")["triangle_deficit"])
     with pytest.raises(LineaError, match="each once"):
         curve_figures(cells([0, 0, 1], [0.1, 0.2, 0.3]), embeddings, "clip_style_cosine")
-    with pytest.raises(LineaError, match="expected a grid that was scored"):
+    with pytest.raises(LineaError, match="no picture of this grid has: expected clip_style_cosine"):
         curve_figures(cells([0, 1, 2], [0.1, 0.2, 0.3]), embeddings, "clip_prompt_cosine")
 
 

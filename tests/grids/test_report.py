@@ -204,6 +204,11 @@ def test_an_evaluation_has_methods_by_strengths_with_intervals(random_maps):
         [r.scores["similarity_to_unsteered"] for r in records if (r.method, r.strength) == ("lineas", 0.5)]
     )
     assert "{:.2f} [{:.2f}, {:.2f}]".format(*bootstrap_interval(values)) in text
+    assert page.pictures_note.startswith(
+        "2 of 3 prompts, the methods of each under each other; the other 1 are left out"
+    )
+    assert page.together == 2
+    assert written.count('class="strip first"') == 2
     assert [strip.label for strip in page.strips] == [f"{p}: {m}" for p in prompts for m in ("lineas", "prompting")]
     assert [picture is None for picture in page.strips[1].pictures] == [False, True, False]
     assert "shapeland-clip" in text
@@ -216,7 +221,7 @@ def test_an_evaluation_compares_at_equal_amount():
     titles = [table.title.partition(" (")[0] for table in page.sections[0].tables]
     assert titles == [
         "neon: kept at equal amount of style", "neon: how the dial turns", "neon: methods of one point",
-        "neon: mean [95% interval over prompts]",
+        "neon: mean [95% interval over prompts and training seeds]",
     ]  # fmt: skip
     kept, turns, points = page.sections[0].tables[:3]
     assert kept.head[1] == "object right at 0.85"

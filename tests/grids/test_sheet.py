@@ -106,7 +106,8 @@ def test_cells_have_the_shape_of_the_pictures():
     ("drawing", "message"),
     [
         ({"cell_size": 8}, "16 to 2048"),
-        ({"score": "clip_stile"}, "nearest: clip_style_cosine"),
+        ({"score": "clip_style_cosin"}, "nearest: clip_style_cosine"),
+        ({"score": "clip_style"}, "it is called clip_style_cosine now"),
         ({"score": "directional_similarity"}, "no picture of this grid has"),
         ({"score_place": "beside"}, "under, on or None"),
     ],

@@ -81,7 +81,12 @@ def test_maps_and_pipelines_say_what_they_are(pipe):
     facts = {"concept": "neon", "base_model": "shapeland-unet", "base_class": "StableDiffusionPipeline"}
     maps = SteeringMaps.from_tensors({NAME: (np.ones(144), np.ones(144))}, facts)
     told = repr(maps)
-    for words in ("neon", "shapeland-unet (StableDiffusionPipeline)", "1 (1 act)", "144 of 288 not zero (50.00%)"):
+    for words in (
+        "neon",
+        "shapeland-unet (StableDiffusionPipeline)",
+        "1, of which 1 act",
+        "144 of 288 not zero (50.00%)",
+    ):
         assert words in told
     assert len(told.splitlines()) <= 9
     pipe.load_steering(maps, "mine")

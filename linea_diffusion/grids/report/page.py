@@ -107,6 +107,8 @@ class Page:
         along: what the columns are, such as ``strength``.
         strips: rows of the table.
         dials: over the strips.
+        together: how many strips in turn belong together, such as the methods of one prompt: their dials stand in a row
+            of their own where there is room, and a line is between them and the next.
         small: pictures are enlarged without smoothing.
         pictures_note: above the table.
         sections: figures and tables.
@@ -120,6 +122,7 @@ class Page:
     along: str = "strength"
     strips: Sequence[Strip] = ()
     dials: Sequence[Slider] = ()
+    together: int = 1
     small: bool = False
     pictures_note: str = ""
     sections: Sequence[Section] = ()
