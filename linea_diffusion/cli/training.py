@@ -210,7 +210,11 @@ def calibrate(
     ] = None,
     session: ScoredSession,
 ) -> None:
-    """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on."""
+    """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on.
+
+    The curve is stored with the maps, and beside them as calibration.csv.
+    """
+    from ..scoring.tables import write_table
     from ..training.calibration.calibrate import calibrate, clip_measure
 
     steered = Steered([str(steering)], model)
@@ -220,9 +224,15 @@ def calibrate(
     if by == "clip":
         measure = clip_measure(session.scorer(session.device), _texts_of(maps, texts))
     pipe = steered.open(session, load=False)
-    curve = calibrate(pipe, maps, measure, prompts, points=points, seed=session.seed + 500, **session.arguments)
+    seed = session.seed + 500
+    curve = calibrate(pipe, maps, measure, prompts, points=points, seed=seed, **session.arguments)
     maps.save_pretrained(steering)
+    rows = [
+        {"strength": strength, "style_share": value, "measure": curve["measure"], "seed": seed}
+        for strength, value in zip(curve["strengths"], curve["values"], strict=True)
+    ]
+    write_table(rows, steering / "calibration.csv")
     typer.echo("strength  share of the style")
-    for strength, value in zip(curve["strengths"], curve["values"], strict=True):
-        typer.echo(f"{strength:>8.3f}  {value:.3f}")
+    for row in rows:
+        typer.echo(f"{row['strength']:>8.3f}  {row['style_share']:.3f}")
     say_next(see=f"linea grid {quoted(prompts[0])} --steering {quoted(steering)}")

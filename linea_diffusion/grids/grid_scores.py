@@ -141,20 +141,22 @@ def curve_figures(row: Sequence[Cell], embeddings: torch.Tensor | None, score: s
 
 
 def write_cells(rows: Sequence[Sequence[Cell]], path: Path, labels: tuple[Sequence[str], Sequence[str]]) -> None:
-    """One line per cell: its facts and the `SCORES`; see `write_table`."""
+    """One line per cell: its facts and the `SCORES`, of several adapters the strength of each; see `write_table`."""
     make_folder(path.parent)
     names = columns_for(cell.scores for row in rows for cell in row)
+    adapters = list(dict.fromkeys(name for row in rows for cell in row for name in cell.strengths))
     lines = [
-        _line(cell, label, column, names)
+        _line(cell, label, column, names, adapters if len(adapters) > 1 else ())
         for row, label in zip(rows, labels[0], strict=True)
         for cell, column in zip(row, labels[1], strict=True)
     ]
     write_table(lines, path)
 
 
-def _line(cell: Cell, row: str, column: str, names: Sequence[str]) -> dict[str, Any]:
+def _line(cell: Cell, row: str, column: str, names: Sequence[str], adapters: Sequence[str]) -> dict[str, Any]:
     facts = {
         "prompt": cell.prompt, "style": cell.style, "strength": f"{cell.strength:g}", "seed": cell.seed, "row": row,
         "column": column, "method": cell.method, "strengths": json.dumps(cell.strengths, ensure_ascii=False),
     }  # fmt: skip
+    facts |= {f"strength_{name}": cell.strengths.get(name, 0.0) for name in adapters}
     return {**facts, **{name: f"{cell.scores[name]:.5f}" if name in cell.scores else "" for name in names}}

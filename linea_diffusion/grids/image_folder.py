@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import make_folder
 from ..scoring.figures import columns_for, conventions_of, names_in
 from ..scoring.images.saving import save
+from ..scoring.tables import write_conventions
 from .plans import Cell
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def save_images(grid: RenderedGrid, folder: Path, *, ending: str) -> None:
             save(cell.image, folder / name, single_record(grid, cell))
             lines.append(_line(cell, name, names))
     (folder / METADATA).write_text("".join(lines), encoding="utf-8")
+    write_conventions(folder / METADATA, ["prompt", "style", "method", "strength", "seed", *names], hidden=True)
 
 
 def cell_file(row: int, column: int, ending: str = ".png") -> str:

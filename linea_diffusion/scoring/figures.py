@@ -160,6 +160,7 @@ FACTS = {
     "method": "What steered.",
     "strength": "Position of the dial; 0 is the base model.",
     "seed": "Seed of the picture's noise.",
+    "style_share": "What is seen of the style at a strength, as a share of the change from strength 0 to 1.",
     "iteration": "Step of the optimiser, from 0.",
     "loss": "Of the iteration's batch, divided by the squared share of the way that its strength stands for.",
     "training_seed": "Seed of the training of the maps; empty where nothing was trained for this table.",

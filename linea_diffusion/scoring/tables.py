@@ -59,16 +59,17 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
         raise LineaError(f"got {str(path)!r}: expected a place for a table ({reason(error)})") from None
 
 
-def write_conventions(table: Path, columns: Sequence[str]) -> None:
+def write_conventions(table: Path, columns: Sequence[str], *, hidden: bool = False) -> None:
     """Write what the columns of a table mean into ``NAME.columns.json`` beside it: convention, range and meaning.
 
     Args:
         table: its file.
         columns: its names; those that are neither figures nor known facts are left out.
+        hidden: begin the name with a dot, so that an image folder stays one to the library datasets.
     """
     facts = {"table": table.name, "columns": described(columns)}
     text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    table.with_suffix(".columns.json").write_text(text, encoding="utf-8")
+    table.with_name(f"{'.' if hidden else ''}{table.stem}.columns.json").write_text(text, encoding="utf-8")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

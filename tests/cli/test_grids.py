@@ -163,6 +163,34 @@ def test_score_of_a_grids_images_with_references_and_settings(linea, folders, tm
     assert values != [row[header] for row in rows]
 
 
+def test_scores_carry_what_lines_say_and_conventions_stand_beside(linea, folders, tmp_path):
+    grid = ("--steering", folders / "neon", *FEW, "--out", tmp_path / "g", "--images", tmp_path / "images")
+    assert linea("grid", "a red heart", *grid, "--seed", 7)[0] == 0
+    assert (tmp_path / "images" / ".metadata.columns.json").is_file()
+    assert linea("score", tmp_path / "images", "--text", "a picture in neon style", "--out", tmp_path / "t.csv")[0] == 0
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [(row["style"], float(row["strength"]), int(row["seed"])) for row in rows] == [
+        ("neon", 0, 7),
+        ("neon", 1, 7),
+    ]
+    for name in ("t.columns.json", "g/scores.columns.json"):
+        told = json.loads((tmp_path / name).read_text())["columns"]
+        assert told["clip_style_cosine"]["convention"] == "raw cosine"
+        assert told["strength"]["meaning"]
+
+
+def test_a_second_dial_is_scored_for_both_styles_without_a_rank_correlation(linea, folders, tmp_path):
+    both = ("--steering", folders / "neon", "--against", folders / "tiles")
+    code, out, err = linea("grid", "a red heart", *both, *FEW, "--out", tmp_path / "g", "--plots", "pdf")
+    assert code == 0, err
+    assert "CLIP, style: neon" in out
+    assert "CLIP, style: mosaic" in out
+    assert "spearman" not in out
+    assert (tmp_path / "g" / "plots" / "clip_style_cosine_mosaic-against-strength.pdf").is_file()
+    rows = table(tmp_path / "g")
+    assert [(row["strength_mosaic"], row["strength_neon"]) for row in rows][1:3] == [("0.0", "1.0"), ("1.0", "0.0")]
+
+
 def test_score_needs_something_to_score_by(linea, tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     code, _, err = linea("score", tmp_path)

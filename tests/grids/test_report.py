@@ -16,7 +16,7 @@ from PIL import Image
 from linea_diffusion import ClipScorer, StyleGrid, load_concept
 from linea_diffusion.evaluation.evaluate import keep_first
 from linea_diffusion.evaluation.evaluation_page import evaluation_page
-from linea_diffusion.evaluation.records import Record
+from linea_diffusion.evaluation.records import Record, read_records
 from linea_diffusion.grids.plans import Cell
 from linea_diffusion.grids.report.grid_page import grid_page
 from linea_diffusion.grids.report.inline_images import LARGEST, data_uri
@@ -256,9 +256,28 @@ def test_evaluate_writes_a_report(linea, tmp_path, random_maps):
     )  # fmt: skip
     assert code == 0
     assert "report.html" in text
+    assert (out / "evaluation.columns.json").is_file()
     words = Reader((out / "report.html").read_text()).text
+    assert "Every prompt, the methods under each other." in words
     assert "linea evaluate --style neon" in words
     assert "neon, mine" in words
+
+
+def test_evaluate_trains_with_every_seed_and_goes_on_with_what_is_there(linea, tmp_path):
+    out, options = tmp_path / "e", ("--count", 1, "--strengths", "0,1", "--steps", 1, "--shown", 0, "--plots", "pdf")
+    command = ("evaluate", "--style", "neon", "--methods", "mean-shift,prompting", *options, "--out", out)
+    code, _, err = linea(*command, "--seeds", "0,1")
+    assert code == 0, err
+    seeds = {(r.method, r.training_seed) for r in read_records(out / "evaluation.csv")}
+    assert seeds == {("mean-shift", 0), ("mean-shift", 1), ("prompting", None)}
+    kept = [out / "maps" / "neon" / "mean-shift", out / "maps" / "neon" / "seed-1" / "mean-shift"]
+    times = [(folder / "config.json").stat().st_mtime_ns for folder in kept]
+    assert linea(*command, "--seeds", "1,0,2")[0] == 0
+    assert [(folder / "config.json").stat().st_mtime_ns for folder in kept] == times, "nothing is fitted again"
+    words = Reader((out / "report.html").read_text()).text
+    assert "3 trainings of each" in words
+    assert (out / "plots" / "neon-truth_style-against-strength.pdf").is_file()
+    assert linea(*command, "--seeds", "0,x")[0] == 2
 
 
 def test_grid_writes_a_report_if_asked(linea, tmp_path, random_maps):
