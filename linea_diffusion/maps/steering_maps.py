@@ -17,6 +17,7 @@ from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
 from ..steering.calls.call import RunningCall
 from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
 from ..steering.steer import steer
+from .card import Samples
 from .description import aligned, described
 from .facts import Facts
 from .lora.export import LARGEST_LOSS, LoraReport, save_lora
@@ -290,15 +291,16 @@ class SteeringMaps:
         maps, facts = read_lora(Path(file), pipe)
         return cls.of(maps, facts)
 
-    def save_pretrained(self, folder: str | Path, *, dense: bool = False) -> None:
+    def save_pretrained(self, folder: str | Path, *, samples: Samples | None = None, dense: bool = False) -> None:
         """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`.
 
         Args:
             folder: made when missing.
+            samples: pictures for the model card, such as `render_samples` makes.
             dense: write every tensor whole, zeros too, for programs that read safetensors and know nothing of index and
                 value: ``<activation>.scale_offset`` is w - 1, ``<activation>.shift`` is b.
         """
-        write_maps(Path(folder), self.numbers(), self.metadata, dense=dense)
+        write_maps(Path(folder), self.numbers(), self.metadata, samples=samples, dense=dense)
         self._saved()
 
     @classmethod
@@ -325,15 +327,24 @@ class SteeringMaps:
         token: str | None = None,
         commit_message: str = "Upload steering maps",
         revision: str | None = None,
+        samples: Samples | None = None,
     ) -> str:
         """Upload the maps, their facts and a model card to the Hugging Face Hub; returns the commit's address.
+
+        Args:
+            repo_id: ``namespace/name``, or a name in the user's own namespace.
+            private: make a new repository private.
+            token: one that may write; default the one of ``hf auth login``.
+            commit_message: first line of the commit.
+            revision: branch to push to, made when missing; default ``main``.
+            samples: pictures for the model card, such as `render_samples` makes.
 
         Raises:
             LineaError: not logged in, not allowed, no network; the message says what to do.
         """
         address = push_maps(
             repo_id, self.numbers(), self.metadata,
-            private=private, token=token, commit_message=commit_message, revision=revision,
+            private=private, token=token, commit_message=commit_message, revision=revision, samples=samples,
         )  # fmt: skip
         self._saved()
         return address

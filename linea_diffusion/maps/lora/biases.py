@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -18,14 +18,14 @@ _STEPS = 4
 
 
 def with_carried_biases(
-    pipe: Any, changes: Sequence[LayerChange], layers: Sequence[str], run: Callable[[int], object]
+    pipe: Any, changes: Sequence[LayerChange], lost: Mapping[str, str], run: Callable[[int], object]
 ) -> list[LayerChange]:
     """Changes whose bias b is ``b a^T``, a rank more, with a^T x as near to 1 as one vector can bring it.
 
     Args:
         pipe: a diffusers pipeline.
         changes: of its layers.
-        layers: those whose bias is lost otherwise.
+        lost: layer -> what of it is lost otherwise; biases are carried.
         run: calls the pipeline with so many steps.
     """
     modules = dict(steerable_modules(pipe))
@@ -41,7 +41,7 @@ def with_carried_biases(
         return hook
 
     with ExitStack() as stack:
-        for name in layers:
+        for name in (one for one, what in lost.items() if what == "bias"):
             stack.callback(modules[name].register_forward_pre_hook(listen(name)).remove)
         run(_STEPS)
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from ...steering.affine.move import Move
 from ...steering.steer import SteeredSite, steered_sites
 from ...steering.weights.folded import is_plain
 from ...steering.weights.fusing import makers_of, refuse_rows
+from .users import User, users_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,7 @@ def layer_changes(
     refuse_rows(layers)
     sites = steered_sites(pipe, layers)
     names = {module: name for name, module in steerable_modules(pipe)}
-    users: dict[str, tuple[nn.Linear, int] | None] = {}
-    with _watching_users(pipe, sites, users):
+    with users_of(pipe, [site.site for site in sites]) as users:
         makers = makers_of([site.site for site in sites], run)
     changes: dict[str, LayerChange] = {}
     left: dict[str, str] = {}
@@ -82,7 +82,7 @@ def layer_changes(
 
 
 def _change(
-    site: SteeredSite, maker: nn.Module | None, user: tuple[nn.Linear, int] | None, names: Mapping[nn.Module, str]
+    site: SteeredSite, maker: nn.Module | None, user: User | None, names: Mapping[nn.Module, str]
 ) -> LayerChange | str:
     """The change that one map is, or why it is none."""
     move = site.move
@@ -107,72 +107,19 @@ def _of_outputs(name: str, layer: nn.Linear, move: Move) -> LayerChange:
     return _trimmed(name, *low_rank_change(move, layer.weight.double()), bias)
 
 
-def _of_inputs(name: str, layer: nn.Linear, start: int, move: Move) -> LayerChange:
-    """The change of the one layer that takes the moved activation, from its column `start` on."""
-    columns = layer.weight.double()[:, start : start + move.features]
-    identity = torch.eye(move.features, dtype=torch.float64, device=columns.device)
-    mixing, picking = low_rank_change(move, identity)
-    reading = columns.new_zeros(len(picking), layer.in_features)
-    reading[:, start : start + move.features] = picking
-    return _trimmed(name, columns @ mixing, reading, columns @ move.shift[0].double())
+def _of_inputs(name: str, layer: nn.Linear, columns: slice, move: Move) -> LayerChange:
+    """The change of the one layer that takes the moved activation in some of its columns."""
+    weight = layer.weight.double()[:, columns]
+    mixing, picking = low_rank_change(move, torch.eye(move.features, dtype=torch.float64, device=weight.device))
+    reading = weight.new_zeros(len(picking), layer.in_features)
+    reading[:, columns] = picking
+    return _trimmed(name, weight @ mixing, reading, weight @ move.shift[0].double())
 
 
 def _trimmed(name: str, lora_b: torch.Tensor, lora_a: torch.Tensor, bias: torch.Tensor) -> LayerChange:
     used, shift = lora_b.any(0) & lora_a.any(1), bias.float().cpu()
     halves = lora_b[:, used].float().cpu(), lora_a[used].float().cpu()
     return LayerChange(name, *halves, None, shift if shift.any() else None)
-
-
-@contextmanager
-def _watching_users(
-    pipe: Any, sites: Sequence[SteeredSite], users: dict[str, tuple[nn.Linear, int] | None]
-) -> Iterator[None]:
-    """Within the context the linear layers are found that take a site's activation, as some of their columns.
-
-    Those are looked for among the layers beside the site's module, and must be the same in every call.
-    """
-    modules = dict(steerable_modules(pipe))
-    with ExitStack() as stack:
-        for site in sites:
-            parent = modules.get(site.site.address.module_name.rpartition(".")[0])
-            beside = [] if parent is None else _linears(parent, outside=site.site.module)
-            if beside and not isinstance(site.site.module, nn.Linear):
-                for hook in _User(site, users).hooks(beside):
-                    stack.callback(hook.remove)
-        yield
-
-
-def _linears(parent: nn.Module, *, outside: nn.Module) -> list[nn.Linear]:
-    within = set(outside.modules())
-    return [one for one in parent.modules() if isinstance(one, nn.Linear) and one not in within]
-
-
-class _User:
-    """Looks for the layer that takes one site's activation."""
-
-    def __init__(self, site: SteeredSite, users: dict[str, tuple[nn.Linear, int] | None]) -> None:
-        self.site, self.users = site, users
-        self.activation: torch.Tensor | None = None
-
-    def hooks(self, layers: Iterable[nn.Linear]) -> Iterator[Any]:
-        yield self.site.site.module.register_forward_hook(self._made)
-        for layer in layers:
-            yield layer.register_forward_pre_hook(self._taken)
-
-    def _made(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self.activation = self.site.site.read(output).detach().clone()
-
-    def _taken(self, layer: nn.Module, inputs: Any) -> None:
-        z, x = self.activation, inputs[0] if inputs else None
-        if z is None or not isinstance(x, torch.Tensor) or x.shape[:-1] != z.shape[:-1]:
-            return
-        assert isinstance(layer, nn.Linear)
-        width = z.shape[-1]
-        places = [at for at in {0, x.shape[-1] - width} if at >= 0 and torch.equal(x[..., at : at + width], z)]
-        if places:
-            found = (layer, min(places))
-            known = self.users.setdefault(self.site.name, found)
-            self.users[self.site.name] = found if known == found else None
 
 
 @contextmanager

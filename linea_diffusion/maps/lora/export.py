@@ -18,9 +18,11 @@ from ...errors import LineaError, make_folder
 from ...steering.addresses import model_name
 from ..digests import maps_digest
 from ..facts import Facts
-from .changes import LayerChange, added, layer_changes
+from .biases import with_carried_biases
+from .changes import layer_changes
 from .names import FAMILIES, family_of
 from .parts import Parts, parts_for
+from .probe import Probe
 from .programs import Program, program_of
 
 if TYPE_CHECKING:
@@ -88,10 +90,10 @@ def save_lora(
         )
     if path.suffix != ".safetensors":
         raise LineaError(f"got {str(path)!r}: expected a file that ends in .safetensors")
-    probe = _Probe(pipe)
+    probe = Probe(pipe)
     changes, left = layer_changes(base, dict(maps.named_maps()), probe.run)
     if approximate_bias:
-        changes = probe.with_carried_biases(changes, parts_for(reader, family, changes, base).lost)
+        changes = with_carried_biases(base, changes, parts_for(reader, family, changes, base).lost, probe.run)
     parts = parts_for(reader, family, changes, base, dtype)
     lost = left | {f"{name} ({what})": what for name, what in parts.lost.items()}
     loss = probe.loss(maps, parts.carried)
@@ -119,40 +121,6 @@ def _advice(program: Program, parts: Parts, maps: SteeringMaps) -> str:
     if "bias" in parts.lost.values():
         return "train with shift=False and scale=False, approximate the bias"
     return "use load_steering"
-
-
-class _Probe:
-    """Calls of a pipeline that tell what a file does: few steps, one noise, latents."""
-
-    def __init__(self, pipe: Any) -> None:
-        self._pipe = getattr(pipe, "base", pipe)
-        self._arguments: dict[str, Any] = {
-            "prompt": "a picture", **getattr(pipe, "default_arguments", {}), "output_type": "latent",
-        }  # fmt: skip
-        self._arguments["num_inference_steps"] = 1
-
-    def run(self, steps: int = 1) -> torch.Tensor:
-        """Latents, float32 on the CPU."""
-        generator = torch.Generator("cpu").manual_seed(0)
-        with torch.no_grad():
-            made = self._pipe(**{**self._arguments, "num_inference_steps": steps}, generator=generator).images
-        return torch.as_tensor(made).float().cpu()
-
-    def loss(self, maps: SteeringMaps, carried: list[LayerChange]) -> float:
-        """Share of the change of latents at strength 1 that changed layers do not make."""
-        plain = self.run(4)
-        with maps.apply(self._pipe, 1.0, calibrated=False):
-            steered = self.run(4)
-        with added(self._pipe, carried):
-            changed = self.run(4)
-        whole = float((steered - plain).norm())
-        return float((changed - steered).norm()) / whole if whole else 0.0
-
-    def with_carried_biases(self, changes: list[LayerChange], lost: Mapping[str, str]) -> list[LayerChange]:
-        """The changes, with biases that would be lost put into one more rank: b a^T, where a^T x is near 1."""
-        from .biases import with_carried_biases
-
-        return with_carried_biases(self._pipe, changes, [name for name in lost if lost[name] == "bias"], self.run)
 
 
 def _header(maps: SteeringMaps, family: str, base: Any, path: Path) -> dict[str, str]:

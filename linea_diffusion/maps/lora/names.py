@@ -67,7 +67,7 @@ def key_of(family: str, layer: str, pipe: Any) -> Key | None:
 def _text_key(family: str, address: Address) -> Key | None:
     """CLIP and T5, by the number of the text encoder."""
     number = int(address.component.rpartition("_")[2]) if address.component[-1].isdecimal() else 1
-    if address.path.startswith("encoder.layers."):
+    if address.path.startswith("encoder.layers.") or address.path == "final_layer_norm":
         first = "lora_te_" if family == "sd1" else f"lora_te{number}_"
         return Key(f"{first}text_model_{address.path}".replace(".", "_"))
     if address.path.startswith("encoder.block."):
@@ -133,6 +133,7 @@ _TRANSFORMERS: dict[str, Callable[[str], Key | None]] = {
         (rf"transformer_blocks\.{_N}\.attn2\.to_out\.0", "lora_unet_joint_blocks_{0}_x_block_attn2_proj", _ONE),
         *_fused(rf"transformer_blocks\.{_N}\.attn\.to_QKV", "lora_unet_joint_blocks_{0}_x_block_attn_qkv"),
         *_fused(rf"transformer_blocks\.{_N}\.attn\.add_QKV_proj", "lora_unet_joint_blocks_{0}_context_block_attn_qkv"),
+        *_fused(rf"transformer_blocks\.{_N}\.attn2\.to_QKV", "lora_unet_joint_blocks_{0}_x_block_attn2_qkv"),
         (rf"transformer_blocks\.{_N}\.ff\.net\.0\.proj", "lora_unet_joint_blocks_{0}_x_block_mlp_fc1", _ONE),
         (rf"transformer_blocks\.{_N}\.ff\.net\.2", "lora_unet_joint_blocks_{0}_x_block_mlp_fc2", _ONE),
     ),

@@ -14,11 +14,8 @@ from .changes import LayerChange
 from .names import Key, key_of
 from .programs import Program
 
-CLIPS = {
-    "sd1": ("text_encoder",),
-    "sdxl": ("text_encoder", "text_encoder_2"),
-    "sd3": ("text_encoder", "text_encoder_2"),
-}
+_BOTH = ("text_encoder", "text_encoder_2")
+CLIPS = {"sd1": _BOTH[:1], "flux": _BOTH[:1], "sdxl": _BOTH, "sd3": _BOTH}
 """Text encoders whose LoRA diffusers loads, by family."""
 
 

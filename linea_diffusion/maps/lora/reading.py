@@ -12,12 +12,16 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ...errors import LineaError, reason
+from ...steering.activations import Site
 from ...steering.addresses import Address, model_name, steerable_modules
 from ...steering.affine.affine_map import AffineMap, map_of
-from ...steering.affine.layer_moves import move_of_change, move_of_scale
+from ...steering.affine.layer_moves import move_of_change, move_of_inputs, move_of_scale
+from ...steering.presets import find_modules
 from ..facts import Facts
 from .changes import LayerChange
 from .names import Key, family_of, key_of
+from .probe import Probe
+from .users import users_of
 
 _ENDINGS = (
     ".lora_up.weight", ".lora_down.weight", ".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".alpha", ".diff_b",
@@ -35,6 +39,7 @@ def read_lora(file: Path, pipe: Any) -> tuple[dict[str, AffineMap], dict[str, An
     layers = {name: module for name, module in steerable_modules(base) if getattr(module, "weight", None) is not None}
     places = {} if family is None else _places(family, layers, base)
     maps: dict[str, AffineMap] = {}
+    users = _Users(pipe)
     for name, tensors in parts.items():
         if name not in places:
             raise LineaError(
@@ -44,7 +49,13 @@ def read_lora(file: Path, pipe: Any) -> tuple[dict[str, AffineMap], dict[str, An
         for key, layer in places[name]:
             change = _change(layer, key, tensors)
             if change is not None:
-                maps[layer] = _map(change, layers[layer], file)
+                site, affine = _map(change, layers[layer], users)
+                if affine is None:
+                    raise LineaError(
+                        f"got {str(file)!r}, whose change of {layer!r} is nothing done to an activation: expected a "
+                        "file of steering maps; load others as a LoRA"
+                    )
+                maps[site] = affine
     facts = json.loads(header.get("linea.facts", "{}"))
     known = Facts(concept=file.stem, base_model=model_name(base) or None, base_class=type(base).__name__)
     return maps, known.as_metadata() | (facts if isinstance(facts, dict) else {})
@@ -109,23 +120,36 @@ def _change(layer: str, key: Key, tensors: Mapping[str, torch.Tensor]) -> LayerC
     return LayerChange(layer, lora_b * (1.0 if alpha is None else float(alpha) / len(lora_a)), lora_a, None, bias)
 
 
-def _map(change: LayerChange, layer: Any, file: Path) -> AffineMap:
-    """The map of a layer's output that a change is.
-
-    Raises:
-        LineaError: it is none: the change reads inputs that the layer's output does not show.
-    """
+def _map(change: LayerChange, layer: Any, users: _Users) -> tuple[str, AffineMap | None]:
+    """The activation that a change moves, and its map: the layer's output, or what it takes; None for neither."""
     weight, own = layer.weight.detach().float().cpu(), getattr(layer, "bias", None)
     own = None if own is None else own.detach().float().cpu()
     bias = torch.zeros(len(weight)) if change.bias is None else change.bias
     if change.scale is not None:
-        return map_of(move_of_scale(weight, own, (change.scale, bias)))
+        return change.layer, map_of(move_of_scale(weight, own, (change.scale, bias)))
     assert change.lora_b is not None
     assert change.lora_a is not None
     move, missed = move_of_change(weight, own, (change.lora_b, change.lora_a, bias))
     if missed > _LARGEST_REST:
-        raise LineaError(
-            f"got {str(file)!r}, whose change of {change.layer!r} is none of the layer's output ({missed:.0%} of it "
-            "reads inputs that the output does not show): expected a file of steering maps; load others as a LoRA"
-        )
-    return map_of(move)
+        name, columns = users.taken_by(layer)
+        move, missed = move_of_inputs(weight, columns, (change.lora_b, change.lora_a, bias)) if name else (move, missed)
+        return name, None if missed > _LARGEST_REST else map_of(move)
+    return change.layer, map_of(move)
+
+
+class _Users:
+    """The attention outputs that layers take, found by running the pipeline once when somebody asks."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._found: dict[nn.Module, tuple[str, slice]] | None = None
+
+    def taken_by(self, layer: nn.Module) -> tuple[str, slice]:
+        """The activation that a layer takes, and in which columns; no name if it takes none."""
+        if self._found is None:
+            base = getattr(self._pipe, "base", self._pipe)
+            sites = [Site.of(name, module) for name, module in find_modules(base, "denoiser-attention").items()]
+            with users_of(base, sites) as users:
+                Probe(self._pipe).run()
+            self._found = {user[0]: (name, user[1]) for name, user in users.items() if user is not None}
+        return self._found.get(layer, ("", slice(None)))

@@ -48,6 +48,22 @@ def move_of_change(
     return Move(*(part[None].float() for part in parts)), missed
 
 
+def move_of_inputs(
+    weight: torch.Tensor, columns: slice, change: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+) -> tuple[Move, float]:
+    """As `move_of_change`, of an activation that the layer takes in some of its columns."""
+    mixing, reading, added = (part.double() for part in change)
+    outside = reading.clone()
+    outside[:, columns] = 0
+    wanted = torch.cat([mixing, added[:, None]], 1)
+    taken = weight.double()[:, columns]
+    solved = torch.linalg.lstsq(taken, wanted, driver="gelsd").solution
+    missed = float((taken @ solved - wanted).norm() / wanted.norm().clamp_min(1e-30))
+    missed = max(missed, float(outside.norm() / reading.norm().clamp_min(1e-30)))
+    parts = torch.ones(len(solved)), solved[:, -1], solved[:, :-1], reading[:, columns].mT
+    return Move(*(part[None].float() for part in parts)), missed
+
+
 def move_of_scale(weight: torch.Tensor, bias: torch.Tensor | None, change: tuple[torch.Tensor, torch.Tensor]) -> Move:
     """The move of a normalisation's output that adding to its weight and bias is; all (d,)."""
     factor = 1 + change[0] / weight
