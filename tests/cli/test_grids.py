@@ -108,7 +108,7 @@ BAD = {
     "rows and a dial": (("--rows", "styles", "--against", "MAPS"), "got --rows"),
     "the same dial twice": (("--against", "MAPS"), "under different names"),
     "two prompts for styles": (("b", "--rows", "styles"), "got 2 prompts"),
-    "unknown score": (("--score", "clip_stile"), "nearest: clip_style_cosine"),
+    "unknown score": (("--score", "clip_style_cosin"), "nearest: clip_style_cosine"),
     "unknown place": (("--score-place", "left"), "under, on, none"),
     "cells too small": (("--cell-size", "4"), "16 to 2048"),
     "unknown format": (("--format", "bmp"), "png, webp, jpg"),
@@ -154,7 +154,7 @@ def test_score_of_a_grids_images_with_references_and_settings(linea, folders, tm
         [float(row[header]) for row in table(tmp_path / "g")], abs=2e-5
     )
     mean = sum(row[header] for row in rows) / 4
-    assert f"{header}: mean {mean:.5f}"[:-1] in out
+    assert f"{header} (raw cosine): mean {mean:.5f}"[:-1] in out
     code, rounded, err = linea("score", tmp_path / "images", *options, "--clip-set", "dtype=bfloat16")
     assert code == 0
     assert "mean" in err, "standard output is the table's"

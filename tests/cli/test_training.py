@@ -198,8 +198,14 @@ def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_ma
     code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shiff", *options)
     assert code == 2
     assert "nearest: mean-shift" in err.splitlines()[-1]
-    for changed, message in ((("--seed", 1), "remove the folder"), (("--strengths", "0,0.5"), "1 among them")):
-        code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options, *changed)
+    assert linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options, "--seed", 1)[0] == 0
+    assert (tmp_path / "out" / "maps" / "neon" / "seed-1" / "mean-shift").is_dir(), "another seed has maps of its own"
+    (tmp_path / "out" / "maps" / "mosaic" / "mean-shift").rename(tmp_path / "out" / "maps" / "neon" / "lin-act")
+    for changed, message in (
+        (("--methods", "lin-act"), "remove the folder"),
+        (("--methods", "mean-shift", "--strengths", "0,0.5"), "1 among them"),
+    ):
+        code, _, err = linea("evaluate", "--style", "neon", *options, *changed)
         assert code == 2
         assert message in err.splitlines()[-1]
     methods = f"{tmp_path / 'mine'},{tmp_path / 'other' / 'mine'}"
