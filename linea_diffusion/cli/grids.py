@@ -127,7 +127,7 @@ def grid(
     plan = rows.plan(pipe, steered, prompts, session.seed, texts.name if texts else "")
     if scorer:
         _check_texts(scorer, plan, texts)
-    call = {"calibrated": steered.calibrated, "batch_size": batch_size, **session.arguments}
+    call = {**steered.dial, "batch_size": batch_size, **session.arguments}
     rendered = StyleGrid.of_plan(pipe, plan, folder=output.images, **call)
     if scorer:
         rendered.score(scorer, texts)
