@@ -7,6 +7,7 @@ from typing import Any
 from ..maps.description import support_of
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
+from ..steering.addresses import model_name
 from .adapters import Adapters
 
 
@@ -18,7 +19,7 @@ def described(kind: str, base: Any, steering: Adapters) -> str:
         base: the wrapped pipeline.
         steering: its adapters.
     """
-    model = str(getattr(base, "name_or_path", "") or base.config.get("_name_or_path", "") or "")
+    model = model_name(base)
     head = " ".join(filter(None, (f"{kind} over {type(base).__name__}", model)))
     if not steering:
         return f"{head}, no adapters"

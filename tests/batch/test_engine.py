@@ -188,6 +188,7 @@ def test_scores_stand_in_the_lines(tiny, tmp_path):
     scorer = ClipScorer()
     run(tiny, JOBS, tmp_path)
     assert "clip_prompt_cosine" not in rows(tmp_path)[0]
+    assert not (tmp_path / ".metadata.columns.json").exists()
     before = rows(tmp_path)
     (tmp_path / before[5]["file_name"]).unlink()
     summary = run(tiny, JOBS, tmp_path, scorer=scorer)  # what is there is scored without being made again
@@ -203,6 +204,7 @@ def test_scores_stand_in_the_lines(tiny, tmp_path):
         assert lines[1]["clip_style_probability"] == pytest.approx(chance, abs=1e-4)
     assert lines[3]["clip_style_probability"] is None  # mosaic says nothing to score
     assert run(tiny, JOBS, tmp_path, scorer=scorer).skipped == 6
+    assert "raw cosine" in (tmp_path / ".metadata.columns.json").read_text()
 
 
 def test_a_job_without_steering_does_what_a_call_does(tiny, tmp_path):
