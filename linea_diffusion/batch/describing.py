@@ -109,7 +109,7 @@ def _failure(job: str, line: int, part: int, error: LineaError, fields: Any) -> 
     return {"job": job, "line": line, "part": part, "reason": clipped(str(error)), "nsfw": nsfw, "fields": fields}
 
 
-SCORED = ("clip_prompt", "clip_style", "style_probability")
+SCORED = ("clip_prompt_cosine", "clip_style_cosine", "clip_style_probability")
 """The `SCORES` that lines have; those of a style's text are empty unless exactly one style with a text is named."""
 
 

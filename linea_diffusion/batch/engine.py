@@ -14,6 +14,7 @@ from ..errors import LineaError
 from ..pipelines.pipeline import LinEASDiffusionPipeline
 from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.rendering.requests import grouped
+from ..scoring.tables import write_conventions
 from .describing import COLUMNS, SCORED
 from .folder.index import JobIndex
 from .folder.layout import FORMATS, Layout
@@ -131,6 +132,8 @@ def generate_batch(
     summary = BatchSummary(**vars(run.counts), stopped=stopped, damaged=run.index.damaged + len(layout.foreign()))
     if not others_at_work(layout, share):
         merged = merge(layout, share.rank, None if stopped else run.index.plan())
+        if scorer is not None:
+            write_conventions(layout.metadata, ["prompt", "strength", "seed", *SCORED], hidden=True)
         summary.images, summary.failures, summary.leftovers = merged.images, merged.failures, merged.leftovers
         _check_kept(layout, summary)
         if prune and not (stopped or _has_lines(layout.bad_lines)) and merged.images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import LineaError, TrainingDivergedError, make_folder
+from ..errors import LineaError, TrainingDivergedError, ZeroMapsWarning, make_folder
 from ..maps.facts import Facts
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
@@ -35,6 +36,9 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Learn anew although OUT holds maps already, which are replaced.")
     ] = False,
+    allow_zeros: Annotated[
+        bool, typer.Option("--allow-zeros", help="Maps of zeros only are no failure, as in a search over l1.")
+    ] = False,
     model: Model = "shapeland-unet",
     files: ConceptFiles,
     options: TrainingOptions,
@@ -51,7 +55,15 @@ def train(
     learned = files.concept(concept)
     if not overwrite:
         _refuse_other_maps(out)
-    train_maps(session, model, learned, options.arguments(session), out, checkpoint_every=checkpoint_every)
+    arguments = options.arguments(session)
+    _, maps = train_maps(session, model, learned, arguments, out, checkpoint_every=checkpoint_every)
+    if not (maps.stored or allow_zeros):
+        typer.echo(
+            f"linea: got maps whose {maps.size} numbers are all zero (in {out}): expected some that act; lower l1 or "
+            "group_lasso (--set in --help says where to read of them), or take them as they are with --allow-zeros",
+            err=True,
+        )
+        raise typer.Exit(1)
     prompt, folder = quoted(learned.source[0]), quoted(out)
     say_next(
         see=f"linea grid {prompt} --steering {folder} --report --out grid",
@@ -105,21 +117,33 @@ def _trained(
 
     config = recipe_for(pipe, concept, **settings)
     try:
-        maps = train_steering_maps(
-            pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ZeroMapsWarning)  # the command itself tells
+            maps = train_steering_maps(
+                pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP
+            )
     except TrainingDivergedError as error:
-        error.maps.save_pretrained(out)
+        _save(error.maps, out)
         raise
-    losses, turns = Facts.of(maps.metadata).losses, len(config.strengths)
+    facts, turns = Facts.of(maps.metadata), len(config.strengths)
+    losses = facts.losses
     if losses and is_main_process():
-        maps.save_pretrained(out)
+        _save(maps, out)
         first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
         typer.echo(
-            f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps with a support of "
-            f"{maps.support:.1%} in {out}"
+            f"loss {first:.4f} -> {last:.4f} (mean over the strengths, in {facts.training_seconds:.0f} seconds, see "
+            f"losses.svg); {len(maps.maps)} maps with a support of {maps.support:.1%} in {out}"
         )
     return maps
+
+
+def _save(maps: SteeringMaps, out: Path) -> None:
+    """Maps, and beside them how their training went."""
+    from ..grids.report.training_record import save_losses
+
+    maps.save_pretrained(out)
+    if Facts.of(maps.metadata).losses:
+        save_losses(maps, out)
 
 
 def _prompts_of(maps: SteeringMaps, options: Texts, source: Path | None) -> Sequence[str]:
@@ -186,7 +210,11 @@ def calibrate(
     ] = None,
     session: ScoredSession,
 ) -> None:
-    """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on."""
+    """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on.
+
+    The curve is stored with the maps, and beside them as calibration.csv.
+    """
+    from ..scoring.tables import write_table
     from ..training.calibration.calibrate import calibrate, clip_measure
 
     steered = Steered([str(steering)], model)
@@ -196,9 +224,15 @@ def calibrate(
     if by == "clip":
         measure = clip_measure(session.scorer(session.device), _texts_of(maps, texts))
     pipe = steered.open(session, load=False)
-    curve = calibrate(pipe, maps, measure, prompts, points=points, seed=session.seed + 500, **session.arguments)
+    seed = session.seed + 500
+    curve = calibrate(pipe, maps, measure, prompts, points=points, seed=seed, **session.arguments)
     maps.save_pretrained(steering)
+    rows = [
+        {"strength": strength, "style_share": value, "measure": curve["measure"], "seed": seed}
+        for strength, value in zip(curve["strengths"], curve["values"], strict=True)
+    ]
+    write_table(rows, steering / "calibration.csv")
     typer.echo("strength  share of the style")
-    for strength, value in zip(curve["strengths"], curve["values"], strict=True):
-        typer.echo(f"{strength:>8.3f}  {value:.3f}")
+    for row in rows:
+        typer.echo(f"{row['strength']:>8.3f}  {row['style_share']:.3f}")
     say_next(see=f"linea grid {quoted(prompts[0])} --steering {quoted(steering)}")

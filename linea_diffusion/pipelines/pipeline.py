@@ -25,6 +25,7 @@ from ..steering.steer import steer
 from .adapter_methods import SteeringMethods
 from .adapters import Adapters, Strengths
 from .calling import accepts, for_base, one_thread, state_kept
+from .description import described
 from .encoding import keys_in, steered_encode_prompt
 from .loading import Dtype, check_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
@@ -140,7 +141,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         return sorted({*dir(type(self)), *vars(self), *dir(self.base)})
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__} with steering {list(self.steering)} over {self.base!r}"
+        return described(type(self).__name__, self.base, self.steering)
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: value for name, value in vars(self).items() if name != "base"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
@@ -34,11 +34,19 @@ class Entry:
         image: its file.
         prompt: what it shall show, if known.
         reference: file of the unsteered picture, if there is one.
+        facts: name -> value of what its line says of `CARRIED`, of the strength of each style, and of columns that a
+            batch carried along.
     """
 
     image: Path
     prompt: str | None = None
     reference: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+CARRIED = ("file_name", "line", "seed", "style", "steering", "strength")
+"""What a line says of how its picture was made, as grids and batches write it; columns of the table of scores."""
+_ALSO_CARRIED = ("strength.", "meta.")
 
 
 def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference: Path | None = None) -> list[Entry]:
@@ -54,19 +62,19 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
     Raises:
         LineaError: a path that does not exist, a line that is not understood, a picture without its reference.
     """
-    pictures: list[tuple[Path, str | None]] = []
+    entries: list[Entry] = []
     for path in paths:
         if path.suffix.lower() == _LIST:
-            pictures += _listed(path, prompt_key)
+            entries += _listed(path, prompt_key)
         else:
             beside = path / "metadata.jsonl"
-            prompts = dict(_listed(beside, prompt_key)) if beside.is_file() else {}
-            images = list(dict.fromkeys([*prompts, *find_images([*prompts, path])]))
-            pictures += [(image, prompts.get(image)) for image in images]
-    return [Entry(image, prompt, _reference(image, reference)) for image, prompt in pictures]
+            listed = {one.image: one for one in _listed(beside, prompt_key)} if beside.is_file() else {}
+            images = list(dict.fromkeys([*listed, *find_images([*listed, path])]))
+            entries += [listed.get(image, Entry(image)) for image in images]
+    return [replace(entry, reference=_reference(entry.image, reference)) for entry in entries]
 
 
-def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
+def _listed(path: Path, prompt_key: str) -> list[Entry]:
     lines = read_text(path, what="list", limit=_LONGEST_LIST).split("\n")
     entries = [_entry(path, number, line, prompt_key) for number, line in enumerate(lines, 1) if line.strip()]
     if not entries:
@@ -74,7 +82,7 @@ def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
     return entries
 
 
-def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, str | None]:
+def _entry(path: Path, number: int, line: str, prompt_key: str) -> Entry:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -89,7 +97,15 @@ def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, s
     image = path.parent / row["file_name"]
     if image.is_dir():
         raise LineaError(f"got file_name {row['file_name']!r} in line {number} of {str(path)!r}: expected a picture")
-    return find_images([image])[0], prompt
+    names = [*CARRIED, *(name for name in row if name.startswith(_ALSO_CARRIED))]
+    facts = {name: _plain(row[name]) for name in names if row.get(name) not in (None, "", [])}
+    return Entry(find_images([image])[0], prompt, facts=facts)
+
+
+def _plain(value: Any) -> Any:
+    """A list of one as what is in it, longer ones as JSON."""
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _reference(image: Path, reference: Path | None) -> Path | None:
@@ -126,10 +142,12 @@ def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleText
 
 
 def write_entries(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]], path: Path | None) -> None:
-    """One line per picture; see `write_table`."""
+    """One line per picture, with what its own line said of seed, style and strength; see `write_table`."""
     names = [name for name in SCORES if any(name in one for one in scores)]
+    carried = dict.fromkeys(name for entry in entries for name in entry.facts)
     rows = [
-        {"image": str(entry.image), "prompt": entry.prompt, **{name: one.get(name) for name in names}}
+        {"image": str(entry.image), "prompt": entry.prompt, **{name: entry.facts.get(name) for name in carried},
+         **{name: one.get(name) for name in names}}
         for entry, one in zip(entries, scores, strict=True)
-    ]
+    ]  # fmt: skip
     write_table(rows, path)

@@ -189,20 +189,24 @@ def test_scores_stand_in_the_lines(tiny, tmp_path):
 
     scorer = ClipScorer()
     run(tiny, JOBS, tmp_path)
-    assert "clip_prompt" not in rows(tmp_path)[0]
+    assert "clip_prompt_cosine" not in rows(tmp_path)[0]
+    assert not (tmp_path / ".metadata.columns.json").exists()
     before = rows(tmp_path)
     (tmp_path / before[5]["file_name"]).unlink()
     summary = run(tiny, JOBS, tmp_path, scorer=scorer)  # what is there is scored without being made again
     assert (summary.done, summary.skipped) == (1, 5)
     lines = rows(tmp_path)
     assert [{name: line[name] for name in before[0]} for line in lines] == before
-    assert all(-1 < line["clip_prompt"] < 1 for line in lines)
+    assert all(-1 < line["clip_prompt_cosine"] < 1 for line in lines)
     with Image.open(tmp_path / lines[1]["file_name"]) as image:
-        assert lines[1]["clip_prompt"] == pytest.approx(float(scorer.text_similarity([image], "a blue fish")), abs=1e-4)
+        assert lines[1]["clip_prompt_cosine"] == pytest.approx(
+            float(scorer.text_similarity([image], "a blue fish")), abs=1e-4
+        )
         chance = float(scorer.style_probability([image], "a picture in neon style", "a picture"))
-        assert lines[1]["style_probability"] == pytest.approx(chance, abs=1e-4)
-    assert lines[3]["style_probability"] is None  # mosaic says nothing to score
+        assert lines[1]["clip_style_probability"] == pytest.approx(chance, abs=1e-4)
+    assert lines[3]["clip_style_probability"] is None  # mosaic says nothing to score
     assert run(tiny, JOBS, tmp_path, scorer=scorer).skipped == 6
+    assert "raw cosine" in (tmp_path / ".metadata.columns.json").read_text()
 
 
 def test_a_job_without_steering_does_what_a_call_does(tiny, tmp_path):

@@ -31,6 +31,10 @@ Guidance = Annotated[
     float | None, typer.Option(help="Guidance scale; the model's own default when left out.", callback=checks.guidance)
 ]
 Modules = Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")]
+Plots = Annotated[
+    str | None,
+    typer.Option(help="Also the report's plots as files in OUT/plots: pdf, svg or png.", callback=checks.plots),
+]
 Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=checks.device)]
