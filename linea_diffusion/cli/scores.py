@@ -16,7 +16,7 @@ def score(
         list[Path],
         typer.Argument(
             help="Pictures, folders of PNG, JPEG and WebP pictures, or .jsonl files with file_name and prompt in each "
-            "line; a folder's own metadata.jsonl is used."
+            "line; a folder's own metadata.jsonl is used, as that of a batch."
         ),
     ],
     *,

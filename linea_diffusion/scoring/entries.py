@@ -52,7 +52,8 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
 
     Args:
         paths: pictures, folders of them, or ``.jsonl`` files with a ``file_name`` (relative to the file's folder) and a
-            prompt in each line. The ``metadata.jsonl`` of a folder gives its pictures their prompts.
+            prompt in each line. The ``metadata.jsonl`` of a folder gives its pictures their prompts, and names those in
+            folders below, as the folder of a batch has them.
         prompt_key: of the prompt in a line.
         reference: a picture for all, or a folder with one for each under the same name.
 
@@ -66,7 +67,7 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
         else:
             beside = path / "metadata.jsonl"
             listed = {one.image: one for one in _listed(beside, prompt_key)} if beside.is_file() else {}
-            images = list(dict.fromkeys([*listed, *find_images([path])]))
+            images = list(dict.fromkeys([*listed, *find_images([*listed, path])]))
             entries += [listed.get(image, Entry(image)) for image in images]
     return [replace(entry, reference=_reference(entry.image, reference)) for entry in entries]
 

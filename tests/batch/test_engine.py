@@ -124,7 +124,7 @@ def test_the_same_job_twice_is_one_image_and_counted(tiny, tmp_path):
 def test_alternatives_strengths_and_seeds_make_several_images(tiny, tmp_path):
     jobs = [{"prompt": "a {red,blue} {cat,dog}", "strength": "0:1:3", "steering": "neon", "images": 2}]
     assert run(tiny, jobs, tmp_path).done == 4 * 3 * 2
-    made = {(row["prompt"], row["seed"], *row["strength"]) for row in rows(tmp_path)}
+    made = {(row["prompt"], row["seed"], row["strength"]) for row in rows(tmp_path)}
     assert len(made) == 24
     assert {strength for _, _, strength in made} == {0, 0.5, 1}
 
@@ -136,7 +136,9 @@ def test_datasets_loads_the_folder_as_it_is(tiny, tmp_path):
     table = loaded["train"]
     assert table["prompt"] == [row["prompt"] for row in rows(tmp_path / "out")]
     assert len(table) == 7
-    assert table[2]["strength"] == [-0.5, 0.3]
+    assert [table[2][f"strength{name}"] for name in ("", ".mosaic", ".neon")] == [None, -0.5, 0.3]
+    assert [table[1][f"strength{name}"] for name in ("", ".mosaic", ".neon")] == [0.7, 0.0, 0.7]
+    assert table["strength"][-2:] == [0.0, 0.0]
     assert np.array_equal(np.asarray(table[1]["image"]), pixels(tmp_path / "out", rows(tmp_path / "out")[1]))
 
 
@@ -214,7 +216,7 @@ def test_a_job_without_steering_does_what_a_call_does(tiny, tmp_path):
         (row,) = rows(tmp_path)
         generator = torch.Generator().manual_seed(2)
         call = tiny("a cat", generator=generator, num_inference_steps=1, guidance_scale=1.0, height=16, width=16)
-        assert (row["steering"], row["strength"]) == (["neon"], [0.6])
+        assert (row["steering"], row["strength"]) == (["neon"], 0.6)
         assert np.array_equal(pixels(tmp_path, row), np.asarray(call.images[0]))
     finally:
         tiny.steering.choice = None

@@ -46,6 +46,17 @@ def test_a_folder_and_its_list_are_the_same_pictures(folder):
     assert {entry.reference for entry in one} == {folder / "plain" / "a.png"}
 
 
+def test_the_pictures_of_a_batch_are_in_folders_below(folder):
+    steered, below = folder / "steered", folder / "steered" / "images" / "0a"
+    below.mkdir(parents=True)
+    lines = [{"file_name": f"images/0a/{name}", "prompt": prompt} for name, prompt in PROMPTS.items()]
+    for name in PROMPTS:
+        (steered / name).rename(below / name)
+    (steered / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    entries = find_entries([steered])
+    assert [(entry.image, entry.prompt) for entry in entries] == [(below / n, p) for n, p in PROMPTS.items()]
+
+
 def test_scores_are_the_scorers_whatever_the_batch(folder):
     entries = find_entries([folder / "steered"], reference=folder / "plain")
     scorer = ClipScorer()
