@@ -145,7 +145,7 @@ def test_torchrun_shares_the_jobs_and_failures_end_nobody_early(tmp_path):
     done = subprocess.run([*command, "--batch-size", "2", "--log-format", "json"], capture_output=True, text=True,
                           timeout=300, env=environment, check=False)  # fmt: skip
     assert done.returncode == 1, done.stderr[-3000:]
-    assert "failures.jsonl: 1 failures" in done.stdout
+    assert "failures.jsonl: 1 failure," in done.stdout
     assert len(rows(tmp_path / "out")) == len(files(tmp_path / "out")) == 23
     assert [row["line"] for row in rows(tmp_path / "out", "failures.jsonl")] == [4]
     ranks = {
