@@ -39,6 +39,7 @@ def evaluate(
     session: ScoredSession,
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
+    ways, positions = _named(methods), parse_strengths(strengths)
     from ..concepts.concept import load_concept
     from ..evaluation.comparison import comparison_markdown
     from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first
@@ -49,8 +50,7 @@ def evaluate(
     from ..grids.report.page import write_report
     from ..training.recipes import recipe_for
 
-    concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
-    ways = _named(methods)
+    concepts = [load_concept(name) for name in style]
     for concept in concepts:
         check_removal(concept, ways, prompts)
     held_out = {concept.name: prompts_for(concept, model, prompts, count) for concept in concepts}
@@ -83,7 +83,7 @@ def evaluate(
 
 def _named(methods: str) -> dict[str, str]:
     """Methods, and folders of maps, by the name that tables have for them."""
-    from ..evaluation.methods import check_method
+    from ..evaluation.method_names import check_method
 
     named = {Path(method).name: method for method in methods.split(",")}
     if len(named) != len(methods.split(",")):

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..errors import make_folder
-from .options.sessions import Device, Scoring
+from .options.machines import Device
+from .options.sessions import Scoring
 
 
 def score(
@@ -29,7 +30,7 @@ def score(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV or .jsonl file; CSV on standard output when left out.")] = None,
     scoring: Scoring,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Score pictures made anywhere by CLIP.
 

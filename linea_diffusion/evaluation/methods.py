@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..concepts.concept import Concept
-from ..errors import LineaError, nearest_name
+from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..training.config import TrainingConfig
@@ -18,8 +18,7 @@ from ..training.iteration import facts_of
 from ..training.recipes import PAPER, recipe_for
 from ..training.train import train_steering_maps
 from .baselines import gaussian_act, linear_act, mean_shift
-
-PROMPTING = "prompting"
+from .method_names import PROMPTING, check_method
 
 Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
 
@@ -59,19 +58,6 @@ METHODS: dict[str, Method] = {
 """Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; with
 coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
 forms of `baselines`. "prompting" needs no maps."""
-
-
-def check_method(method: str) -> None:
-    """Whether there is a method of this name.
-
-    Raises:
-        LineaError: there is none.
-    """
-    names = [*METHODS, PROMPTING]
-    if method not in names:
-        raise LineaError(
-            f"got method {method!r}: expected one of {', '.join(names)}; nearest: {nearest_name(method, names)}"
-        )
 
 
 def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:

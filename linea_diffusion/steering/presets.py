@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import LineaError, nearest_name
 from .addresses import Address, base_layer, idle_projections, split_entry, steerable_modules
+from .preset_names import PATTERNS
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -56,9 +57,7 @@ PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "queries-keys": lambda name, module: _projects(name, module, "qk") and Address.of(name).in_denoiser,
     "values": lambda name, module: _projects(name, module, "v") and Address.of(name).in_denoiser,
 }
-"""Module choices by name: attention outputs of text encoders and denoiser (the default of training), of one of them, of
-the denoiser's cross-attention alone; normalisation layers of the denoiser (the paper's choice) or of the text encoders;
-feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
+"""Module choices by name; `preset_names` says what each is for."""
 
 
 def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -> dict[str, nn.Module]:
@@ -66,9 +65,10 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
 
     Args:
         pipe: a diffusers pipeline.
-        target_modules: one or several of `PRESETS`, or regular expressions that must match a whole canonical
-            name, such as ``unet.*norm.*``. An ending ``:1`` chooses the second entry of a tuple output, ``:0`` the
-            first, as nothing does.
+        target_modules: one or several of `PRESETS`; or, as PEFT's target_modules, endings of canonical names (whole
+            parts of them: ``attn2``, ``mid_block.attentions.0``) and regular expressions that must match a whole one,
+            such as ``unet.*norm.*``. Each may be either, in a list or alone. Behind it, ``:1`` chooses the second
+            entry of a tuple output, ``:0`` the first, as nothing does.
 
     Returns:
         Activation name -> module, in the order in which the pipeline registers them.
@@ -93,7 +93,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
         if not matches:
             raise LineaError(
                 f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
-                f"or a regular expression for a whole module name; nearest: {nearest_name(entry, [*PRESETS, *named])}"
+                f"or {PATTERNS}; nearest: {nearest_name(entry, [*PRESETS, *named])}"
             )
         places |= matches
     order = {name: number for number, name in enumerate(named)}
@@ -108,4 +108,5 @@ def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:
         pattern = re.compile(entry)
     except re.error as error:
         raise LineaError(f"got module pattern {entry!r}: expected a preset or a regular expression ({error})") from None
-    return lambda name, module: pattern.fullmatch(name) is not None
+    ending = f".{entry}"
+    return lambda name, module: f".{name}".endswith(ending) or pattern.fullmatch(name) is not None

@@ -17,6 +17,7 @@ from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
+from ..pipelines.prompts import repeat_arguments
 from ..steering.addresses import Address
 from ..steering.calls.acted import guard_hooks
 from ..steering.calls.call import RunningCall
@@ -92,7 +93,8 @@ class DiffusionRun:
 
     def forward(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
         """Call the pipeline; classifier-free guidance doubles the rows of denoisers."""
-        call_with_gradients(self.pipe, prompt=list(prompts), generator=generators(seeds), **self.arguments)
+        arguments = repeat_arguments(self.arguments, len(prompts), self.pipe)
+        call_with_gradients(self.pipe, prompt=list(prompts), generator=generators(seeds), **arguments)
 
     def segments(self) -> list[nn.Module]:
         """The denoisers."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps
+from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps, __version__
 
 HUGE = str(10**400)
 SHARED = {
@@ -120,3 +123,17 @@ def test_a_long_name_does_not_fill_the_screen(linea):
     assert len(err) < 1100
     assert err.startswith("linea: got steering 'nnn")
     assert err.rstrip().endswith("a name that the Hub allows")
+
+
+def test_names_are_known_before_anything_heavy_is_imported():
+    """A mistyped concept or method is an error at once."""
+    light = "import sys, linea_diffusion.concepts.concept, linea_diffusion.evaluation.method_names as names"
+    heavy = "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules), names"
+    subprocess.run([sys.executable, "-c", f"{light}; {heavy}"], check=True)
+
+
+def test_the_version_is_told_without_loading_anything(linea):
+    code, out, _ = linea("--version")
+    assert code == 0
+    assert out.splitlines()[0] == f"linea-diffusion {__version__}"
+    assert "torch " in out

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, make_folder
-from ..options.sessions import Call, Machine, Seeded, Steering, dtype_of
+from ..options.machines import Machine, device_of, dtype_of
+from ..options.sessions import Call, Seeded, Steering
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
@@ -20,20 +21,21 @@ if TYPE_CHECKING:
 class BenchMachine(Machine):
     """A machine that also runs models of random weights, which are made where they are used."""
 
-    def load(self, model: str) -> LinEASDiffusionPipeline:
-        """The pipeline of --model."""
+    def pipeline(self, model: str) -> LinEASDiffusionPipeline:
+        """The pipeline as it comes."""
         if not _is_random(model):
-            return super().load(model)
+            return super().pipeline(model)
         import torch
 
         from ...pipelines.pipeline import LinEASDiffusionPipeline
         from .random_models import random_pipeline
 
+        device = device_of(self.device)
         try:
-            made = random_pipeline(model, device=self.device, dtype=dtype_of(self.dtype))
+            made = random_pipeline(model, device=device, dtype=dtype_of(self.dtype, device, model))
         except torch.OutOfMemoryError:
             raise LineaError(
-                f"got {model}, which does not fit on {self.device!r}: expected a smaller one, or bfloat16"
+                f"got {model}, which does not fit on {device!r}: expected a smaller one, or bfloat16"
             ) from None
         return LinEASDiffusionPipeline(made)
 
@@ -76,8 +78,9 @@ def bench(
     pipe = machine.open(model, steering)
     make_folder(out)
     result = bench(pipe, config, track=lambda numbers: tqdm(numbers, desc="rounds", leave=False))
-    text = markdown(result, model, machine.dtype)
-    facts = {"model": model, "dtype": machine.dtype, **asdict(result)}
+    dtype = str(pipe.dtype).removeprefix("torch.")
+    text = markdown(result, model, dtype)
+    facts = {"model": model, "dtype": dtype, **asdict(result)}
     (out / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (out / "bench.md").write_text(text, encoding="utf-8")
     typer.echo(text)

@@ -50,12 +50,12 @@ def guidance(option: typer.CallbackParam, value: float | None) -> float | None:
 
 def dtype(option: typer.CallbackParam, value: str) -> str:
     """The name of a dtype."""
-    return choice(value, _name(option), DTYPE_NAMES)
+    return choice(value, _name(option), ("auto", *DTYPE_NAMES))
 
 
 def device(option: typer.CallbackParam, value: str) -> str:
     """A device that this machine has."""
-    if value == "cpu":
+    if value in ("auto", "cpu"):
         return value
     import torch
 

@@ -13,6 +13,7 @@ import typer
 
 from ...errors import LineaError, short
 from . import checks
+from .machines import Machine, device_of, dtype_of
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
@@ -44,33 +45,6 @@ Guidance = Annotated[
 Modules = Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")]
 Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=checks.device)]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where models run, and in which numbers."""
-
-    device: Device = "cpu"
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.", callback=checks.dtype)] = "float32"
-
-    def open(self, model: str, steering: Sequence[str] = ()) -> LinEASDiffusionPipeline:
-        """The pipeline of --model, with every --steering loaded under its own name."""
-        from ...maps.steering_maps import SteeringMaps
-
-        maps = {source: SteeringMaps.from_pretrained(source) for source in steering}
-        pipe = self.load(model)
-        for source, one in maps.items():
-            pipe.load_steering(one, adapter_name=source)
-        return pipe
-
-    def load(self, model: str) -> LinEASDiffusionPipeline:
-        """The pipeline of --model; of several processes each takes its own GPU."""
-        from ...pipelines.pipeline import LinEASDiffusionPipeline
-        from ...training.state.processes import process_device
-
-        device = process_device() if self.device == "cuda" else self.device
-        return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtype_of(self.dtype)).to(device)
 
 
 @dataclass(frozen=True)
@@ -84,6 +58,20 @@ class Call:
     def arguments(self) -> dict[str, Any]:
         """What --steps and --guidance give the base pipeline; nothing that was left out."""
         return without_none(num_inference_steps=self.steps, guidance_scale=self.guidance)
+
+
+@dataclass(frozen=True)
+class PromptedCall(Call):
+    """How the base pipeline is called, and what pictures shall not show."""
+
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What pictures shall not show; wants a guidance scale above 1.")
+    ] = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the options give the base pipeline; nothing that was left out."""
+        return super().arguments | without_none(negative_prompt=self.negative_prompt)
 
 
 @dataclass(frozen=True)
@@ -116,28 +104,29 @@ class Scoring:
             key: dtype_of(text) if key == "dtype" else literal(text)
             for key, text in key_values("--clip-set", self.clip_set, keys)
         }
-        return ClipScorer(self.clip, self.clip_weights, device=device, **settings)
+        return ClipScorer(self.clip, self.clip_weights, device=device_of(device), **settings)
 
 
 @dataclass(frozen=True)
-class Session(Machine, Seeded, Call):
+class Session(Machine, Seeded, PromptedCall):
     """Calls of a pipeline on a machine."""
 
+    def load(self, model: str) -> LinEASDiffusionPipeline:
+        """The pipeline of --model, which takes the arguments of the calls.
+
+        Raises:
+            LineaError: it does not.
+        """
+        from ...pipelines.choices.calls import check_call
+
+        pipe = super().load(model)
+        check_call(pipe, self.arguments)
+        return pipe
+
 
 @dataclass(frozen=True)
-class ScoredSession(Machine, Seeded, Scoring, Call):
+class ScoredSession(Session, Scoring):
     """Calls of a pipeline on a machine, and the CLIP that scores their pictures."""
-
-
-def dtype_of(name: str) -> Any:
-    """The torch dtype of a name.
-
-    Raises:
-        LineaError: none that models run in.
-    """
-    import torch
-
-    return getattr(torch, checks.choice(name, "dtype", checks.DTYPE_NAMES))
 
 
 def key_values(
