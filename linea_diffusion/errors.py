@@ -62,9 +62,14 @@ class _Short(Repr):
 _SHORT = _Short()
 
 
-def nearest_name(name: str, names: Iterable[str]) -> str:
-    """The most similar of some names, for error messages."""
-    return difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)[0]
+def nearest_hint(name: str, names: Iterable[str]) -> str:
+    """``; nearest: NAME`` for the end of an error, or nothing where no name is like the one that was got."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=_ALIKE)
+    return f"; nearest: {near[0]}" if near else ""
+
+
+_ALIKE = 0.5
+"""How much of two names must agree for one to be taken for the other, mistyped; difflib's ratio."""
 
 
 def as_number(value: Any) -> float | None:

@@ -16,6 +16,7 @@ from ..pipelines.rendering.batch_size import BatchSize
 from ..pipelines.rendering.render import render_group
 from ..pipelines.rendering.requests import grouped
 from ..scoring.images.opening import open_images
+from ..steering.addresses import model_name
 from .describing import COLUMNS, SCORED, bad_line_row, failure_row, metadata_row, recipe_of, scores_of
 from .folder.index import JobIndex, State
 from .folder.layout import Layout, image_name, rank_of
@@ -88,7 +89,7 @@ class BatchRun:
         self.counts, self.index = Counts(), JobIndex()
         self._unscored: list[Job] = []
         self._layout, self._share, self._maker, self._size, self._settings = layout, share, maker, size, settings
-        self._model = str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__)
+        self._model = model_name(pipe.base) or type(pipe.base).__name__
         self._pipe = LinEASDiffusionPipeline(pipe.base)  # the user's adapters stay as they are
 
     def tell(self, event: str, **facts: Any) -> None:

@@ -11,34 +11,28 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LineaError, clipped
-from ..steering.parsing import parse_strengths
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
 from .options.batch_log import print_event, print_plan, print_summary
 from .options.sessions import (
-    Calibrated,
     Clip,
     ClipWeights,
     Guidance,
     Machine,
-    Model,
     Scoring,
-    Steering,
     Steps,
     key_values,
     literal,
     without_none,
 )
+from .options.steering import Steered, strength_option
 
 
 @dataclass(frozen=True)
 class JobDefaults:
     """Fields for what jobs leave out."""
 
-    strengths: Annotated[
-        str | None, typer.Option(help="For jobs without one: 0.7, or 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5.")
-    ] = None
-    calibrated: Calibrated = None
+    strengths: Annotated[str | None, strength_option("For jobs without one")] = None
     seed: Annotated[int, typer.Option(help="For jobs without one.")] = 0
     images: Annotated[int, typer.Option(help="Images of each job, with seeds counted upwards.")] = 1
     negative_prompt: Annotated[str | None, typer.Option(help="For jobs without one.")] = None
@@ -49,15 +43,14 @@ class JobDefaults:
         list[str] | None, typer.Option("--set", help="FIELD=VALUE: any other field of jobs; may be repeated.")
     ] = None
 
-    @property
-    def fields(self) -> dict[str, Any]:
+    def fields(self, steered: Steered) -> dict[str, Any]:
         """Field of a job -> its value, checked."""
         from ..batch.jobs.defaults import check_defaults
 
-        names = ("calibrated", "seed", "images", "negative_prompt", "steps", "guidance", "size")
-        made = without_none(**{name: getattr(self, name) for name in names})
+        names = ("seed", "images", "negative_prompt", "steps", "guidance", "size")
+        made = without_none(calibrated=steered.calibrated, **{name: getattr(self, name) for name in names})
         if self.strengths is not None:
-            made["strength"] = parse_strengths(self.strengths)
+            made["strength"] = steered.dials(self.strengths)
         form = "FIELD=VALUE such as --set steering_end=0.8"
         made |= {name: literal(text) for name, text in key_values("--set", self.settings or (), form=form)}
         check_defaults(made)
@@ -73,9 +66,8 @@ def batch(
     out: Annotated[
         Path, typer.Option(help="Folder for images/, metadata.jsonl and failures.jsonl.", metavar="FOLDER")
     ] = Path("batch"),
-    steering: Steering = [],  # noqa: B006
+    steered: Steered,
     defaults: JobDefaults,
-    model: Model = "shapeland-unet",
     batch_size: Annotated[str, typer.Option(help="Images at once, or auto: what fits.")] = "auto",
     window: Annotated[int, typer.Option(help="How many jobs may wait for others of the same shape.")] = 1024,
     image_format: Annotated[
@@ -109,11 +101,11 @@ def batch(
     """Render the jobs of a file into an image folder. Stopped or killed, the same command goes on where it was."""
     _check(jobs, out, grid)
     settings: dict[str, Any] = {
-        "defaults": defaults.fields, "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
+        "defaults": defaults.fields(steered), "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
     }  # fmt: skip
     machine = replace(machine, device=_process_device(out, machine.device, dry_run))
-    pipe = machine.open(model, steering)
+    pipe = steered.open(machine)
     settings["scorer"] = Scoring(clip, clip_weights).scorer(machine.device) if score else None
     if dry_run:
         _plan(pipe, jobs, out, settings, log)

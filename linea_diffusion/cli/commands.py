@@ -44,9 +44,17 @@ def linea(
 
 for _command, _example in (
     (demo.demo, "linea demo --style watercolor --out demo"),
-    (training.train, "linea train neon --out neon"),
+    (
+        training.train,
+        "linea train neon --out neon\n\n"
+        'linea train mine --source prompts.txt --template "{prompt}, in neon light" --out mine',
+    ),
     (training.calibrate, "linea calibrate neon"),
-    (generating.generate, 'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png'),
+    (
+        generating.generate,
+        'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png\n\n'
+        'linea generate "a red heart" --steering neon --steering mosaic --strength neon=0.7,mosaic=0.3',
+    ),
     (
         grids.grid,
         'linea grid "a red heart" "a blue fish" --steering neon --concept neon --out grid\n\n'
@@ -59,10 +67,10 @@ for _command, _example in (
         'linea score demo/grid.png --text "a picture in neon style"\n\n'
         'linea score steered/metadata.jsonl --text "a picture in neon style" --reference plain --out scores.csv',
     ),
-    (batching.batch, "linea batch jobs.jsonl --steering neon --strengths 0:1:5 --out batch"),
+    (batching.batch, "linea batch jobs.jsonl --steering neon --strength 0:1:5 --out batch"),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
-    (inspecting.concepts, "linea concepts neon"),
+    (inspecting.concepts, "linea concepts neon\n\nlinea concepts --template > mine.toml"),
     (inspecting.modules, "linea modules shapeland-unet --modules norms"),
     (inspecting.info, "linea info demo/maps"),
 ):

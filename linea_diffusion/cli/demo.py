@@ -9,6 +9,7 @@ import typer
 
 from ..errors import LineaError
 from .grids import GridOutput
+from .options.next_steps import quoted, say_next
 from .options.sessions import Scoring, Seeded, Session
 from .training import train_maps
 
@@ -41,3 +42,7 @@ def demo(
     grid = StyleGrid.render(pipe, held_out_prompts(ROWS), STRENGTHS, seeds=session.seed, style=concept.name)
     grid.score(Scoring().scorer(session.device), concept)
     GridOutput(report=True).write(grid, out, pipe.steering)
+    say_next(
+        turn=f'linea generate "a red heart" --steering {quoted(out / "maps")} --strength 0.7',
+        learn_your_own='linea train mine --source prompts.txt --template "{prompt}, mine" --out mine',
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,8 @@ import typer
 from ..errors import LineaError, make_folder
 from ..steering.parsing import parse_strengths
 from .options import checks
-from .options.sessions import Calibrated, Model, ScoredSession, command_line
+from .options.sessions import Model, ScoredSession, command_line
+from .options.steering import Calibrated, split_name, strength_option
 
 if TYPE_CHECKING:
     from ..evaluation.records import Record
@@ -24,22 +26,23 @@ def evaluate(
     *,
     style: Annotated[list[str], typer.Option(help="Concept, by name or file; may be repeated.")],
     methods: Annotated[
-        str, typer.Option(help="Names with commas, or folders of maps.")
+        str, typer.Option(help="Names with commas, or folders of maps; NAME=FOLDER names one in tables.")
     ] = "lineas,lin-act,gaussian-act,mean-shift,prompting",
+    steering: Annotated[
+        list[str], typer.Option(help="Folder of maps as one more method, or NAME=FOLDER; may be repeated.")
+    ] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder for report.html, evaluation.csv, evaluation.md and maps/.")] = Path(
         "evaluation"
     ),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
     count: Annotated[int, typer.Option(help="How many held-out prompts.", callback=checks.at_least(1))] = 64,
-    strengths: Annotated[
-        str, typer.Option(help="The dial's positions: 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5.")
-    ] = "0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1",
+    strengths: Annotated[str, strength_option("The dial's positions")] = ("0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1"),
     calibrated: Calibrated = None,
     model: Model = "shapeland-unet",
     session: ScoredSession,
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
-    ways, positions = _named(methods), parse_strengths(strengths)
+    ways, positions = _named([*methods.split(","), *steering]), parse_strengths(strengths)
     from ..concepts.concept import load_concept
     from ..evaluation.comparison import comparison_markdown
     from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first
@@ -56,7 +59,7 @@ def evaluate(
     held_out = {concept.name: prompts_for(concept, model, prompts, count) for concept in concepts}
     check_dial(positions)
     make_folder(out)
-    scorer, pipe = session.scorer(session.device), session.open(model)
+    scorer, pipe = session.scorer(session.device), session.load(model)
     seed, call = session.seed + 1000, session.arguments
     facts = {"model": model, "strengths": positions, "noise from seed": seed, "scorer": scorer.name, **call}
     records: list[Record] = []
@@ -81,13 +84,14 @@ def evaluate(
     typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
 
 
-def _named(methods: str) -> dict[str, str]:
-    """Methods, and folders of maps, by the name that tables have for them."""
+def _named(methods: Sequence[str]) -> dict[str, str]:
+    """Methods, and folders of maps, by the name that tables have for them: NAME=FOLDER, or a folder's last part."""
     from ..evaluation.method_names import check_method
 
-    named = {Path(method).name: method for method in methods.split(",")}
-    if len(named) != len(methods.split(",")):
-        raise LineaError(f"got methods {methods!r}, of which two have the same name: expected different folder names")
+    pairs = [split_name(method) for method in methods]
+    named = {name or Path(method).name: method for name, method in pairs}
+    if len(named) != len(methods):
+        raise LineaError(f"got methods {', '.join(methods)}: expected different names; give folders one by NAME=FOLDER")
     for method in named.values():
         if not Path(method).is_dir():
             check_method(method)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import LineaError, make_folder
-from ..steering.parsing import parse_strengths
-from .options.sessions import Calibrated, Model, Session, Steering
+from .options.sessions import Session
+from .options.steering import Steered, strength_option
 
 
 def generate(
@@ -18,16 +19,8 @@ def generate(
     out: Annotated[Path, typer.Option(help="The picture; with several strengths their numbers are added.")] = Path(
         "image.png"
     ),
-    steering: Steering = [],  # noqa: B006
-    strength: Annotated[
-        str | None,
-        typer.Option(
-            help="A number, or several (0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5): one noise, one batch. 1 when left "
-            "out."
-        ),
-    ] = None,
-    calibrated: Calibrated = None,
-    model: Model = "shapeland-unet",
+    steered: Steered,
+    strength: Annotated[str | None, strength_option("One or several, of one noise; 1 when left out")] = None,
     session: Session,
 ) -> None:
     """Render one prompt, steered."""
@@ -35,16 +28,27 @@ def generate(
     from ..pipelines.rendering.requests import requests_of
     from ..scoring.images.opening import check_image_name
 
-    strengths = parse_strengths(strength or ("1" if steering else "0"))
+    dials: Sequence[float | dict[str, float] | None] = [1.0 if steered.steering else None]
+    if strength is not None:
+        dials = steered.dials(strength)
     check_image_name(out)
-    places = [out if len(strengths) == 1 else out.with_stem(f"{out.stem}-{value:g}") for value in strengths]
+    places = [out if len(dials) == 1 else out.with_stem(f"{out.stem}-{_label(one)}") for one in dials]
     if len(set(places)) != len(places):
         raise LineaError(f"got strengths {strength}, of which two have one file name: expected different numbers")
     make_folder(out.parent)
-    pipe = session.open(model, steering)
-    rows = [(prompt, session.seed, dict.fromkeys(pipe.steering, one) or one) for one in strengths]
-    requests = requests_of(pipe, rows, {"calibrated": calibrated, **session.arguments})
-    images = list(images_of(pipe, requests, len(strengths)))
+    pipe = steered.open(session)
+    rows = [
+        (prompt, session.seed, (dict.fromkeys(pipe.steering, one) or one) if isinstance(one, float) else one)
+        for one in dials
+    ]
+    requests = requests_of(pipe, rows, {"calibrated": steered.calibrated, **session.arguments})
+    images = list(images_of(pipe, requests, len(dials)))
     for path, image in zip(places, images, strict=True):
         image.save(path)
         typer.echo(str(path))
+
+
+def _label(dial: float | Mapping[str, float] | None) -> str:
+    if isinstance(dial, Mapping):
+        return "-".join(f"{name.replace(' ', '-')}{value:g}" for name, value in dial.items())
+    return f"{dial:g}"

@@ -13,7 +13,9 @@ import typer
 from ..errors import LineaError, make_folder
 from .options import checks
 from .options.grid_rows import Rows
-from .options.sessions import Calibrated, Model, ScoredSession, Steering, command_line
+from .options.sessions import ScoredSession, command_line
+from .options.steering import Steered
+from .options.texts import Texts
 
 if TYPE_CHECKING:
     from ..concepts.concept import StyleTexts
@@ -102,42 +104,41 @@ class GridOutput:
 def grid(
     prompts: Annotated[list[str], typer.Argument(help="One row each; a single one unless rows are prompts.")],
     *,
-    steering: Steering,
+    steered: Steered,
     out: Annotated[Path, typer.Option(help="Folder for grid.png and scores.csv.")] = Path("grid"),
     rows: Rows,
-    calibrated: Calibrated = None,
+    scored: Texts,
     output: GridOutput,
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures at once; a row when left out.", callback=checks.at_least(1))
     ] = None,
-    model: Model = "shapeland-unet",
     session: GridSession,
 ) -> None:
     """Render a grid of pictures, each row from one noise, with CLIP scores."""
     from ..grids import StyleGrid
 
-    maps, texts = rows.opened(steering), rows.texts
+    texts = scored.texts
     rows.check_prompts(prompts)
-    output.check(len(rows.columns), scores=session.scores)
+    output.check(len(steered.dials(rows.strengths)), scores=session.scores)
     make_folder(out)
     scorer = session.scorer(session.device) if session.scores else None
-    pipe = session.open(model)
-    plan = rows.plan(pipe, maps, prompts, session.seed)
+    pipe = steered.open(session, load=rows.loads)
+    plan = rows.plan(pipe, steered, prompts, session.seed, texts.name if texts else "")
     if scorer:
-        _check_texts(scorer, plan, texts, steering)
-    call = {"calibrated": calibrated, "batch_size": batch_size, **session.arguments}
+        _check_texts(scorer, plan, texts)
+    call = {"calibrated": steered.calibrated, "batch_size": batch_size, **session.arguments}
     rendered = StyleGrid.of_plan(pipe, plan, folder=output.images, **call)
     if scorer:
         rendered.score(scorer, texts)
     output.write(rendered, out, {**pipe.steering, **plan.maps})
 
 
-def _check_texts(scorer: ClipScorer, plan: Plan, texts: StyleTexts | None, steering: list[str]) -> None:
+def _check_texts(scorer: ClipScorer, plan: Plan, texts: StyleTexts | None) -> None:
     """Texts that cannot be scored are refused before anything is rendered."""
     silent = [row.style for row in plan.rows if texts is None and row.style not in plan.texts]
     if silent:
         raise LineaError(
-            f"got maps {silent[0] or steering[0]!r} that do not say what to score: expected --concept with them"
+            f"got maps {silent[0] or '(unnamed)'} that do not say what to score: expected --text, or --concept"
         )
     used = [texts] if texts else list(plan.texts.values())
     scorer.embed_texts([row.prompt for row in plan.rows] + [text for one in used for text in (one.text, one.neutral)])

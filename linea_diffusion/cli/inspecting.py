@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 
 def concepts(
     name: Annotated[str | None, typer.Argument(help="A concept, or a file of one, to show whole.")] = None,
+    template: Annotated[
+        bool, typer.Option("--template", help="Write a file for a concept of your own, to be filled in: > mine.toml")
+    ] = False,
 ) -> None:
-    """List the concepts that come with the package, or show one with all its prompts."""
+    """List the concepts that come with the package, show one with all its prompts, or write a file for your own."""
     from ..concepts.concept import WORLDS, list_concepts, load_concept
     from ..concepts.prompt_values import KINDS
+    from ..concepts.template import CONCEPT_FILE
+
+    if template:
+        typer.echo(CONCEPT_FILE, nl=False)
+        return
 
     if name is not None:
         _print_concept(load_concept(name))
@@ -42,7 +50,7 @@ def modules(
     from ..steering.presets import find_modules
     from ..training.recipes import recipe_for
 
-    pipe = Machine().open(model)
+    pipe = Machine().load(model)
     recipe = recipe_for(pipe)
     each = recipe.scale + recipe.shift + 2 * recipe.rank
     activations = find_modules(pipe, modules or recipe.target_modules)

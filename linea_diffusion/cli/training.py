@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,11 +13,14 @@ from ..errors import LineaError, TrainingDivergedError, make_folder
 from ..maps.facts import Facts
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
-from .options.sessions import Model, ScoredSession, Session
+from .options.next_steps import quoted, say_next
+from .options.sessions import MODEL_HELP, Model, ScoredSession, Session
+from .options.steering import Steered
+from .options.texts import Texts
 from .options.training import ConceptFiles, TrainingOptions
 
 if TYPE_CHECKING:
-    from ..concepts.concept import Concept
+    from ..concepts.concept import Concept, StyleTexts
     from ..maps.steering_maps import SteeringMaps
     from ..pipelines.pipeline import LinEASDiffusionPipeline
     from ..training.calibration.measures import Measure
@@ -28,6 +32,9 @@ def train(
     ],
     *,
     out: Annotated[Path, typer.Option(help="Folder for the maps.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Learn anew although OUT holds maps already, which are replaced.")
+    ] = False,
     model: Model = "shapeland-unet",
     files: ConceptFiles,
     options: TrainingOptions,
@@ -42,7 +49,26 @@ def train(
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
     learned = files.concept(concept)
+    if not overwrite:
+        _refuse_other_maps(out)
     train_maps(session, model, learned, options.arguments(session), out, checkpoint_every=checkpoint_every)
+    prompt, folder = quoted(learned.source[0]), quoted(out)
+    say_next(
+        see=f"linea grid {prompt} --steering {folder} --report --out grid",
+        turn=f"linea generate {prompt} --steering {folder} --strength 0.7",
+        compare=f"linea evaluate --style {quoted(concept)} --steering {folder} --methods lin-act,prompting"
+        if files.source is None
+        else "",
+        share=f"SteeringMaps.from_pretrained({str(out)!r}).push_to_hub('you/{learned.name.replace(' ', '-')}')",
+    )
+
+
+def _refuse_other_maps(out: Path) -> None:
+    """Raise if a folder holds maps and no training that would go on."""
+    from ..maps.storage import CONFIG
+
+    if (out / CONFIG).exists() and not (out / "checkpoint").exists():
+        raise LineaError(f"got --out {out}, which holds maps already: expected another folder, or --overwrite")
 
 
 def train_maps(
@@ -58,7 +84,7 @@ def train_maps(
 
     make_folder(out)
     with claimed(out / "checkpoint") if is_main_process() else nullcontext():
-        pipe = session.open(model)
+        pipe = session.load(model)
         maps = _trained(pipe, concept, settings, out, checkpoint_every)
     facts = Facts.of(maps.metadata)
     if (after := facts.stopped_after) is not None:
@@ -96,23 +122,54 @@ def _trained(
     return maps
 
 
-def _concept_of(maps: SteeringMaps, concept: str | None) -> Concept:
+def _prompts_of(maps: SteeringMaps, options: Texts, source: Path | None) -> Sequence[str]:
+    """What to calibrate on: the prompts of --source, of --concept, those that the maps carry, or their concept's."""
     from ..concepts.concept import load_concept
+    from ..concepts.prompt_files import prompt_lines
 
-    try:
-        return load_concept(concept or Facts.of(maps.metadata).concept or "")
-    except LineaError as error:
-        if concept:
-            raise
-        raise LineaError(f"the maps name no concept that is known here; give it with --concept ({error})") from None
+    facts = Facts.of(maps.metadata)
+    if source is not None:
+        return prompt_lines(source)
+    if options.concept is None and facts.source_prompts:
+        return facts.source_prompts
+    concept = load_concept(options.concept) if options.concept else _concept_of(maps)
+    if concept is None:
+        raise LineaError(
+            "got maps that carry no prompts, and whose concept is not known here: expected --source with a file of "
+            "prompts without the style, or --concept"
+        )
+    return concept.source
+
+
+def _texts_of(maps: SteeringMaps, options: Texts) -> StyleTexts:
+    """What pictures are measured against: --text, --concept, what the maps carry, or their concept's."""
+    from ..grids.plans import texts_of
+
+    concept = _concept_of(maps)
+    texts = options.texts or texts_of(maps) or (concept.texts if concept else None)
+    if texts is None:
+        raise LineaError(
+            "got maps that do not say what pictures of them are scored against: expected --text, or --by progress"
+        )
+    return texts
+
+
+def _concept_of(maps: SteeringMaps) -> Concept | None:
+    """The packaged concept that maps name, if there is one of that name."""
+    from ..concepts.concept import list_concepts, load_concept
+
+    name = Facts.of(maps.metadata).concept
+    return load_concept(name) if name and name.replace(" ", "-") in list_concepts() else None
 
 
 def calibrate(
     steering: Annotated[Path, typer.Argument(help="Folder of steering maps; the curve is stored there.")],
     *,
-    concept: Annotated[
-        str | None, typer.Option(help="Concept by name or file; the one that the maps name when left out.")
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Text file of prompts to calibrate on; those that the maps were learned from when left out."),
     ] = None,
+    texts: Texts,
     by: Annotated[
         str,
         typer.Option(
@@ -124,21 +181,24 @@ def calibrate(
         int,
         typer.Option(help="Strengths that are measured at most, more where it changes.", callback=checks.at_least(3)),
     ] = 17,
-    model: Model = "shapeland-unet",
+    model: Annotated[
+        str | None, typer.Option(help=f"{MODEL_HELP} When left out: the one that the maps were learned on.")
+    ] = None,
     session: ScoredSession,
 ) -> None:
     """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on."""
-    from ..maps.steering_maps import SteeringMaps
     from ..training.calibration.calibrate import calibrate, clip_measure
 
-    maps = SteeringMaps.from_pretrained(steering)
-    learned = _concept_of(maps, concept)
+    steered = Steered([str(steering)], model)
+    (maps,) = steered.maps.values()
+    prompts = _prompts_of(maps, texts, source)
     measure: Measure | Literal["progress"] = "progress"
     if by == "clip":
-        measure = clip_measure(session.scorer(session.device), learned.texts)
-    pipe = session.open(model)
-    curve = calibrate(pipe, maps, measure, learned.source, points=points, seed=session.seed + 500, **session.arguments)
+        measure = clip_measure(session.scorer(session.device), _texts_of(maps, texts))
+    pipe = steered.open(session, load=False)
+    curve = calibrate(pipe, maps, measure, prompts, points=points, seed=session.seed + 500, **session.arguments)
     maps.save_pretrained(steering)
     typer.echo("strength  share of the style")
     for strength, value in zip(curve["strengths"], curve["values"], strict=True):
         typer.echo(f"{strength:>8.3f}  {value:.3f}")
+    say_next(see=f"linea grid {quoted(prompts[0])} --steering {quoted(steering)}")

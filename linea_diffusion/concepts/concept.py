@@ -9,7 +9,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from ..errors import LineaError
+from ..errors import LineaError, nearest_hint, short
 from .files import read_text
 from .levels import Level, check_level_strength, check_levels, fill_template
 from .pairing import check_pairs, rows_match
@@ -193,22 +193,31 @@ def load_concept(name_or_file: str | Path) -> Concept:
     packaged = {title: file for world in WORLDS for title, file in _packaged(world).items()}
     file = packaged.get(name.replace(" ", "-"))
     if file is None:
-        from ..errors import nearest_name
-
         raise LineaError(
-            f"got concept {name!r}: expected one of {', '.join(sorted(packaged))}, or a file that ends in "
-            f"{', '.join(SUFFIXES)}; nearest: {nearest_name(name, packaged)}"
+            f"got concept {short(name)}: expected one of the {len(packaged)} that `linea concepts` lists, or a file "
+            f"that ends in {', '.join(SUFFIXES)} (`linea concepts --template` writes one); for a style of your own: "
+            f"--source prompts.txt --template '{{prompt}}, {short(name)[1:-1]}', in Python Concept.from_template"
+            f"{nearest_hint(name, packaged)}"
         )
     return Concept(**concept_fields(file.read_text(encoding="utf-8"), file.name))
 
 
-def concept_from_files(source: Path, target: Path, *, name: str, text: str | None = None) -> Concept:
+def concept_from_files(
+    source: Path, target: Path, *, name: str, text: str | None = None, neutral: str = NEUTRAL
+) -> Concept:
     """A concept from two text files with one prompt per line (empty lines do not count).
+
+    Args:
+        source: file of the prompts to steer from.
+        target: file of those to steer to.
+        name: of the concept.
+        text: what a scorer compares pictures with; the name when left out.
+        neutral: the text without the concept that `text` is weighed against.
 
     Raises:
         LineaError: a file that cannot be read, fewer than 2 prompts, or the same prompts in both files.
     """
-    return Concept(name, prompt_lines(source), prompt_lines(target), text or name)
+    return Concept(name, prompt_lines(source), prompt_lines(target), text or name, neutral)
 
 
 def _packaged(world: str) -> dict[str, Traversable]:

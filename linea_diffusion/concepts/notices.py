@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import short
 from .signs import hint_at_syntax
+from .words import tell_spelled
 
 _CUT = re.compile(r"input was truncated because.*?(\d+) tokens", re.DOTALL)
 _LONG = "Token indices sequence length is longer"
@@ -27,7 +28,7 @@ class _Notices(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hinted = False
+        self.hinted = self.spelled = False
         self.loggers: set[logging.Logger] = set()
         self._limits: list[int] = []
         self._cut: set[int] = set()
@@ -91,6 +92,8 @@ def noticing(pipe: Any, prompts: Sequence[str] = (), *, hint: bool = True) -> It
             stack.callback(logger.removeFilter, notices)
         if hint and not notices.hinted:
             notices.hinted = hint_at_syntax(prompts, stacklevel=5)
+        if hint and not notices.spelled:
+            notices.spelled = tell_spelled(pipe, prompts, stacklevel=6)
         yield
         notices.count(pipe, prompts)
 

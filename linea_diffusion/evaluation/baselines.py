@@ -19,7 +19,7 @@ from ..maps.steering_maps import SteeringMaps
 from ..steering.affine.affine_map import AffineMap
 from ..training.config import TrainingConfig
 from ..training.diffusion import DiffusionRun
-from ..training.iteration import Batches, batches_of, facts_of
+from ..training.iteration import Batches, batches_of, facts_of, with_prompts
 from ..training.loss.distances import match_quantiles
 from ..training.recipes import recipe_for
 from ..training.runs import Places
@@ -140,5 +140,5 @@ def _fit_map(affine: AffineMap, name: str, source: Places, target: Places, fit: 
 
 def _noted(maps: SteeringMaps, batches: Batches, concept: Concept, method: str) -> SteeringMaps:
     facts = facts_of(batches.run, concept, batches.config)
-    maps.metadata = replace(facts, text=concept.text, neutral=concept.neutral, method=method).as_metadata()
+    maps.metadata = replace(with_prompts(facts, concept), method=method).as_metadata()
     return maps.requires_grad_(False)

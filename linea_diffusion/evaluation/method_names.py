@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import LineaError, nearest_name
+from ..errors import LineaError, nearest_hint
 
 PROMPTING = "prompting"
 METHOD_NAMES = (
@@ -26,6 +26,4 @@ def check_method(method: str) -> None:
     """
     names = [*METHOD_NAMES, PROMPTING]
     if method not in names:
-        raise LineaError(
-            f"got method {method!r}: expected one of {', '.join(names)}; nearest: {nearest_name(method, names)}"
-        )
+        raise LineaError(f"got method {method!r}: expected one of {', '.join(names)}{nearest_hint(method, names)}")

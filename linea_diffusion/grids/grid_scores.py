@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..concepts.concept import Concept, StyleTexts
-from ..errors import LineaError, make_folder, nearest_name
+from ..errors import LineaError, make_folder, nearest_hint
 from ..scoring.figures import CURVES, SCORES
 from ..scoring.formulas import mean_figures, score_pictures
 from ..scoring.statistics import gap_deviation, spearman, triangle_deficit
@@ -78,9 +78,7 @@ def check_score(name: str, cells: Sequence[Cell] | None = None) -> None:
         LineaError: an unknown name, or a grid without that score.
     """
     if name not in SCORES:
-        raise LineaError(
-            f"got score {name!r}: expected one of {', '.join(SCORES)}; nearest: {nearest_name(name, SCORES)}"
-        )
+        raise LineaError(f"got score {name!r}: expected one of {', '.join(SCORES)}{nearest_hint(name, SCORES)}")
     if cells is not None and not any(name in cell.scores for cell in cells):
         raise LineaError(f"got score {name!r}, which no picture of this grid has: expected a grid that was scored")
 

@@ -14,16 +14,23 @@ from ..steering.dial import check_positions
 from .plans import Plan, PlanRow, make_plan
 
 Source = SteeringMaps | str | Path
+Columns = Sequence[float] | Sequence[Mapping[str, float]]
+"""One strength of all adapters for each column, or {adapter: strength}."""
 _Key = TypeVar("_Key")
 
 
 def plan_prompts(
-    pipe: Any, prompts: Sequence[str], strengths: Sequence[float], *, seeds: int | Sequence[int] = 0, style: str = ""
+    pipe: Any,
+    prompts: Sequence[str],
+    strengths: Columns,
+    *,
+    seeds: int | Sequence[int] = 0,
+    style: str = "",
 ) -> Plan:
-    """Prompts x strengths: all loaded adapters turn together.
+    """Prompts x strengths: all loaded adapters turn together, or each as a column's {adapter: strength} says.
 
     Raises:
-        LineaError: no prompts, or seeds that do not fit them.
+        LineaError: no prompts, seeds that do not fit them, or adapters that are not loaded.
     """
     prompts = _texts(prompts)
     first = as_whole(seeds)
@@ -32,29 +39,33 @@ def plan_prompts(
         raise LineaError(
             f"got {len(prompts)} prompts and {len(row_seeds)} seeds: expected at least one, and equally many"
         )
-    values = _positions(strengths)
-    names = _loaded(pipe, values)
-    dials = tuple(dict.fromkeys(names, value) for value in values)
+    values, dials, labels = _columns(pipe, strengths)
     rows = [
         PlanRow(prompt, prompt, seed, values, dials, style) for prompt, seed in zip(prompts, row_seeds, strict=True)
     ]
-    return make_plan(pipe, rows, "prompts x strengths", style, style)
+    return make_plan(pipe, rows, "prompts x strengths", style, style, labels=labels)
 
 
-def plan_seeds(pipe: Any, prompt: str, strengths: Sequence[float], *, seeds: Sequence[int], style: str = "") -> Plan:
-    """Seeds x strengths of one prompt: all loaded adapters turn together.
+def plan_seeds(
+    pipe: Any,
+    prompt: str,
+    strengths: Columns,
+    *,
+    seeds: Sequence[int],
+    style: str = "",
+) -> Plan:
+    """Seeds x strengths of one prompt: adapters turn as in `plan_prompts`.
 
     Raises:
-        LineaError: no seeds, or one twice.
+        LineaError: no seeds, or one twice; adapters that are not loaded.
     """
     seeds = _seeds(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise LineaError(f"got seeds {seeds}: expected at least one, and none twice")
-    values = _positions(strengths)
-    names = _loaded(pipe, values)
-    dials = tuple(dict.fromkeys(names, value) for value in values)
+    values, dials, labels = _columns(pipe, strengths)
     rows = [PlanRow(f"seed {seed}", prompt, seed, values, dials, style) for seed in seeds]
-    return make_plan(pipe, rows, "seeds x strengths", f"{style}: {prompt}" if style else prompt, style)
+    title = f"{style}: {prompt}" if style else prompt
+    return make_plan(pipe, rows, "seeds x strengths", title, style, labels=labels)
 
 
 def plan_styles(
@@ -245,10 +256,27 @@ def _by_support(sources: Sequence[Source]) -> dict[str, SteeringMaps]:
     return named
 
 
-def _loaded(pipe: Any, strengths: Sequence[float]) -> list[str]:
-    if not pipe.steering and any(strengths):
-        raise LineaError(f"got strengths {list(strengths)} and no maps: call load_steering first")
-    return list(pipe.steering)
+def _columns(
+    pipe: Any, strengths: Columns
+) -> tuple[tuple[float, ...], tuple[dict[str, float], ...], tuple[str, ...] | None]:
+    """Positions, the strength of every adapter at each, and labels where adapters have strengths of their own.
+
+    The position of such a column is the strength of the first adapter that turns.
+    """
+    columns = [one for one in strengths if isinstance(one, Mapping)] if isinstance(strengths, Sequence) else []
+    if not columns:
+        values = _positions(strengths)  # type: ignore[arg-type]
+        if not pipe.steering and any(values):
+            raise LineaError(f"got strengths {list(values)} and no maps: call load_steering first")
+        return values, tuple(dict.fromkeys(pipe.steering, value) for value in values), None
+    if len(columns) != len(strengths):
+        raise LineaError(f"got strengths {short(strengths)}: expected numbers only, or a dict for each column")
+    named = [{pipe.steering.find(name): one for name, one in column.items()} for column in columns]
+    dials = tuple({name: check_positions([column.get(name, 0.0)])[0] for name in pipe.steering} for column in named)
+    names = list(dict.fromkeys(name for column in named for name in column))
+    turning = next((name for name in names if len({dial[name] for dial in dials}) > 1), names[0])
+    labels = tuple(", ".join(f"{name} {dial[name]:.3g}" for name in names) for dial in dials)
+    return tuple(dial[turning] for dial in dials), dials, labels
 
 
 def _positions(strengths: Sequence[float]) -> tuple[float, ...]:

@@ -20,6 +20,7 @@ from ..maps.steering_maps import SteeringMaps
 from ..pipelines.rendering.batch_size import BatchSize
 from ..pipelines.rendering.render import images_of
 from ..pipelines.rendering.requests import Request, requests_of
+from ..steering.addresses import model_name
 from .image_folder import cell_file
 from .plans import Cell, Plan, PlanRow
 
@@ -86,14 +87,15 @@ def _cell(row: PlanRow, column: int, request: Request, picture: Image.Image, fil
 @contextmanager
 def loaded(pipe: Any, maps: Mapping[str, SteeringMaps]) -> Iterator[None]:
     """Within the context some maps are loaded beside the pipeline's own; names that it has are lent to them."""
-    before = dict(pipe.steering)
+    before, sources = dict(pipe.steering), dict(pipe.steering.sources)
     try:
         for name, one in maps.items():
-            pipe.load_steering(one, name)
+            pipe.load_steering(one, name, replace=True)
         yield
     finally:
         pipe.steering.clear()
         pipe.steering.update(before)
+        pipe.steering.sources = sources
 
 
 def grid_facts(
@@ -109,7 +111,7 @@ def grid_facts(
     used = dict.fromkeys(name for row in plan.rows for dial in row.dials for name in dial)
     settings = {**pipe.default_arguments, **arguments}
     return {
-        "model": str(getattr(pipe.base.config, "_name_or_path", "") or type(pipe.base).__name__),
+        "model": model_name(pipe.base) or type(pipe.base).__name__,
         "pipeline": type(pipe.base).__name__,
         "device": str(pipe.device),
         "maps": {name: numbers_digest(all_maps[name]) for name in used},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..concepts.concept import StyleTexts
 from ..errors import LineaError
 from ..steering.dial import word_for
-from .kinds import Source, plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
+from .kinds import Columns, Source, plan_dials, plan_methods, plan_prompts, plan_seeds, plan_sparsity, plan_styles
 from .plan_rendering import grid_facts, render_cells
 from .plans import Cell, Plan
 
@@ -105,7 +105,7 @@ class RenderedGrid:
         cls,
         pipe: LinEASDiffusionPipeline,
         prompts: Sequence[str],
-        strengths: Sequence[float],
+        strengths: Columns,
         *,
         seeds: int | Sequence[int] = 0,
         style: str = "",
@@ -116,7 +116,7 @@ class RenderedGrid:
         Args:
             pipe: a pipeline with steering loaded.
             prompts: one row each.
-            strengths: one column each.
+            strengths: one column each: a number for all adapters, or a dict {adapter: strength}.
             seeds: the first seed (row i takes seed + i), or one seed per prompt.
             style: name for titles and tables.
             **arguments: ``batch_size``, ``folder`` and ``calibrated`` of `of_plan`, and those of the base pipeline.
@@ -131,7 +131,7 @@ class RenderedGrid:
         cls,
         pipe: LinEASDiffusionPipeline,
         prompt: str,
-        strengths: Sequence[float],
+        strengths: Columns,
         *,
         seeds: Sequence[int],
         style: str = "",

@@ -23,6 +23,7 @@ class Facts:
         training: the settings, as a dict of `TrainingConfig`.
         text: what pictures of the concept are scored against.
         neutral: and what those without it are.
+        source_prompts: some of those that the maps steer from, which is what calibrating them needs.
         method: that fitted the maps, if it is not training.
         stopped_after: iterations, if training was stopped.
         losses: of the iterations.
@@ -38,6 +39,7 @@ class Facts:
     training: Mapping[str, Any] | None = None
     text: str | None = None
     neutral: str | None = None
+    source_prompts: list[str] | None = None
     method: str | None = None
     stopped_after: int | None = None
     losses: list[float] | None = None
@@ -83,6 +85,9 @@ def check_metadata(metadata: Any, place: str) -> dict[str, Any]:
         _expect(isinstance(facts.get(key, ""), str), facts, key, place, "text")
     for key in _TABLES:
         _expect(isinstance(facts.get(key, {}), dict), facts, key, place, "a dict")
+    prompts = facts.get("source_prompts", [])
+    fits = isinstance(prompts, list) and all(isinstance(one, str) for one in prompts)
+    _expect(fits, facts, "source_prompts", place, "a list of texts")
     _expect(_are_numbers(facts.get("losses", [])), facts, "losses", place, "a list of numbers")
     if "calibration" in facts:
         _check_calibration(facts, place)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import LineaError, as_number, nearest_name, short
+from ..errors import LineaError, as_number, nearest_hint, short
 from ..steering.addresses import Address, locate
 from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
 from ..steering.calls.call import RunningCall
@@ -89,7 +89,8 @@ class SteeringMaps:
         Raises:
             LineaError: a module is missing: the maps were made for another model.
         """
-        base = Facts.of(self.metadata).base_class or "another model"
+        facts = Facts.of(self.metadata)
+        base = " of ".join(one for one in (facts.base_class, facts.base_model) if one) or "another model"
         return locate(pipe, [name for name, _ in self.named_maps()], base=base)
 
     def subset(self, *choices: str) -> SteeringMaps:
@@ -110,7 +111,7 @@ class SteeringMaps:
                 raise LineaError(
                     f"got {choice!r}, which finds none of {len(named)} maps: expected a component "
                     f"({', '.join(components)}) or a regular expression for a whole activation name"
-                    + (f"; nearest: {nearest_name(choice, [*components, *named])}" if named else "")
+                    + nearest_hint(choice, [*components, *named])
                 )
             union |= matches
         kept = {name: affine.times(1.0) for name, affine in named.items() if name in union}

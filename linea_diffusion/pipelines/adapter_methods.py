@@ -29,23 +29,32 @@ class SteeringMethods:
     steering: Adapters
     default_arguments: dict[str, Any]
 
-    def load_steering(self, source: SteeringMaps | str | Path, adapter_name: str = "default") -> None:
-        """Add maps under a name, replacing those of the same name.
+    def load_steering(
+        self, source: SteeringMaps | str | Path, adapter_name: str | None = None, *, replace: bool = False
+    ) -> str:
+        """Add maps under a name.
 
         Args:
             source: maps, a folder that ``save_pretrained`` wrote, or a Hub id.
-            adapter_name: what ``strength={...}`` calls them.
+            adapter_name: what ``strength={...}`` calls them. When left out: the concept that the maps name, else the
+                last part of the folder or Hub id, else ``default``.
+            replace: put these maps in the place of others of that name.
+
+        Returns:
+            The name. Maps that came from a folder or the Hub are also found by its last part.
 
         Raises:
-            LineaError: unreadable maps, maps of another model, or a name that is no text.
+            LineaError: unreadable maps, maps of another model, a name that is no text, or one that other maps have.
 
         Maps of a component that the pipeline does without rest; a warning names them.
         """
-        check_adapter_name(adapter_name)
+        if adapter_name is not None:
+            check_adapter_name(adapter_name)
+        origin = None if isinstance(source, SteeringMaps) else str(source)
         maps = source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
         maps.modules_in(self.base)
         tell_resting(absent(self.base, dict(maps.acting())))
-        self.steering[adapter_name] = maps.to(self.base.device)
+        return self.steering.add(maps.to(self.base.device), adapter_name, origin, replace=replace)
 
     def set_steering(
         self, adapter_names: str | Sequence[str], strengths: float | Sequence[StrengthArgument] = 1.0

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from ..concepts.files import read_text
-from ..errors import LineaError, nearest_name, short
+from ..errors import LineaError, nearest_hint, short
+from ..maps.digests import maps_digest
+from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..steering.dial import Dial, check_strength
 from ..steering.steer import Layer
@@ -60,11 +62,13 @@ class Adapters(dict[str, SteeringMaps]):
         choice: adapter name -> strength of the calls that give none; None before the first choice, when all loaded
             adapters act at 1.
         fusion: what `fuse_steering` did to the weights, if it did.
+        sources: adapter name -> the folder or Hub id that its maps came from, whose last part is another name of it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.enabled = True
+        self.sources: dict[str, str] = {}
         self.choice: dict[str, torch.Tensor] | None = None
         self.fusion: Fusion | None = None
 
@@ -77,7 +81,7 @@ class Adapters(dict[str, SteeringMaps]):
         names = [names] if isinstance(names, str) else names
         if not isinstance(names, Sequence):
             raise LineaError(f"got adapters {short(names)}: expected a name, or a list of names")
-        self.check_names(names)
+        names = [self.find(name) for name in names]
         values = _each(strengths, len(names))
         if len(values) != len(names) or len(set(names)) != len(names):
             raise LineaError(
@@ -88,8 +92,9 @@ class Adapters(dict[str, SteeringMaps]):
     def remove(self, name: str | None = None) -> None:
         """Forget one set of maps, or all of them and the choice."""
         if name is not None:
-            self.check_names([name])
+            name = self.find(name)
             del self[name]
+            self.sources.pop(name, None)
             if self.choice is not None:
                 self.choice.pop(name, None)
             return
@@ -97,6 +102,7 @@ class Adapters(dict[str, SteeringMaps]):
             self.fusion.undo()
             self.fusion = None
         self.clear()
+        self.sources.clear()
         self.choice, self.enabled = None, True
 
     def at(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None, dial: Dial) -> Setting:
@@ -130,8 +136,10 @@ class Adapters(dict[str, SteeringMaps]):
         if self.fusion is not None:
             raise LineaError(f"got strength {short(strength)} while steering is fused: call unfuse_steering first")
         if isinstance(strength, Mapping):
-            self.check_names(strength)
-            values = {name: check_strength(strength.get(name, 0.0)) for name in self}
+            named = {self.find(name): value for name, value in strength.items()}
+            if len(named) != len(strength):
+                raise LineaError(f"got strength {short(strength)}, which names an adapter twice: expected each once")
+            values = {name: check_strength(named.get(name, 0.0)) for name in self}
         else:
             value = check_strength(strength)
             values = dict.fromkeys(self, value) or {"": value}
@@ -198,10 +206,60 @@ class Adapters(dict[str, SteeringMaps]):
             LineaError: one is not; the error names the nearest.
         """
         for name in names:
-            check_adapter_name(name)
-            if name not in self:
-                near = nearest_name(name, self) if self else "none are loaded"
-                raise LineaError(f"got adapter {name!r}: expected one of {list(self)}; nearest: {near}")
+            self.find(name)
+
+    def find(self, name: str) -> str:
+        """The name of a loaded adapter: its own, or the last part of the folder or Hub id that it came from.
+
+        Raises:
+            LineaError: none is called so, or several came from folders of that name.
+        """
+        check_adapter_name(name)
+        if name in self:
+            return name
+        close = [own for own, source in self.sources.items() if last_part(source) == name]
+        if len(close) > 1:
+            raise LineaError(f"got adapter {name!r}, which {' and '.join(close)} both came from: expected one of them")
+        if not close:
+            loaded = f"one of {', '.join(self)}{nearest_hint(name, self)}" if self else "a loaded one; none are loaded"
+            raise LineaError(f"got adapter {name!r}: expected {loaded}")
+        return close[0]
+
+    def add(self, maps: SteeringMaps, name: str | None, source: str | None, *, replace: bool) -> str:
+        """Keep maps under a name; returns it.
+
+        Args:
+            maps: to be kept.
+            name: of the adapter; when left out the concept of the maps, else the last part of `source`, else
+                ``default``.
+            source: folder or Hub id that they came from.
+            replace: whether other maps may be called so already.
+
+        Raises:
+            LineaError: they are, and may not.
+        """
+        name = adapter_name_of(maps, source) if name is None else name
+        check_adapter_name(name)
+        if name in self and not replace and maps_digest(maps) != maps_digest(self[name]):
+            raise LineaError(
+                f"got maps for the adapter {name!r}, and other maps are loaded under that name: expected another "
+                "adapter_name=, or replace=True"
+            )
+        self[name] = maps
+        self.sources.pop(name, None)
+        if source is not None:
+            self.sources[name] = source
+        return name
+
+
+def last_part(source: str) -> str:
+    """The name of a folder or of a repository on the Hub."""
+    return Path(source).resolve().name if source in (".", "..") else Path(source).name
+
+
+def adapter_name_of(maps: SteeringMaps, source: str | None) -> str:
+    """What maps are called when nobody says it: by their concept, else by the folder that they came from."""
+    return Facts.of(maps.metadata).concept or (last_part(source) if source else "") or "default"
 
 
 def check_adapter_name(name: object) -> None:

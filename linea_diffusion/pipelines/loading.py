@@ -15,7 +15,7 @@ from diffusers.loaders.single_file_utils import (
     load_single_file_checkpoint,
 )
 
-from ..errors import LineaError, nearest_name, reason, short
+from ..errors import LineaError, nearest_hint, reason, short
 from ..shapeland import LOAD_ARGUMENTS, MODELS
 
 Dtype = torch.dtype | Mapping[str, torch.dtype]
@@ -67,8 +67,8 @@ def load_base(name: str | Path, dtype: Dtype, **kwargs: Any) -> Any:
     unknown = [part for part in dtype if part not in names] if isinstance(dtype, Mapping) else []
     if unknown:
         raise LineaError(
-            f"got a dtype for {unknown[0]!r}: expected a component of this {type(base).__name__}; nearest: "
-            f"{nearest_name(unknown[0], names)}"
+            f"got a dtype for {unknown[0]!r}: expected a component of this {type(base).__name__}"
+            f"{nearest_hint(unknown[0], names)}"
         )
     return _named(base, name)
 

@@ -14,7 +14,7 @@ from huggingface_hub import hf_hub_download
 from PIL import Image
 
 from ..concepts.files import read_text
-from ..errors import LineaError, nearest_name, reason
+from ..errors import LineaError, nearest_hint, reason
 from ..shapeland import CLIPS
 
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
@@ -103,6 +103,12 @@ def text_length(tokenizer: Any, text: str) -> int:
     return len(inner(cleaned, verbose=False)["input_ids"])
 
 
+def word_pieces(tokenizer: Any, word: str) -> int:
+    """How many tokens a tokenizer of open_clip makes of one word."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    return len(tokenizer.encode(word) if inner is None else inner.tokenize(word))
+
+
 def _source(model: str, pretrained: str | None) -> _Source:
     architectures = open_clip.list_models()
     folder = CLIPS.get(model, Path(model))
@@ -114,7 +120,7 @@ def _source(model: str, pretrained: str | None) -> _Source:
     if architecture not in architectures:
         raise LineaError(
             f"got CLIP model {model!r}: expected {', '.join(CLIPS)}, a folder with {_CONFIG}, a Hub id or "
-            f"an open_clip architecture; nearest: {nearest_name(model, [*CLIPS, *architectures])}"
+            f"an open_clip architecture{nearest_hint(model, [*CLIPS, *architectures])}"
         )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained in tags:

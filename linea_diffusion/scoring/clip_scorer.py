@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
+from ..concepts.words import listed_words, spelled_words
 from ..errors import LineaError
-from .clip_models import load_clip, text_length
+from .clip_models import load_clip, text_length, word_pieces
 from .embedding_cache import EmbeddingCache, picture_key
 from .formulas import clip_score, cosine, directional_similarity, text_probabilities
 from .images.opening import as_rgb, check_color
@@ -79,6 +81,7 @@ class ClipScorer:
         self.name, self.model = loaded.name, loaded.model
         self.preprocess, self.tokenizer = loaded.preprocess, loaded.tokenizer
         self.scale = self.model.logit_scale.exp().item()
+        self._spelled: set[str] = set()
         self.cache = EmbeddingCache(cache_size)
 
     def embed_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
@@ -103,6 +106,7 @@ class ClipScorer:
             raise LineaError(f"got texts {texts!r}: expected a list with at least one")
         for text in dict.fromkeys(texts):
             self._check_length(text)
+        self._tell_spelled(texts)
         keys = [("text", text) for text in texts]
         return self.cache.embed(list(texts), keys, self._encode_texts, batch_size=self.batch_size)
 
@@ -160,6 +164,17 @@ class ClipScorer:
             raise LineaError(
                 f"got a text of {length} tokens for CLIP {self.name!r}, {text[:40]!r}...: expected at most {allowed}, "
                 "those for begin and end included; the rest would not be read, so shorten it"
+            )
+
+    def _tell_spelled(self, texts: Sequence[str]) -> None:
+        """Warn, once for each word, of those that the tokenizer does not know."""
+        words = [one for one in spelled_words(texts, [self.tokenizer], word_pieces) if one not in self._spelled]
+        if words:
+            self._spelled.update(words)
+            warnings.warn(
+                f"got {listed_words(words)} in texts for CLIP {self.name!r}, which its tokenizer does not know: "
+                "expected words that it was trained on, or another CLIP; these say nothing to it, whatever is seen",
+                stacklevel=4,
             )
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import LineaError, nearest_name
+from ..errors import LineaError, nearest_hint
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,11 @@ def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
                 yield canonical_name(name), module
 
 
+def model_name(pipe: Any) -> str:
+    """The name or folder that a pipeline was loaded from; empty if it was made in another way."""
+    return str(getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "") or "")
+
+
 def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> dict[str, nn.Module]:
     """The modules of some activations, by activation name.
 
@@ -123,9 +128,9 @@ def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> d
         for name in missing:
             if Address.of(name).module_name not in present:
                 raise LineaError(
-                    f"got maps of {base} whose module {name!r} is not in this {type(pipe).__name__} (nearest: "
-                    f"{nearest_name(name, present)}): expected maps that were trained on this base model; load those, "
-                    "train new ones, or choose some by maps.subset"
+                    f"got maps of {base} whose module {name!r} is not in {model_name(pipe) or 'the model'} "
+                    f"({type(pipe).__name__}): expected maps that were trained on this base model; load those, train "
+                    f"new ones, or choose some by maps.subset{nearest_hint(name, present)}"
                 )
             modules[name] = present[Address.of(name).module_name]
     return {name: module for name, module in modules.items() if module is not None}

@@ -1,4 +1,4 @@
-"""Strengths as people type them: ``0.7``, ``0,0.5,1``, ``0:1:5``."""
+"""Strengths as people type them: ``0.7``, ``0,0.5,1``, ``0:1:5``, and by name ``neon=0.7,mosaic=0:1:5``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ _MOST = 10_000
 """Positions that ``first:last:count`` may ask for."""
 _LARGEST = 3.4e38
 """What float32 can hold."""
+STRENGTHS_FORM = "0.7, or 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5, or by style neon=0.7,mosaic=0.3 (also 0:1:5)"
+"""What may be typed, for help."""
 
 
 def parse_strengths(text: str) -> list[float]:
@@ -26,6 +28,35 @@ def parse_strengths(text: str) -> list[float]:
             "0:1:5"
         )
     return values
+
+
+def parse_dials(text: str) -> list[float] | list[dict[str, float]]:
+    """What `parse_strengths` reads, or for each position of several dials their strengths by name.
+
+    ``neon=0.7,mosaic=0.3`` is one position; with ``neon=0:1:5,mosaic=0.3`` neon turns through five while mosaic stays.
+    Names may hold anything but commas and equals signs.
+
+    Raises:
+        LineaError: neither; a name twice; names together with numbers that have none; turns of different counts.
+    """
+    if "=" not in text:
+        return parse_strengths(text)
+    dials: dict[str, list[float]] = {}
+    for entry in text.split(","):
+        name, equals, value = entry.partition("=")
+        name = name.strip()
+        if not (equals and name and value.strip()) or name in dials:
+            raise LineaError(
+                f"got strength {short(text)}: expected each style once, as NAME=NUMBER or NAME=FIRST:LAST:COUNT, with "
+                "commas between them, such as neon=0.7,mosaic=0.3"
+            )
+        dials[name] = parse_strengths(value)
+    count = max(map(len, dials.values()))
+    if any(len(values) not in (1, count) for values in dials.values()):
+        counts = " and ".join(str(len(values)) for values in dials.values())
+        raise LineaError(f"got strength {short(text)}, whose styles have {counts} positions: expected one count")
+    turned = {name: values * (count if len(values) == 1 else 1) for name, values in dials.items()}
+    return [{name: values[i] for name, values in turned.items()} for i in range(count)]
 
 
 def _spaced(first: str, last: str, count: str) -> list[float]:

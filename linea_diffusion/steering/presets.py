@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import LineaError, nearest_name
+from ..errors import LineaError, nearest_hint
 from .addresses import Address, base_layer, idle_projections, split_entry, steerable_modules
 from .preset_names import PATTERNS
 
@@ -93,7 +93,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
         if not matches:
             raise LineaError(
                 f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
-                f"or {PATTERNS}; nearest: {nearest_name(entry, [*PRESETS, *named])}"
+                f"or {PATTERNS}{nearest_hint(entry, [*PRESETS, *named])}"
             )
         places |= matches
     order = {name: number for number, name in enumerate(named)}

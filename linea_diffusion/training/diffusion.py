@@ -18,7 +18,7 @@ from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
 from ..pipelines.prompts import repeat_arguments
-from ..steering.addresses import Address
+from ..steering.addresses import Address, model_name
 from ..steering.calls.acted import guard_hooks
 from ..steering.calls.call import RunningCall
 from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedulers
@@ -119,8 +119,7 @@ class DiffusionRun:
 
     def facts(self) -> Facts:
         """The name and the class of the pipeline."""
-        name = getattr(self.pipe, "name_or_path", "") or self.pipe.config.get("_name_or_path", "") or "unknown"
-        return Facts(base_model=str(name), base_class=type(self.pipe).__name__)
+        return Facts(base_model=model_name(self.pipe) or "unknown", base_class=type(self.pipe).__name__)
 
     def identity(self) -> dict[str, Any]:
         """See `identity_of`."""

@@ -211,3 +211,12 @@ def _check_gradients(maps: SteeringMaps) -> None:
 def facts_of(run: Run, concept: Concept, config: TrainingConfig) -> Facts:
     """Facts that tell a training from another: concept, prompts, base model, settings."""
     return replace(run.facts(), concept=concept.name, prompts_sha256=concept.digest, training=asdict(config))
+
+
+def with_prompts(facts: Facts, concept: Concept) -> Facts:
+    """Facts with what scoring and calibrating the maps needs of their concept."""
+    prompts = list(concept.source[:_PROMPTS_KEPT])
+    return replace(facts, text=concept.text, neutral=concept.neutral, source_prompts=prompts)
+
+
+_PROMPTS_KEPT = 64

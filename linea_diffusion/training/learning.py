@@ -18,7 +18,7 @@ from ..maps.facts import Facts
 from ..maps.packing import check_shapes
 from ..maps.steering_maps import SteeringMaps
 from .config import TrainingConfig
-from .iteration import Batches, NotFiniteError, facts_of
+from .iteration import Batches, NotFiniteError, facts_of, with_prompts
 from .loss.starting import start_from_regression
 from .loss.targets import positions_of, targets_of
 from .state.checkpoints import Checkpoints, claimed
@@ -102,7 +102,7 @@ class _Training:
         if config.rank and config.pairing == "rows":
             start_from_regression(self.maps, source, target, config.warm_start)
         check_shapes({name: list(affine.shape) for name, affine in self.maps.named_maps()}, "the chosen modules")
-        self.facts = replace(facts_of(batches.run, concept, config), text=concept.text, neutral=concept.neutral)
+        self.facts = with_prompts(facts_of(batches.run, concept, config), concept)
         self.optimizer = MapOptimizer(self.maps, config)
         self.good = self.optimizer.state()
         self.settled: tuple[dict[str, torch.Tensor], list[float]] = (self.good, [])

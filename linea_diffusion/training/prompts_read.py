@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..concepts.concept import Concept
 from ..concepts.prompt_values import SIDES
+from ..concepts.words import tell_spelled
 from ..errors import LineaError, short
 from ..pipelines.calling import denoisers_of
 from ..steering.addresses import is_text_encoder
@@ -37,6 +38,7 @@ def check_prompts_read(pipe: Any, concept: Concept, call: _Call, *, size: int | 
     """
     sides = {side: getattr(concept, side) for side in SIDES}
     sides |= {f"level {level.strength}": level.target for level in concept.levels}
+    tell_spelled(pipe, [prompt for prompts in sides.values() for prompt in prompts], stacklevel=4)
     reads = {side: _reads(pipe, prompts, call, size) for side, prompts in sides.items()}
     cut = [
         _warn_of_cuts(pipe, f"{side} prompts for concept {concept.name!r}", sides[side], reads[side]) for side in sides

@@ -39,7 +39,7 @@ def table(folder):
 KINDS = {
     "prompts": (("a blue fish",), ("neon",), ["a red heart", "a blue fish"]),
     "seeds": (("--rows", "seeds", "--seeds", "4,9"), ("neon",), ["seed 4", "seed 9"]),
-    "styles": (("--rows", "styles"), ("neon", "tiles"), ["neon", "tiles"]),
+    "styles": (("--rows", "styles"), ("neon", "tiles"), ["neon", "mosaic"]),
     "sparsity": (("--rows", "sparsity"), ("sparse", "neon"), ["100% of the numbers", "50% of the numbers"]),
     "methods": (("--rows", "methods", "--in-words"), ("neon",), ["neon", "in words (words: on or off)"]),
 }
@@ -104,7 +104,7 @@ BAD = {
     "seeds without rows of seeds": (("--seeds", "1,2"), "got --seeds for a grid of prompts"),
     "seeds that are no numbers": (("--rows", "seeds", "--seeds", "a"), "whole numbers"),
     "words without methods": (("--in-words",), "got --in-words"),
-    "row strengths without a dial": (("--row-strengths", "1"), "got --row-strengths"),
+    "row strengths without a dial": (("--row-strengths", "1"), "got --row-strength "),
     "rows and a dial": (("--rows", "styles", "--against", "MAPS"), "got --rows"),
     "the same dial twice": (("--against", "MAPS"), "under different names"),
     "two prompts for styles": (("b", "--rows", "styles"), "got 2 prompts"),

@@ -167,7 +167,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
     SteeringMaps.of(dict(random_maps.named_maps())).save_pretrained(tmp_path / "unnamed")
     code, _, err = linea("calibrate", tmp_path / "unnamed")
     assert code == 2
-    assert "give it with --concept" in err
+    assert "expected --source with a file of prompts" in err
     code, _, err = linea("calibrate", tmp_path / "nowhere")
     assert code == 2
     assert err.startswith("linea: ")
@@ -205,7 +205,7 @@ def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_ma
     methods = f"{tmp_path / 'mine'},{tmp_path / 'other' / 'mine'}"
     code, _, err = linea("evaluate", "--style", "neon", "--methods", methods, *options)
     assert code == 2
-    assert "same name" in err.splitlines()[-1]
+    assert "different names" in err.splitlines()[-1]
     (tmp_path / "p.txt").write_text("a red star\na purple boat\n")
     code, out, _ = linea(
         "evaluate", "--style", "neon", "--methods", "prompting", *options, "--prompts", tmp_path / "p.txt"
@@ -220,3 +220,22 @@ def test_the_module_is_the_command():
     )
     assert done.returncode == 2
     assert "nearest: neon" in done.stderr
+
+
+def test_a_style_of_ones_own_is_learned_calibrated_and_not_overwritten(linea, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red heart\na blue fish\na green star\na teal house\n")
+    own = ("--source", tmp_path / "prompts.txt", "--template", "{prompt}, neon", "--text", "a neon picture")
+    short = ("--iterations", 1, "--steps", 1, "--no-calibrate", "--set", "warm_start=0.0")
+    train = ("train", "glow", *own, *short, "--out", tmp_path / "glow")
+    code, _, error = linea(*train)
+    assert code == 0, error
+    assert f"to turn: linea generate 'a red heart' --steering {tmp_path / 'glow'} --strength 0.7" in error
+    facts = json.loads((tmp_path / "glow" / "config.json").read_text())
+    assert (facts["text"], facts["source_prompts"][1]) == ("a neon picture", "a blue fish")
+    code, _, error = linea(*train)
+    assert code == 2
+    assert "which holds maps already: expected another folder, or --overwrite" in error
+    assert linea(*train, "--overwrite")[0] == 0
+    code, out, error = linea("calibrate", tmp_path / "glow", "--by", "progress", "--points", 3, "--steps", 1)
+    assert code == 0, error
+    assert "share of the style" in out

@@ -15,6 +15,7 @@ from linea_diffusion import Concept, Level, LineaError, list_concepts, load_conc
 from linea_diffusion.concepts.concept import concept_from_files
 from linea_diffusion.concepts.pairing import rows_match
 from linea_diffusion.concepts.prompt_values import KINDS
+from linea_diffusion.concepts.template import CONCEPT_FILE
 from linea_diffusion.shapeland.captions import AMOUNT_WORDS, HELD_OUT_PAIRS, is_held_out
 from linea_diffusion.shapeland.pretrain.tokenizer import CONTEXT_LENGTH, caption_words
 from linea_diffusion.shapeland.styles import STYLES
@@ -324,3 +325,20 @@ def test_files_with_too_few_prompts_are_refused(tmp_path, text):
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(LineaError, match=r"prompts in .*a\.txt.*at least 2"):
         concept_from_files(tmp_path / "a.txt", tmp_path / "a.txt", name="x")
+
+
+def test_the_file_to_fill_in_is_a_concept(tmp_path):
+    (tmp_path / "mine.toml").write_text(CONCEPT_FILE)
+    concept = load_concept(tmp_path / "mine.toml")
+    assert concept.is_paired
+    (tmp_path / "mine.toml").write_text(
+        CONCEPT_FILE.replace("# [[", "[[").replace("# str", "str").replace("# temp", "temp")
+    )
+    assert [level.strength for level in load_concept(tmp_path / "mine.toml").levels] == [0.5]
+
+
+def test_an_unknown_name_says_how_to_make_ones_own():
+    with pytest.raises(LineaError, match=r"--source prompts.txt --template '\{prompt\}, mystyle'") as caught:
+        load_concept("mystyle")
+    assert "nearest" not in str(caught.value)
+    assert "aerial" not in str(caught.value)

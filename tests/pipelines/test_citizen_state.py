@@ -150,9 +150,9 @@ def test_two_wrappers_of_one_pipeline_have_maps_of_their_own(fresh_pipe, maps):
     first.load_steering(maps)
     second.load_steering(-1.0 * maps)
     assert change(check(first, maps), check(second, -1.0 * maps)) > 0.05
-    assert second.get_list_steering() == ["default"]
+    assert second.get_list_steering() == ["-1 * (maps)"]
     first.unload_steering()
-    assert second.get_list_steering() == ["default"]
+    assert second.get_list_steering() == ["-1 * (maps)"]
 
 
 def test_fusing_where_another_wrapper_has_fused_is_refused(fresh_pipe, maps):

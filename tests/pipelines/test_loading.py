@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
-from linea_diffusion import LineaError, LinEASDiffusionPipeline
+from linea_diffusion import LineaError, LinEASDiffusionPipeline, SteeringMaps
 from linea_diffusion.shapeland import MODELS
 
 from ..conftest import seeded
@@ -120,3 +120,29 @@ def test_the_command_line_takes_the_configuration_beside_the_file(linea, checkpo
     finally:
         loaded_pipe.base.register_to_config(_name_or_path=name)
         loaded_pipe.set_progress_bar_config(disable=True)
+
+
+def test_maps_are_called_by_their_concept_and_found_by_their_folder(pipe, random_maps, tmp_path):
+    SteeringMaps.of(dict(random_maps.named_maps()), {"concept": "mosaic"}).save_pretrained(tmp_path / "tiles")
+    assert pipe.load_steering(tmp_path / "tiles") == "mosaic"
+    assert pipe.load_steering(tmp_path / "tiles") == "mosaic"  # the same maps again are no others
+    assert pipe.load_steering(random_maps, "tiles of mine") == "tiles of mine"
+    pipe.unload_steering("tiles of mine")
+    few = {"num_inference_steps": 1, "output_type": "latent"}
+    by_folder, by_concept = (
+        pipe("a heart", strength={name: 0.7}, generator=seeded(), **few).images for name in ("tiles", "mosaic")
+    )
+    assert torch.equal(by_folder, by_concept)
+    pipe.set_steering("tiles", 0.5)
+    assert pipe.get_active_steering() == {"mosaic": 0.5}
+
+
+def test_a_used_name_is_not_taken_in_silence(pipe, random_maps):
+    pipe.load_steering(random_maps, "neon")
+    with pytest.raises(
+        LineaError, match=r"got maps for the adapter 'neon'.*expected another adapter_name=, or replace="
+    ):
+        pipe.load_steering(-1.0 * random_maps, "neon")
+    assert pipe.steering["neon"] is random_maps
+    pipe.load_steering(-1.0 * random_maps, "neon", replace=True)
+    assert pipe.steering["neon"] is not random_maps

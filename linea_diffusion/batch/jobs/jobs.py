@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...errors import LineaError, as_python, nearest_name, short
+from ...errors import LineaError, as_python, nearest_hint, short
 from ...pipelines.rendering.requests import SET_BY_RENDERING, Request, check_arguments
 from .defaults import check_defaults
 from .expanding import check_strengths, escape, expand
@@ -150,8 +150,8 @@ class JobMaker:
                 )
             if name not in self._field_names:
                 raise LineaError(
-                    f"got unknown field {short(name)}: expected a field of jobs or an argument of the pipeline; "
-                    f"nearest: {nearest_name(name[:100], [*self._field_names])}"
+                    f"got unknown field {short(name)}: expected a field of jobs or an argument of the pipeline"
+                    f"{nearest_hint(name[:100], [*self._field_names])}"
                 )
 
     def _job(self, line: int, part: int, fields: Mapping[str, Any]) -> Job:

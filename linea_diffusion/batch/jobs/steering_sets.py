@@ -56,7 +56,8 @@ class SteeringSets:
         """
         if name in self._loaded:
             return name
-        close = [full_name for full_name in self._loaded if Path(full_name).name == name]
+        sources = self._pipe.steering.sources
+        close = [one for one in self._loaded if name in (sources.get(one), Path(sources.get(one, one)).name)]
         if len(close) == 1:
             return close[0]
         if len(close) > 1:

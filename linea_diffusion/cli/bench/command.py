@@ -10,7 +10,8 @@ import typer
 
 from ...errors import LineaError, make_folder
 from ..options.machines import Machine, device_of, dtype_of
-from ..options.sessions import Call, Seeded, Steering
+from ..options.sessions import Call, Seeded
+from ..options.steering import Steering, open_maps
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
@@ -75,7 +76,10 @@ def bench(
         what=tuple(what.split(",")), batch_size=batch_size, rounds=rounds, steps=call.steps, guidance=call.guidance,
         height=height, width=width, seed=seeded.seed, **({"modules": tuple(modules)} if modules else {}),
     )  # fmt: skip
-    pipe = machine.open(model, steering)
+    maps = open_maps(steering)
+    pipe = machine.load(model)
+    for name, (_, one) in maps.items():
+        pipe.load_steering(one, adapter_name=name)
     make_folder(out)
     result = bench(pipe, config, track=lambda numbers: tqdm(numbers, desc="rounds", leave=False))
     dtype = str(pipe.dtype).removeprefix("torch.")

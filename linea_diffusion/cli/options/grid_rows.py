@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,11 +11,10 @@ import typer
 from ...errors import LineaError, check_seed
 from ...maps.facts import Facts
 from ...steering.parsing import parse_strengths
+from .steering import Steered, open_maps, strength_option
 
 if TYPE_CHECKING:
-    from ...concepts.concept import StyleTexts
     from ...grids.plans import Plan
-    from ...maps.steering_maps import SteeringMaps
 
 ROW_KINDS = ("prompts", "seeds", "styles", "sparsity", "methods")
 
@@ -37,13 +34,13 @@ class Rows:
         str | None, typer.Option(help="A second dial: rows turn these maps, columns those of --steering.")
     ] = None
     in_words: Annotated[bool, typer.Option(help="With --rows methods: a row that asks for the style in words.")] = False
-    concept: Annotated[
-        str | None, typer.Option(help="Concept whose texts all rows are scored against; the maps' own when left out.")
+    strengths: Annotated[str, strength_option("One column each")] = "0,0.25,0.5,0.75,1"
+    row_strengths: Annotated[
+        str | None,
+        typer.Option(
+            "--row-strength", "--row-strengths", help="With --against: one row each, as --strength's numbers."
+        ),
     ] = None
-    strengths: Annotated[str, typer.Option(help="One column each: 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5.")] = (
-        "0,0.25,0.5,0.75,1"
-    )
-    row_strengths: Annotated[str | None, typer.Option(help="With --against: one row each; as --strengths.")] = None
     seeds: Annotated[str | None, typer.Option(help="With --rows seeds: one row each, such as 0,1,2.")] = None
 
     def __post_init__(self) -> None:
@@ -53,14 +50,19 @@ class Rows:
             )
         useless = {
             "--rows": self.against and self.rows,
-            "--row-strengths": self.row_strengths and self.kind != "dials",
+            "--row-strength": self.row_strengths and self.kind != "dials",
             "--seeds": self.seeds and self.kind != "seeds",
             "--in-words": self.in_words and self.kind != "methods",
         }
         for option, value in useless.items():
             if value:
                 raise LineaError(f"got {option} for a grid of {self.kind}, which has no use for it: leave it out")
-        _ = self.columns, self._down, self._seeds  # refused before anything is loaded
+        if "=" in self.strengths and self.kind not in ("prompts", "seeds"):
+            raise LineaError(
+                f"got --strength {self.strengths} for a grid of {self.kind}, whose rows turn one style each: expected "
+                "numbers without names"
+            )
+        _ = self._down, self._seeds  # refused before anything is loaded
 
     @property
     def kind(self) -> str:
@@ -68,13 +70,8 @@ class Rows:
         return "dials" if self.against else self.rows or "prompts"
 
     @property
-    def columns(self) -> list[float]:
-        """The strengths of the columns."""
-        return parse_strengths(self.strengths)
-
-    @property
     def _down(self) -> list[float]:
-        return parse_strengths(self.row_strengths or self.strengths)
+        return parse_strengths(self.row_strengths or self.strengths) if self.kind == "dials" else []
 
     @property
     def _seeds(self) -> list[int]:
@@ -86,42 +83,42 @@ class Rows:
             raise LineaError(f"got --seeds {self.seeds!r}: expected each once")
         return [check_seed(one, "--seeds") for one in seeds]
 
-    @cached_property
-    def texts(self) -> StyleTexts | None:
-        """What --concept says to score against."""
-        from ...concepts.concept import load_concept
+    @property
+    def loads(self) -> bool:
+        """Whether the maps of --steering are loaded; other rows bring them along, one set each."""
+        return self.kind in ("prompts", "seeds", "dials")
 
-        return load_concept(self.concept).texts if self.concept else None
-
-    def opened(self, steering: Sequence[str]) -> dict[str, SteeringMaps]:
-        """The maps of --steering by name; where they are rows, the last part of a folder is name enough."""
-        return named_maps(steering, short=self.kind not in ("prompts", "seeds"))
-
-    def plan(self, pipe: Any, maps: Mapping[str, SteeringMaps], prompts: Sequence[str], seed: int) -> Plan:
+    def plan(self, pipe: Any, steered: Steered, prompts: Sequence[str], seed: int, style: str = "") -> Plan:
         """The grid before it is rendered.
+
+        Args:
+            pipe: with the maps of --steering, where they are loaded.
+            steered: those maps.
+            prompts: one for each row, or one.
+            seed: of the noise.
+            style: that all rows are scored against; the concept of the maps when left out.
 
         Raises:
             LineaError: several prompts for rows that share one, or maps that such rows have no use for.
         """
         from ...grids import kinds
 
-        prompt, style = prompts[0], self.texts.name if self.texts else ""
-        if self.kind == "styles":
-            return kinds.plan_styles(pipe, prompt, self.columns, styles=maps, seed=seed)
-        if self.kind == "sparsity":
-            return kinds.plan_sparsity(pipe, prompt, self.columns, maps=list(maps.values()), style=style, seed=seed)
-        if self.kind == "methods":
-            methods = {**maps, **({"in words": None} if self.in_words else {})}
-            return kinds.plan_methods(pipe, prompt, self.columns, methods=methods, style=style, seed=seed)
-        if self.kind == "dials":
-            return self._dials(pipe, maps, prompt, seed)
-        for name, one in maps.items():
-            pipe.load_steering(one, adapter_name=name)
+        maps, prompt = steered.maps, prompts[0]
         style = style or next((Facts.of(one.metadata).concept or "" for one in maps.values()), "")
+        if self.kind == "prompts":
+            return kinds.plan_prompts(pipe, prompts, steered.dials(self.strengths), seeds=seed, style=style)
         if self.kind == "seeds":
             seeds = self._seeds or list(range(seed, seed + 4))
-            return kinds.plan_seeds(pipe, prompt, self.columns, seeds=seeds, style=style)
-        return kinds.plan_prompts(pipe, prompts, self.columns, seeds=seed, style=style)
+            return kinds.plan_seeds(pipe, prompt, steered.dials(self.strengths), seeds=seeds, style=style)
+        columns = parse_strengths(self.strengths)
+        if self.kind == "dials":
+            return self._dials(pipe, steered, prompt, columns, seed)
+        if self.kind == "styles":
+            return kinds.plan_styles(pipe, prompt, columns, styles=maps, seed=seed)
+        if self.kind == "sparsity":
+            return kinds.plan_sparsity(pipe, prompt, columns, maps=list(maps.values()), style=style, seed=seed)
+        methods = {**maps, **({"in words": None} if self.in_words else {})}
+        return kinds.plan_methods(pipe, prompt, columns, methods=methods, style=style, seed=seed)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Raise if there are several prompts and no row for each."""
@@ -130,35 +127,16 @@ class Rows:
                 f"got {len(prompts)} prompts for a grid of {self.kind}: expected one, which all rows share"
             )
 
-    def _dials(self, pipe: Any, maps: Mapping[str, SteeringMaps], prompt: str, seed: int) -> Plan:
+    def _dials(self, pipe: Any, steered: Steered, prompt: str, columns: Sequence[float], seed: int) -> Plan:
         from ...grids.kinds import plan_dials
 
-        first, rows = next(iter(named_maps([str(self.against)], short=True).items()))
-        second, columns = next(iter(maps.items()))
-        if len(maps) != 1 or first == second:
+        first, (_, rows) = next(iter(open_maps([str(self.against)]).items()))
+        second = next(iter(steered.maps))
+        if len(steered.maps) != 1 or first == second:
             raise LineaError(
-                f"got --against {first} and --steering {', '.join(maps)}: expected one set of maps each, under "
+                f"got --against {first} and --steering {', '.join(steered.maps)}: expected one set of maps each, under "
                 "different names; give them names with NAME=FOLDER"
             )
         pipe.load_steering(rows, first)
-        pipe.load_steering(columns, second)
         adapters = (first, second)
-        return plan_dials(pipe, prompt, self.columns, adapters=adapters, row_strengths=self._down, seed=seed)
-
-
-def named_maps(steering: Sequence[str], *, short: bool) -> dict[str, SteeringMaps]:
-    """Maps by name: NAME=FOLDER, or the last part of a folder or Hub id where that is `short` and tells them apart."""
-    from ...maps.steering_maps import SteeringMaps
-
-    pairs = [_pair(source) for source in steering]
-    labels = [name or Path(source).name or source for name, source in pairs]
-    if not short or len(set(labels)) != len(labels):
-        labels = [name or source for name, source in pairs]
-    if len(set(labels)) != len(labels):
-        raise LineaError(f"got --steering {', '.join(labels)}: expected different maps, or names with NAME=FOLDER")
-    return {label: SteeringMaps.from_pretrained(source) for label, (_, source) in zip(labels, pairs, strict=True)}
-
-
-def _pair(source: str) -> tuple[str, str]:
-    name, equals, rest = source.partition("=")
-    return (name, rest) if equals and not Path(source).exists() else ("", source)
+        return plan_dials(pipe, prompt, columns, adapters=adapters, row_strengths=self._down, seed=seed)

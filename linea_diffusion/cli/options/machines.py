@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,9 +33,7 @@ class Machine:
     ] = "auto"
     scheduler: Annotated[
         str | None,
-        typer.Option(
-            help="Another than the model's: a class of diffusers, or euler, euler-a, dpm++, unipc, ddim ..."
-        ),
+        typer.Option(help="Another than the model's: a class of diffusers, or euler, euler-a, dpm++, unipc, ddim ..."),
     ] = None
     lora: Annotated[
         list[str], typer.Option(help="LoRA on the model: file, folder or Hub id, also with =SCALE; may be repeated.")
@@ -53,16 +50,6 @@ class Machine:
             from ...pipelines.choices.schedulers import scheduler_class
 
             scheduler_class(self.scheduler)
-
-    def open(self, model: str, steering: Sequence[str] = ()) -> LinEASDiffusionPipeline:
-        """The pipeline of --model, with every --steering loaded under its own name."""
-        from ...maps.steering_maps import SteeringMaps
-
-        maps = {source: SteeringMaps.from_pretrained(source) for source in steering}
-        pipe = self.load(model)
-        for source, one in maps.items():
-            pipe.load_steering(one, adapter_name=source)
-        return pipe
 
     def load(self, model: str) -> LinEASDiffusionPipeline:
         """The pipeline of --model; of several processes each takes its own GPU."""

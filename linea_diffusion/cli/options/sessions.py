@@ -19,22 +19,11 @@ if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
     from ...scoring.clip_scorer import ClipScorer
 
-Model = Annotated[
-    str,
-    typer.Option(
-        help="shapeland-unet or shapeland-dit (embedded), a diffusers folder, a Hub id, or a .safetensors or .ckpt "
-        "file (with the model_index.json of its kind beside it, or what diffusers takes it for)."
-    ),
-]
-Steering = Annotated[list[str], typer.Option(help="Folder or Hub id of steering maps; may be repeated.")]
-Calibrated = Annotated[
-    bool | None,
-    typer.Option(
-        "--calibrated/--no-calibrated",
-        help="Read strengths on the calibrated dial, or as shares of the way in activations; when left out, on the "
-        "calibrated dial wherever maps have one.",
-    ),
-]
+MODEL_HELP = (
+    "shapeland-unet or shapeland-dit (embedded), a diffusers folder, a Hub id, or a .safetensors or .ckpt file (with "
+    "the model_index.json of its kind beside it, or what diffusers takes it for)."
+)
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 Steps = Annotated[
     int | None,
     typer.Option(help="Denoising steps; the model's own default when left out.", callback=checks.at_least(1)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 class ConceptFiles:
     """Files of prompts, or a template, that make a concept."""
 
-    source: Annotated[Path | None, typer.Option(help="Text file with one source prompt per line.")] = None
-    target: Annotated[Path | None, typer.Option(help="Text file with one target prompt per line.")] = None
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Text file of prompts without the style, one per line: with --template or --target."),
+    ] = None
+    target: Annotated[
+        Path | None, typer.Option(help="Text file of prompts with the style, best in pairs with --source.")
+    ] = None
     template: Annotated[
         str | None, typer.Option(help="Makes the targets from --source, as '{prompt}, neon': pairs, without --target.")
     ] = None
@@ -28,25 +33,35 @@ class ConceptFiles:
         list[str] | None,
         typer.Option(help="Less of --template, as 0.5='{prompt}, slightly neon'; may be repeated."),
     ] = None
+    text: Annotated[
+        str | None, typer.Option(help="The style in words, for scores: a picture in neon style; made of --template.")
+    ] = None
+    neutral: Annotated[str | None, typer.Option(help="What --text is weighed against: a picture of something.")] = None
 
     def concept(self, name: str) -> Concept:
         """A known concept, one from the files of --source and --target, or one from --source and --template."""
-        from ...concepts.concept import Concept, concept_from_files, load_concept
+        from ...concepts.concept import NEUTRAL, Concept, concept_from_files, load_concept
         from ...concepts.prompt_files import prompt_lines
 
         options = without_none(source=self.source, target=self.target, template=self.template)
         if self.level and self.template is None:
             raise LineaError(f"got --level {short(self.level[0])} without --template: expected both, with --source")
         if not options:
-            return load_concept(name)
+            return self._with_texts(load_concept(name))
         if self.source is None or len(options) != 2:
             raise LineaError(
                 f"got {' and '.join(f'--{option}' for option in options)}: expected --source with either --target or "
                 "--template, or none of them with a known concept"
             )
         if self.template is None:
-            return concept_from_files(self.source, cast(Path, self.target), name=name)
-        return Concept.from_template(prompt_lines(self.source), self.template, name=name, levels=self._levels())
+            return self._with_texts(concept_from_files(self.source, cast(Path, self.target), name=name))
+        prompts, neutral = prompt_lines(self.source), self.neutral or NEUTRAL
+        made = Concept.from_template(prompts, self.template, name=name, neutral=neutral, levels=self._levels())
+        return self._with_texts(made)
+
+    def _with_texts(self, concept: Concept) -> Concept:
+        """A concept with the texts of --text and --neutral."""
+        return replace(concept, **without_none(text=self.text, neutral=self.neutral))
 
     def _levels(self) -> dict[float, str]:
         """Strength -> template, from --level STRENGTH=TEMPLATE."""

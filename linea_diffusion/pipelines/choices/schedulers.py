@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 from diffusers import SchedulerMixin
 
-from ...errors import LineaError, nearest_name, reason, short
+from ...errors import LineaError, nearest_hint, reason, short
 
 SHORT_NAMES = {
     "ddim": "DDIMScheduler",
@@ -41,8 +41,8 @@ def scheduler_class(name: str) -> Any:
     known = _schedulers()
     if (kind := known.get(SHORT_NAMES.get(name.lower(), name))) is None:
         raise LineaError(
-            f"got scheduler {short(name)}: expected one of {', '.join(SHORT_NAMES)}, or a class of diffusers; nearest: "
-            f"{nearest_name(name[:100], [*SHORT_NAMES, *known])}"
+            f"got scheduler {short(name)}: expected one of {', '.join(SHORT_NAMES)}, or a class of diffusers"
+            f"{nearest_hint(name[:100], [*SHORT_NAMES, *known])}"
         )
     return kind
 
