@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 from torch import nn
@@ -99,6 +100,13 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     order = {name: number for number, name in enumerate(named)}
     ordered = sorted(places, key=lambda place: (order[place[0]], place[1]))
     return {replace(Address.of(name), entry=entry).name: named[name] for name, entry in ordered}
+
+
+def find_presets(pipe: Any) -> dict[str, dict[str, nn.Module]]:
+    """Preset -> the activations of a pipeline that it chooses, as `find_modules`; none where it fits no module."""
+    named = dict(steerable_modules(pipe))
+    fitting = {name: any(starmap(chooses, named.items())) for name, chooses in PRESETS.items()}
+    return {name: find_modules(pipe, name) if fits else {} for name, fits in fitting.items()}
 
 
 def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:

@@ -129,9 +129,7 @@ def test_what_is_no_lora_is_refused(text, message):
 def test_a_negative_prompt_that_would_do_nothing_is_refused(pipe):
     negative = {"negative_prompt": "red"}
     check_call(pipe, {**negative, "guidance_scale": 2.0})
-    with pytest.raises(
-        LineaError, match=r"got negative_prompt 'red' and guidance_scale 1.* expected guidance_scale ab"
-    ):
+    with pytest.raises(LineaError, match=r"got negative_prompt 'red' and guidance_scale 1.* expected guidance_scale"):
         check_call(pipe, negative)
     with pytest.raises(LineaError, match="got negative_prompt 'red' and true_cfg_scale 1"):
         check_call(random_pipeline("random-flux.1", tiny=True), negative)

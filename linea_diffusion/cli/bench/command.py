@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, make_folder
-from ..options.machines import Machine, device_of, dtype_of
-from ..options.sessions import Call, Seeded
+from ..options.machines import RANDOM_HELP, Machine, device_of, dtype_of
+from ..options.sessions import MODEL_HELP, Call, Seeded
 from ..options.steering import Steering, open_maps
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class BenchMachine(Machine):
 
     def pipeline(self, model: str) -> LinEASDiffusionPipeline:
         """The pipeline as it comes."""
-        if not _is_random(model):
+        if not is_random(model):
             return super().pipeline(model)
         import torch
 
@@ -45,10 +45,7 @@ def bench(
     *,
     model: Annotated[
         str,
-        typer.Option(
-            help="shapeland-unet (embedded), a diffusers folder, a Hub id; or random-sdxl, random-sd3.5-medium, "
-            "random-flux.1: real size, random weights, nothing to download."
-        ),
+        typer.Option(help=f"{MODEL_HELP} {RANDOM_HELP}"),
     ] = "shapeland-unet",
     steering: Steering = [],  # noqa: B006
     modules: Annotated[
@@ -105,7 +102,7 @@ def markdown(result: Bench, model: str, dtype: str) -> str:
 
 def _caption(result: Bench, model: str, dtype: str) -> list[str]:
     config, machine = result.config, result.machine
-    weights = ", random weights: speed and memory are a real model's, pictures are not" if _is_random(model) else ""
+    weights = ", random weights: speed and memory are a real model's, pictures are not" if is_random(model) else ""
     facts = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "date")
     calls = "; ".join(f"{part}: {_listed(arguments)}" for part, arguments in result.calls.items())
     return [
@@ -125,7 +122,8 @@ def _listed(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in arguments.items()) or "the pipeline's defaults"
 
 
-def _is_random(model: str) -> bool:
+def is_random(model: str) -> bool:
+    """Whether a model is one of random weights."""
     return model.startswith("random-")
 
 

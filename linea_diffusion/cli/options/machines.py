@@ -17,6 +17,9 @@ Device = Annotated[
     typer.Option(help="auto (cuda if there is one, else mps, else cpu), or cpu, cuda:1 ...", callback=checks.device),
 ]
 
+RANDOM_HELP = "Or random-sdxl, random-sd3.5-medium, random-flux.1: real size, random weights, nothing to download."
+"""Models that `bench.random_models` makes."""
+
 
 @dataclass(frozen=True)
 class Machine:

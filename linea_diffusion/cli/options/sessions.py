@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, short
+from ...steering.preset_names import presets_help
 from . import checks
 from .machines import Machine, device_of, dtype_of
 
@@ -31,7 +32,9 @@ Steps = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(help="Guidance scale; the model's own default when left out.", callback=checks.guidance)
 ]
-Modules = Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")]
+Modules = Annotated[
+    list[str] | None, typer.Option(help=f"What is steered; may be repeated. A preset: {presets_help()}")
+]
 Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
 
