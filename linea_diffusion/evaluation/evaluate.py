@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..concepts.concept import StyleTexts
 from ..concepts.notices import noticing
@@ -16,6 +15,7 @@ from ..maps.steering_maps import SteeringMaps
 from ..pipelines.rendering.batch_size import BatchSize
 from ..pipelines.rendering.render import render_prompts
 from ..pipelines.rendering.requests import check_arguments
+from ..progress import stage
 from ..scoring.clip_scorer import ClipScorer
 from ..scoring.formulas import score_pictures
 from ..steering.dial import check_positions
@@ -87,22 +87,24 @@ def evaluate(
     with noticing(pipe.base, [*prompts, *(style_prompts if None in methods.values() else [])]):
         unsteered = render_prompts(pipe.base, prompts, seeds, **settings)
         references = list(scorer.embed_images(unsteered))
-        for method, maps, strength in tqdm(plan, desc=f"evaluate {texts.name}", unit="strength"):
-            if strength == 0:
-                images = unsteered
-            elif maps is None:
-                images = render_prompts(pipe.base, style_prompts, seeds, **settings)
-            else:
-                with maps.apply(pipe, strength, calibrated=calibrated):
-                    images = render_prompts(pipe.base, prompts, seeds, **settings)
-            vectors = scorer.embed_images(images)
-            figures = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
-            judged = judge(images, prompts) if judge else {}
-            for row, (prompt, scores) in enumerate(zip(prompts, figures, strict=True)):
-                truth = {name: float(values[row]) for name, values in judged.items()}
-                records.append(Record(texts.name, method, strength, prompt, {**scores, **truth}))
-            if on_pictures is not None:
-                on_pictures(method, strength, images)
+        with stage(f"evaluate {texts.name}", len(plan), unit="position") as going:
+            for method, maps, strength in plan:
+                if strength == 0:
+                    images = unsteered
+                elif maps is None:
+                    images = render_prompts(pipe.base, style_prompts, seeds, **settings)
+                else:
+                    with maps.apply(pipe, strength, calibrated=calibrated):
+                        images = render_prompts(pipe.base, prompts, seeds, **settings)
+                vectors = scorer.embed_images(images)
+                figures = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
+                judged = judge(images, prompts) if judge else {}
+                for row, (prompt, scores) in enumerate(zip(prompts, figures, strict=True)):
+                    truth = {name: float(values[row]) for name, values in judged.items()}
+                    records.append(Record(texts.name, method, strength, prompt, {**scores, **truth}))
+                if on_pictures is not None:
+                    on_pictures(method, strength, images)
+                going.update()
     return records
 
 

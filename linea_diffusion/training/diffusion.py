@@ -25,7 +25,9 @@ from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedu
 from ..steering.presets import find_modules
 from ..steering.steer import steer
 from .config import TrainingConfig
+from .preview import Preview
 from .prompts_read import check_prompts_read, follow_masks
+from .runs import OnIteration
 from .state.identity import identity_of
 
 
@@ -116,6 +118,17 @@ class DiffusionRun:
             LineaError: the model reads the same of the sources as of the targets.
         """
         check_prompts_read(self.pipe, concept, lambda prompts: self.forward(prompts, range(len(prompts))), size=size)
+
+    def preview(self, preview: Preview, concept: Concept) -> OnIteration:
+        """What shows maps after iterations of a concept's training."""
+        total = self.config.iterations
+
+        def show(done: int, maps: SteeringMaps) -> None:
+            if preview.is_due(done, total):
+                title = f"{concept.name} after {done} of {total} iterations"
+                preview.show(self.pipe, maps, concept.source[0], self.arguments, title)
+
+        return show
 
     def facts(self) -> Facts:
         """The name and the class of the pipeline."""

@@ -19,7 +19,7 @@ SHARED = {
     ("--guidance", "1e39"): "got --guidance 1e+39",
     ("--seed", "-5"): "got --seed=-5: expected a whole number from 0 to 2^63 - 1",
     ("--seed", HUGE): "got --seed=a whole number of 1329 bits",
-    ("--dtype", "float8"): "got --dtype 'float8': expected one of float32",
+    ("--dtype", "float8"): "got --dtype 'float8': expected one of auto, float32",
     ("--device", "gpu"): "got --device 'gpu': expected one that this machine has",
     ("--device", "meta"): "got --device 'meta'",
 }
