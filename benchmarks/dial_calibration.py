@@ -38,6 +38,7 @@ def main(options: argparse.Namespace) -> None:
         if options.measure == "truth":
             measure = lambda images, judge=judge: judge(images, ["a red heart"] * len(images))["truth_amount"]  # noqa: E731
         calibrate(pipe, maps, measure, load_concept(style).source, name=options.measure)
+        pipe.unload_steering()
         pipe.load_steering(maps)
         for dial in ("as trained", "calibrated"):
             rows.append(_row(pipe, scorer, judge, texts, dial, options.prompts))

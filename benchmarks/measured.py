@@ -103,6 +103,7 @@ def dial_of(
         prompts: how many held-out captions.
         seeds: each prompt is rendered once from each of these, plus its own number; the same at each strength.
     """
+    pipe.unload_steering()
     pipe.load_steering(maps)
     captions = held_out_prompts(prompts) * len(seeds)
     noise = [seed + row for seed in seeds for row in range(len(captions) // len(seeds))]

@@ -35,6 +35,7 @@ def main(options: argparse.Namespace) -> None:
         draw.text((x, top / 2), f"strength {label}", font=font, fill=(40, 40, 46), anchor="mm")
     for row, (style, prompt, seed) in enumerate(ROWS):
         maps = SteeringMaps.from_pretrained(options.maps.format(style=style)) if options.maps else None
+        pipe.unload_steering()
         pipe.load_steering(maps or train_steering_maps(pipe, load_concept(style)))
         images = pipe(prompt, strength=list(STRENGTHS), generator=torch.Generator().manual_seed(seed)).images
         y = top + row * (side + gap)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import LineaError, make_folder
+from .options.next_steps import quoted, say_next
 from .options.sessions import Session
 from .options.steering import Steered, strength_option
 
@@ -46,6 +47,9 @@ def generate(
     for path, image in zip(places, images, strict=True):
         image.save(path)
         typer.echo(str(path))
+    if steered.steering:
+        sources = " ".join(f"--steering {quoted(one)}" for one in steered.steering)
+        say_next(see_the_whole_dial=f"linea grid {quoted(prompt)} {sources} --report")
 
 
 def _label(dial: float | Mapping[str, float] | None) -> str:

@@ -41,7 +41,7 @@ def test_a_file_becomes_a_folder_of_images(linea, neon, tmp_path):
     assert f"{out / 'metadata.jsonl'}: 5 images" in out_text
     made = rows(out)
     assert [row["strength"] for row in made] == [[0], [1], [0], [1], [0.5]]
-    assert all(row["file_name"].endswith(".webp") and row["steering"] == [str(neon)] for row in made)
+    assert all(row["file_name"].endswith(".webp") and row["steering"] == ["neon"] for row in made)
     assert all(0 < row["clip_prompt"] < 1 and 0 <= row["style_probability"] <= 1 for row in made)
     with Image.open(sheet) as image:
         assert image.width > 3 * 128

@@ -288,7 +288,7 @@ def test_rows_name_the_numbers_of_their_maps(tiny, tmp_path):
     (before, without), maps = rows(tmp_path), tiny.steering["neon"]
     assert before["steering_sha256"] == [maps_digest(maps)]
     assert without["steering_sha256"] == []
-    tiny.load_steering(2 * maps, "neon")
+    tiny.load_steering(2 * maps, "neon", replace=True)
     try:
         assert run(tiny, [job, plain], tmp_path).done == 1
         after = rows(tmp_path)[0]
@@ -296,7 +296,7 @@ def test_rows_name_the_numbers_of_their_maps(tiny, tmp_path):
         assert after["file_name"] != before["file_name"]
         assert leftover_files(tmp_path) == {before["file_name"].rsplit("/", 1)[1]}
     finally:
-        tiny.load_steering(maps, "neon")
+        tiny.load_steering(maps, "neon", replace=True)
 
 
 @pytest.mark.parametrize("size", [0, 100])

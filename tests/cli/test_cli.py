@@ -17,8 +17,8 @@ from linea_diffusion.shapeland.world import Scene, render
 def maps_folder(random_maps, tmp_path_factory):
     """Maps on disk."""
     folder = tmp_path_factory.mktemp("maps") / "maps"
-    random_maps.metadata.update(concept="neon", text="a picture in neon style", neutral="a picture of something")
-    random_maps.save_pretrained(folder)
+    facts = {"concept": "neon", "text": "a picture in neon style", "neutral": "a picture of something"}
+    SteeringMaps.of(dict(random_maps.named_maps()), facts).save_pretrained(folder)
     return folder
 
 

@@ -62,7 +62,7 @@ def test_csv_has_a_line_per_cell_and_says_the_conventions(grid, tmp_path):
     facts = ["prompt", "style", "strength", "seed", "row", "column", "method", "strengths"]
     assert list(rows[0]) == [*facts, *(figure.header for figure in SCORES.values())]
     assert [float(row["strength"]) for row in rows] == [0, 0.5, 1] * 2
-    assert json.loads(rows[4]["strengths"]) == {"neon": 0.5}
+    assert json.loads(rows[4]["strengths"]) == {"default": 0.5}
     assert float(rows[4]["clip_style (raw cosine)"]) == pytest.approx(grid.cells[4].scores["clip_style"], abs=1e-5)
     assert rows[0]["directional_similarity (cosine of changes)"] == ""
 

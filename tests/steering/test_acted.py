@@ -76,10 +76,10 @@ def test_maps_of_a_text_encoder_that_embeddings_pass_by_are_named(pipe, maps):
         steered = render(pipe, None, strength=0.7, **arguments)
     assert len([one for one in seen if one.category is UserWarning]) == 1
     assert change(steered, plain) > 0.02
-    pipe.load_steering(maps.subset("unet"))
+    pipe.load_steering(maps.subset("unet"), "default", replace=True)
     with silence():
         assert (render(pipe, None, strength=0.7, **arguments) == steered).all()
-    pipe.load_steering(maps.subset("text_encoder"))
+    pipe.load_steering(maps.subset("text_encoder"), "default", replace=True)
     with pytest.raises(LineaError, match=r"'text_encoder', and a call in which it did not run, so that nothing"):
         render(pipe, None, strength=0.7, **arguments)
     with silence():
@@ -88,11 +88,11 @@ def test_maps_of_a_text_encoder_that_embeddings_pass_by_are_named(pipe, maps):
 
 def test_maps_of_a_text_encoder_that_was_freed_rest(pipe, maps):
     arguments = _encoded(pipe)
-    pipe.load_steering(maps.subset("unet"))
+    pipe.load_steering(maps.subset("unet"), "default", replace=True)
     expected, plain = render(pipe, None, strength=0.7, **arguments), render(pipe.base, None, **arguments)
     pipe.text_encoder = None
     with pytest.warns(UserWarning, match=r"maps of 'text_encoder' \(3 activations\) rest"):
-        pipe.load_steering(maps)
+        pipe.load_steering(maps, "default", replace=True)
     with pytest.warns(UserWarning, match=r"maps of 'text_encoder' \(3 activations\) rest.*the other maps act"):
         assert (render(pipe, None, strength=0.7, **arguments) == expected).all()
     with silence():
@@ -146,7 +146,7 @@ def test_embeddings_of_other_maps_under_the_same_name_are_told(pipe, maps):
     made = _encoded(pipe, strength=0.7)
     with silence():
         assert pipe(strength=0.7, output_type="latent", **made).images.isfinite().all()
-    pipe.load_steering(2 * maps, next(iter(pipe.steering)))
+    pipe.load_steering(2 * maps, next(iter(pipe.steering)), replace=True)
     with pytest.warns(UserWarning, match="in place of prompt embeddings"):
         pipe(strength=0.7, output_type="latent", **made)
 
@@ -185,10 +185,10 @@ def test_projections_that_run_as_one_layer_are_refused(pipe, maps):
     with pytest.raises(LineaError, match="unfuse_qkv_projections"):
         pipe.fuse_steering(0.7)
     assert change(render(pipe, strength=0.0), plain) < 1e-4
-    pipe.load_steering(maps.subset(r"(?!.*\.to_v$).*"))
+    pipe.load_steering(maps.subset(r"(?!.*\.to_v$).*"), "default", replace=True)
     with silence():
         render(pipe, strength=0.7)
-    pipe.load_steering(maps)
+    pipe.load_steering(maps, "default", replace=True)
     pipe.base.unfuse_qkv_projections(vae=False)
     with silence():
         assert (render(pipe, strength=0.7) == expected).all()
@@ -283,7 +283,7 @@ def test_a_part_of_the_schedule_that_no_step_falls_into(pipe, maps):
     with pytest.warns(UserWarning, match="no denoising step of 'unet' fell between"):
         pictures = render(pipe, strength=0.7, steering_start=0.9, num_inference_steps=4)
     assert (pictures == render(pipe.base, num_inference_steps=4)).all()
-    pipe.load_steering(maps.subset("text_encoder"))
+    pipe.load_steering(maps.subset("text_encoder"), "default", replace=True)
     with pytest.warns(UserWarning, match="maps of 'text_encoder' act before the first step"):
         render(pipe, strength=0.7, steering_start=0.5)
 

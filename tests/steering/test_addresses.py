@@ -54,7 +54,7 @@ def test_a_site_reads_and_writes_its_entry():
 def test_what_is_missing_names_the_nearest_and_what_is_absent_rests(pipe):
     names = ["unet.conv_in", "text_encoder.encoder.layers.0.self_attn"]
     assert list(locate(pipe, names)) == names
-    with pytest.raises(LineaError, match=r"maps of a U-Net whose module 'unet.conv_inn' .*nearest: unet.conv_in\)"):
+    with pytest.raises(LineaError, match=r"maps of a U-Net whose module 'unet.conv_inn' .*nearest: unet.conv_in"):
         locate(pipe, ["unet.conv_inn"], base="a U-Net")
     encoder = pipe.text_encoder
     try:

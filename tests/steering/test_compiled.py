@@ -179,9 +179,11 @@ def test_code_that_knows_of_no_steering_is_an_error(random_maps, how):
         _array(pipe, strength=0.7)
     with pytest.raises(LineaError, match=r"torch\.compiler\.reset"), random_maps.apply(base):
         base("a red heart", num_inference_steps=1)
-    pipe.load_steering(random_maps.subset("text_encoder"))  # what does not act there is none of its business
+    pipe.load_steering(
+        random_maps.subset("text_encoder"), "default", replace=True
+    )  # what does not act there is none of its business
     assert np.abs(_array(pipe, strength=0.7, guidance_scale=7.5) - expected).max() > 1e-3
-    pipe.load_steering(random_maps)
+    pipe.load_steering(random_maps, "default", replace=True)
     torch.compiler.reset()
     assert np.abs(_array(pipe, strength=0.7, guidance_scale=7.5) - expected).max() > 0.05
 

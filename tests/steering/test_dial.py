@@ -115,7 +115,7 @@ def test_only_rows_with_the_prompt_are_steered(key):
     component, negative = LAYOUTS[key]
     subject = Subject(CASES[key])
     maps = {name: affine for name, affine in subject.maps.named_maps() if name.startswith(f"{component}.")}
-    subject.pipe.load_steering(SteeringMaps.of(maps))
+    subject.pipe.load_steering(SteeringMaps.of(maps), "default", replace=True)
     base, both, cond = (
         _first_rows(subject, maps, len(negative), **kwargs)
         for kwargs in ({"strength": 0.0}, {"strength": 1.0}, {"strength": [1.0, 0.5], "steering_guidance": "cond"})
@@ -169,7 +169,7 @@ def test_where_no_guidance_runs_both_and_cond_are_the_same(steered):
 def test_steering_within_a_part_of_the_schedule(steered):
     """Maps of the U-Net only: before ``steering_start`` and after ``steering_end`` its steps are the base model's."""
     maps = {name: affine for name, affine in steered.steering["one"].named_maps() if name.startswith("unet")}
-    steered.load_steering(SteeringMaps.of(maps), "one")
+    steered.load_steering(SteeringMaps.of(maps), "one", replace=True)
 
     def latents(**kwargs) -> list[torch.Tensor]:
         seen: list[torch.Tensor] = []
@@ -193,7 +193,7 @@ def test_steering_within_a_part_of_the_schedule(steered):
 @pytest.mark.filterwarnings("ignore:nothing was steered")
 def test_text_encoders_are_steered_if_steering_starts_with_the_call(steered):
     maps = {name: affine for name, affine in steered.steering["one"].named_maps() if name.startswith("text")}
-    steered.load_steering(SteeringMaps.of(maps), "one")
+    steered.load_steering(SteeringMaps.of(maps), "one", replace=True)
     base = _array(steered, strength=0)
     assert (_array(steered, strength=0.9, steering_start=0.25) == base).all()
     assert (_array(steered, strength=0.9, steering_end=0.25) == _array(steered, strength=0.9)).all()

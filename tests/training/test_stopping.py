@@ -74,8 +74,7 @@ def handlers():
 def test_while_models_load_every_command_ends_with_one_line(
     linea, tmp_path, monkeypatch, random_maps, command, number, code
 ):
-    random_maps.metadata["concept"] = "neon"
-    random_maps.save_pretrained(tmp_path / "maps")
+    SteeringMaps.of(dict(random_maps.named_maps()), {"concept": "neon"}).save_pretrained(tmp_path / "maps")
     (tmp_path / "jobs.txt").write_text("a heart\n")
     places = {"OUT": tmp_path / "out", "MAPS": tmp_path / "maps", "JOBS": tmp_path / "jobs.txt"}
     _raising(monkeypatch, LinEASDiffusionPipeline, "from_pretrained", number)
