@@ -29,7 +29,7 @@ class Stage:
 
     def __init__(self, bar: Any, name: str, total: int, done: int, weight: float | None, unit: str) -> None:
         self._bar, self._name, self._total, self.done = bar, name, total, done
-        self._each = 1.0 if weight is None else weight / max(1, total)
+        self._each = 1 if weight is None else weight / max(1, total)
         self._whole, self._unit = weight is not None, unit
         self._describe()
 
@@ -60,7 +60,9 @@ class _Whole:
     def __init__(self, parts: Sequence[tuple[str, float]]) -> None:
         self._waiting = [(name, weight) for name, weight in parts if weight > 0]
         form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
-        self.bar = bar_of(total=sum(weight for _, weight in self._waiting), bar_format=form, smoothing=0.1)
+        first = next((name for name, _ in self._waiting), "work")
+        total = sum(weight for _, weight in self._waiting)
+        self.bar = bar_of(total=total, desc=first, bar_format=form, smoothing=0.1)
 
     def begin(self, name: str, total: int, done: int, unit: str) -> Stage:
         """The stage of this name that is next; those before it are passed over, and so is what of it is done."""
@@ -72,9 +74,11 @@ class _Whole:
                     break
                 self.bar.total -= weight
             self.bar.total -= weight * min(done, total) / max(1, total)
-        stage = Stage(self.bar, name, total, done, weight, unit)
-        self.bar.refresh()
-        return stage
+        self.bar.set_postfix_str("", refresh=False)
+        going = Stage(self.bar, name, total, done, weight, unit)
+        if draws():
+            self.bar.refresh()
+        return going
 
 
 @contextmanager
@@ -128,12 +132,17 @@ def is_busy() -> bool:
     return _BUSY.get()
 
 
+def draws() -> bool:
+    """Whether bars are drawn, on a terminal or in a notebook."""
+    return sys.stderr.isatty() or any(kind.__name__ == "tqdm_notebook" for kind in tqdm.__mro__)
+
+
 def bar_of(**options: Any) -> Any:
     """A bar with options of tqdm; where standard error is no terminal and no notebook, lines, one a minute at most."""
-    if sys.stderr.isatty() or any(kind.__name__ == "tqdm_notebook" for kind in tqdm.__mro__):
+    if draws():
         return tqdm(**options)
     left = "" if options.get("total") is None else ", {remaining} left"
-    done = "{n_fmt}/{total_fmt} {unit}s" if "desc" in options else "{percentage:.0f}%"
+    done = "{n_fmt}/{total_fmt} {unit}s" if "unit" in options else "{percentage:.0f}%"
     form = f"{{desc}}: {done}, {{elapsed}} gone{left}{{postfix}}"
     return tqdm(file=_Lines(sys.stderr), mininterval=_MINUTE, miniters=0, **options | {"bar_format": form})
 

@@ -74,7 +74,7 @@ def batch(
         str, typer.Option("--format", help="png, jpg or webp.", callback=checks.one_of("png", "jpg", "webp"))
     ] = "png",
     score: Annotated[bool, typer.Option("--score", help="Add CLIP figures to every line of metadata.jsonl.")] = False,
-    clip: Clip = "shapeland-clip",
+    clip: Clip = None,
     clip_weights: ClipWeights = None,
     grid: Annotated[
         Path | None, typer.Option(help="Also a contact sheet of the first images, such as sheet.png.")
@@ -105,8 +105,10 @@ def batch(
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
     }  # fmt: skip
     machine = replace(machine, device=_process_device(out, machine.device, dry_run))
+    scorer = Scoring(clip, clip_weights).scorer(machine.device, steered.base()) if score else None
     pipe = steered.open(machine)
-    settings["scorer"] = Scoring(clip, clip_weights).scorer(machine.device) if score else None
+    settings["scorer"] = scorer
+    pipe.set_progress_bar_config(disable=True)
     if dry_run:
         _plan(pipe, jobs, out, settings, log)
     else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,12 +18,15 @@ from .options.sessions import MODEL_HELP, Model, ScoredSession, Session
 from .options.steering import Steered
 from .options.texts import Texts
 from .options.training import ConceptFiles, TrainingOptions
+from .options.waiting import DryRun, Watched, waiting
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept, StyleTexts
     from ..maps.steering_maps import SteeringMaps
     from ..pipelines.pipeline import LinEASDiffusionPipeline
     from ..training.calibration.measures import Measure
+    from ..training.config import TrainingConfig
+    from ..training.preview import Preview
 
 
 def train(
@@ -45,13 +48,21 @@ def train(
             callback=checks.at_least(1),
         ),
     ] = 10,
+    watched: Watched,
     session: Session,
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
-    learned = files.concept(concept)
-    if not overwrite:
+    from ..training.effort import training_effort
+
+    learned, settings = files.concept(concept), options.arguments(session)
+    if not overwrite and not watched.dry_run:
         _refuse_other_maps(out)
-    train_maps(session, model, learned, options.arguments(session), out, checkpoint_every=checkpoint_every)
+    with alone_in(out, dry_run=watched.dry_run):
+        pipe = session.load(model)
+        config = settings_for(pipe, learned, settings)
+        efforts = training_effort(pipe, learned, config)
+        with waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run):
+            train_maps(pipe, learned, config, out, checkpoint_every=checkpoint_every, preview=watched.pictures(out))
     prompt, folder = quoted(learned.source[0]), quoted(out)
     say_next(
         see=f"linea grid {prompt} --steering {folder} --report --out grid",
@@ -71,54 +82,67 @@ def _refuse_other_maps(out: Path) -> None:
         raise LineaError(f"got --out {out}, which holds maps already: expected another folder, or --overwrite")
 
 
+@contextmanager
+def alone_in(out: Path, *, dry_run: bool = False) -> Iterator[None]:
+    """Within the context a folder is there, and no other training is at work in it; a dry run makes none."""
+    from ..training.state.checkpoints import claimed
+    from ..training.state.processes import is_main_process
+
+    if dry_run:
+        yield
+        return
+    make_folder(out)
+    with claimed(out / "checkpoint") if is_main_process() else nullcontext():
+        yield
+
+
+def settings_for(pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any]) -> TrainingConfig:
+    """The settings of a training in full."""
+    from ..training.learning import for_concept
+    from ..training.recipes import recipe_for
+
+    return for_concept(recipe_for(pipe, concept, **settings), concept)
+
+
 def train_maps(
-    session: Session, model: str, concept: Concept, settings: dict[str, Any], out: Path, *, checkpoint_every: int = 10
-) -> tuple[LinEASDiffusionPipeline, SteeringMaps]:
-    """A pipeline, and the maps of a concept for it, learned, saved and told of; a killed training goes on.
+    pipe: LinEASDiffusionPipeline,
+    concept: Concept,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    checkpoint_every: int = 10,
+    preview: Preview | None = None,
+) -> SteeringMaps:
+    """The maps of a concept, learned, saved and told of; a killed training goes on.
 
     Raises:
         Stopped: a signal ended the training; what is learned so far is saved.
     """
-    from ..training.state.checkpoints import claimed
-    from ..training.state.processes import is_main_process
-
-    make_folder(out)
-    with claimed(out / "checkpoint") if is_main_process() else nullcontext():
-        pipe = session.load(model)
-        maps = _trained(pipe, concept, settings, out, checkpoint_every)
-    facts = Facts.of(maps.metadata)
-    if (after := facts.stopped_after) is not None:
-        kept = f"the maps learned so far are in {out}" if after else "nothing is learned yet"
-        total = (facts.training or {})["iterations"]
-        raise Stopped(f"training stopped after {after} of {total} iterations; {kept}, and the same command goes on")
-    STOP.end_gently(STOP.reason)
-    return pipe, maps
-
-
-def _trained(
-    pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any], out: Path, checkpoint_every: int
-) -> SteeringMaps:
-    """Maps that are learned and, whatever is learned of them, saved."""
-    from ..training.recipes import recipe_for
     from ..training.state.processes import is_main_process
     from ..training.train import train_steering_maps
 
-    config = recipe_for(pipe, concept, **settings)
     try:
         maps = train_steering_maps(
-            pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP
-        )
+            pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP,
+            preview=preview,
+        )  # fmt: skip
     except TrainingDivergedError as error:
         error.maps.save_pretrained(out)
         raise
-    losses, turns = Facts.of(maps.metadata).losses, len(config.strengths)
-    if losses and is_main_process():
+    facts, turns = Facts.of(maps.metadata), len(config.strengths)
+    if facts.losses and is_main_process():
         maps.save_pretrained(out)
-        first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
+        first, last = (sum(part) / len(part) for part in (facts.losses[:turns], facts.losses[-turns:]))
         typer.echo(
             f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps with a support of "
             f"{maps.support:.1%} in {out}"
         )
+    if (after := facts.stopped_after) is not None:
+        kept = f"the maps learned so far are in {out}" if after else "nothing is learned yet"
+        raise Stopped(
+            f"training stopped after {after} of {config.iterations} iterations; {kept}, and the same command goes on"
+        )
+    STOP.end_gently(STOP.reason)
     return maps
 
 
@@ -184,19 +208,23 @@ def calibrate(
     model: Annotated[
         str | None, typer.Option(help=f"{MODEL_HELP} When left out: the one that the maps were learned on.")
     ] = None,
+    dry_run: DryRun = False,
     session: ScoredSession,
 ) -> None:
     """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on."""
     from ..training.calibration.calibrate import calibrate, clip_measure
+    from ..training.effort import picture_effort
 
     steered = Steered([str(steering)], model)
     (maps,) = steered.maps.values()
     prompts = _prompts_of(maps, texts, source)
     measure: Measure | Literal["progress"] = "progress"
     if by == "clip":
-        measure = clip_measure(session.scorer(session.device), _texts_of(maps, texts))
+        measure = clip_measure(session.scorer(session.device, steered.base()), _texts_of(maps, texts))
     pipe = steered.open(session, load=False)
-    curve = calibrate(pipe, maps, measure, prompts, points=points, seed=session.seed + 500, **session.arguments)
+    efforts = [picture_effort(pipe, "calibrate", points * len(prompts), session.arguments)]
+    with waiting(pipe, efforts, session.arguments, dry_run=dry_run):
+        curve = calibrate(pipe, maps, measure, prompts, points=points, seed=session.seed + 500, **session.arguments)
     maps.save_pretrained(steering)
     typer.echo("strength  share of the style")
     for strength, value in zip(curve["strengths"], curve["values"], strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..concepts.concept import Concept
 from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
+from ..progress import stage
 from ..training.config import TrainingConfig
 from ..training.diffusion import DiffusionRun
 from ..training.iteration import facts_of
@@ -39,21 +41,33 @@ def _by_laws(method: Callable[..., SteeringMaps], **changes: Any) -> Method:
     """A method of coordinate-wise maps and laws, with the recipe for such maps, and calls as the settings say."""
 
     def fitted(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
-        calls = {name: getattr(config, name) for name in _CALLS}
-        return method(pipe, concept, recipe_for(pipe, pairing="law", **calls, **changes))
+        return method(pipe, concept, law_settings(pipe, config, **changes))
 
     return fitted
+
+
+def law_settings(pipe: Any, config: TrainingConfig, **changes: Any) -> TrainingConfig:
+    """The recipe for laws, with calls as other settings say, and some changes."""
+    calls = {name: getattr(config, name) for name in _CALLS}
+    return recipe_for(pipe, pairing="law", **calls, **changes)
+
+
+PAPERS: dict[str, dict[str, Any]] = {"lineas-laws": {}, "lineas-paper": PAPER}
+"""Ways to train for laws -> what they change of their recipe."""
+CLOSED_FORMS: dict[str, Callable[..., SteeringMaps]] = {
+    "mean-shift": mean_shift,
+    "gaussian-act": gaussian_act,
+    "lin-act": linear_act,
+    "lin-act-at-once": partial(linear_act, sequential=False),
+}
+"""The baselines."""
 
 
 METHODS: dict[str, Method] = {
     "lineas": train_steering_maps,
     "lineas-dense": lambda pipe, concept, config: train_steering_maps(pipe, concept, replace(config, sparsity=0.0)),
-    "lineas-laws": _by_laws(train_steering_maps),
-    "lineas-paper": _by_laws(train_steering_maps, **PAPER),
-    "mean-shift": _by_laws(mean_shift),
-    "gaussian-act": _by_laws(gaussian_act),
-    "lin-act": _by_laws(linear_act),
-    "lin-act-at-once": _by_laws(partial(linear_act, sequential=False)),
+    **{name: _by_laws(train_steering_maps, **changes) for name, changes in PAPERS.items()},
+    **{name: _by_laws(method) for name, method in CLOSED_FORMS.items()},
 }
 """Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; with
 coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
@@ -77,7 +91,9 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
     check_method(method)
     if method == PROMPTING:
         return None
-    return METHODS[method](pipe, concept, config or recipe_for(pipe, concept))
+    config = config or recipe_for(pipe, concept)
+    with stage(f"fit {method}", 1) if method in CLOSED_FORMS else nullcontext():
+        return METHODS[method](pipe, concept, config)
 
 
 def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, folder: Path) -> SteeringMaps | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..concepts.concept import Concept
-from ..pipelines.calling import accepts
+from ..pipelines.calling import accepts, without_bar
 from ..pipelines.choices.calls import is_guided, setting
 from .calibration.reach import CALIBRATED, STRETCHES
 from .config import TrainingConfig
@@ -101,5 +101,6 @@ def seconds_of_pass(pipe: Any, arguments: Mapping[str, Any], *, rows: int = 8) -
             float(made.float().mean())  # what a device tells, it has done
         return (time.perf_counter() - began) / count
 
-    first = once(1)
-    return first if first > 1 else once(rows)
+    with without_bar(base):
+        first = once(1)
+        return first if first > 1 else once(rows)

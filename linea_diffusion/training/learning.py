@@ -21,6 +21,7 @@ from .config import TrainingConfig
 from .iteration import Batches, NotFiniteError, facts_of, with_prompts
 from .loss.starting import start_from_regression
 from .loss.targets import positions_of, targets_of
+from .runs import OnIteration
 from .state.checkpoints import Checkpoints, claimed
 from .state.optimizer import MapOptimizer
 from .state.processes import any_of_all, is_main_process, wait_for_all
@@ -125,9 +126,7 @@ class _Training:
         self.optimizer.load(tensors)
         self.settled, self.good = (tensors, losses), tensors
 
-    def learn(
-        self, states: Checkpoints | None, every: int, stop: StopRequest, on_iteration: OnIteration
-    ) -> None:
+    def learn(self, states: Checkpoints | None, every: int, stop: StopRequest, on_iteration: OnIteration) -> None:
         """Fit the maps in place, and note in their metadata how it went."""
         stop.gentle = True
         try:
@@ -151,9 +150,7 @@ class _Training:
             self._keep(states)
         self._note(stopped=len(self.losses) < self.config.iterations)
 
-    def _iterate(
-        self, states: Checkpoints | None, every: int, stop: StopRequest, on_iteration: OnIteration
-    ) -> None:
+    def _iterate(self, states: Checkpoints | None, every: int, stop: StopRequest, on_iteration: OnIteration) -> None:
         total = self.config.iterations
         quiet = not is_main_process()
         with stage("learn", total, unit="iteration", done=len(self.losses), shown=not quiet) as going:

@@ -46,6 +46,7 @@ class Preview:
     strengths: Sequence[float] = (0.0, 0.5, 1.0)
 
     def __post_init__(self) -> None:
+        self._failed = False
         self.path = Path(self.path)
         check_image_name(self.path)
         if (as_whole(self.every) or 0) < 1:
@@ -53,7 +54,7 @@ class Preview:
 
     def is_due(self, done: int, total: int) -> bool:
         """Whether there is one after so many iterations."""
-        return done in (1, total) or done % self.every == 0
+        return not self._failed and (done in (1, total) or done % self.every == 0)
 
     def show(self, pipe: Any, maps: SteeringMaps, prompt: str, arguments: Mapping[str, Any], title: str) -> None:
         """Render and write; what goes wrong is told and ends the previews, not the training.
@@ -73,7 +74,7 @@ class Preview:
             sheet.save(whole, format=Image.registered_extensions()[self.path.suffix.lower()])
             os.replace(whole, self.path)
         except (LineaError, OSError, RuntimeError, ValueError, TypeError) as error:
-            self.every = 2**62
+            self._failed = True
             warnings.warn(f"got no preview ({reason(error)}): expected a picture; training goes on", stacklevel=4)
 
     def _picture(

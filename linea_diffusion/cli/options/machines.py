@@ -71,7 +71,9 @@ class Machine:
 
         silence_loading()
         device = device_of(self.device)
-        return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtype_of(self.dtype, device, model)).to(device)
+        pipe = LinEASDiffusionPipeline.from_pretrained(model, dtype=dtype_of(self.dtype, device, model)).to(device)
+        pipe.set_progress_bar_config(leave=False, disable=None)  # none but on a terminal
+        return pipe
 
 
 def device_of(name: str) -> str:

@@ -35,7 +35,13 @@ Guidance = Annotated[
 Modules = Annotated[
     list[str] | None, typer.Option(help=f"What is steered; may be repeated. A preset: {presets_help()}")
 ]
-Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
+Clip = Annotated[
+    str | None,
+    typer.Option(
+        help="An open_clip architecture such as ViT-L-14-quickgelu (with --clip-weights openai), a folder, a Hub id. "
+        "When left out: shapeland-clip, for pictures of embedded models alone."
+    ),
+]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
 
 
@@ -77,7 +83,7 @@ class Seeded:
 class Scoring:
     """The CLIP that scores."""
 
-    clip: Clip = "shapeland-clip"
+    clip: Clip = None
     clip_weights: ClipWeights = None
     clip_set: Annotated[
         list[str],
@@ -87,8 +93,15 @@ class Scoring:
         ),
     ] = field(default_factory=list)
 
-    def scorer(self, device: str) -> ClipScorer:
-        """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
+    def scorer(self, device: str, model: str) -> ClipScorer:
+        """The CLIP of --clip and --clip-weights, with the settings of --clip-set, for pictures of a model.
+
+        Raises:
+            LineaError: no such CLIP, or none is named and the embedded one does not know such pictures.
+        """
+        from ...scoring.fitting import clip_for
+
+        clip = clip_for(self.clip, model)
         from ...scoring.clip_scorer import ClipScorer
 
         keys = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
@@ -96,7 +109,7 @@ class Scoring:
             key: dtype_of(text) if key == "dtype" else literal(text)
             for key, text in key_values("--clip-set", self.clip_set, keys)
         }
-        return ClipScorer(self.clip, self.clip_weights, device=device_of(device), **settings)
+        return ClipScorer(clip, self.clip_weights, device=device_of(device), **settings)
 
 
 @dataclass(frozen=True)

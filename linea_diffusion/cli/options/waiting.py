@@ -4,17 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import checks
+
 if TYPE_CHECKING:
     from ...training.effort import Effort
+    from ...training.preview import Preview
 
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Only say what would be done, in how many passes, and for about how long."),
 ]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is seen of a training, before and while it goes on."""
+
+    preview: Annotated[
+        int,
+        typer.Option(
+            help="Iterations between pictures of one prompt at strengths 0, 0.5 and 1 in OUT/preview.png; 0 for none.",
+            callback=checks.at_least(0),
+        ),
+    ] = 10
+    dry_run: DryRun = False
+
+    def pictures(self, out: Path) -> Preview | None:
+        """The previews, in a folder; none if none are wanted."""
+        from ...training.preview import Preview
+
+        if not self.preview:
+            return None
+        typer.echo(f"linea: look at {out / 'preview.png'} while it learns", err=True)
+        return Preview(out / "preview.png", self.preview)
+
+
 _LONG = 10.0
 """Seconds from which on a command says how long it will take."""
 
@@ -32,7 +62,6 @@ def waiting(pipe: Any, efforts: Sequence[Effort], arguments: Mapping[str, Any], 
     from ...progress import whole
     from ...training.effort import seconds_of_pass
 
-    pipe.set_progress_bar_config(disable=True)
     each = seconds_of_pass(pipe, arguments)
     where = f"on {pipe.device} in {str(pipe.dtype).removeprefix('torch.')}"
     total = sum(one.passes for one in efforts) * each
@@ -60,6 +89,6 @@ def _print_efforts(efforts: Sequence[Effort], each: float, where: str) -> None:
     passes, pictures = sum(one.passes for one in efforts), sum(one.pictures for one in efforts)
     typer.echo(f"{'all':<28} {passes:>9.0f} {pictures or '':>9} {duration(passes * each):>8}")
     typer.echo(
-        f"a pass is the denoiser for one row of a batch: {each:.3g} s measured {where}; one with gradients counts three. "
+        f"a pass is one row of the denoiser, {each:.3g} s measured {where}; one with gradients counts three. "
         "Nothing was done."
     )
