@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import LineaError
-from . import batching, demo, evaluating, generating, grids, inspecting, scores, training
+from . import batching, demo, evaluating, exporting, generating, grids, inspecting, scores, training
 from .bench import command as benching
 from .options.blocks import blocks
 
@@ -42,6 +42,8 @@ def linea(
     """Learn a style from words, then turn it from 0 to 1 on any diffusers text-to-image pipeline."""
 
 
+_NAMES = {"import_lora": "import"}
+"""Commands whose name is a word of Python."""
 for _command, _example in (
     (demo.demo, "linea demo --style watercolor --out demo"),
     (
@@ -69,12 +71,14 @@ for _command, _example in (
     ),
     (batching.batch, "linea batch jobs.jsonl --steering neon --strength 0:1:5 --out batch"),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
+    (exporting.export, "linea export neon --for comfyui --preview 'a red heart'"),
+    (exporting.import_lora, "linea import neon_comfyui.safetensors --out neon"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
     (inspecting.concepts, "linea concepts neon\n\nlinea concepts --template > mine.toml"),
     (inspecting.modules, "linea modules shapeland-unet --modules norms"),
     (inspecting.info, "linea info demo/maps"),
 ):
-    app.command(epilog=f"Example: {_example}")(blocks(_command))
+    app.command(_NAMES.get(_command.__name__), epilog=f"Example: {_example}")(blocks(_command))
 
 
 def refuse_empty_paths(arguments: Sequence[str]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 from .facts import Facts
 from .packing import pack
-from .steering_maps import SteeringMaps
+
+if TYPE_CHECKING:
+    from .steering_maps import SteeringMaps
 
 
 def numbers_digest(maps: SteeringMaps) -> str:

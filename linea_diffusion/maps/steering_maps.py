@@ -18,6 +18,8 @@ from ..steering.calls.call import RunningCall
 from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
 from ..steering.steer import steer
 from .facts import Facts
+from .lora.export import LARGEST_LOSS, LoraReport, save_lora
+from .lora.reading import read_lora
 from .storage import push_maps, read_maps, write_maps
 
 
@@ -207,6 +209,55 @@ class SteeringMaps:
         kept = Facts(base_model=facts[0].base_model, base_class=facts[0].base_class)
         concept = wording.format(*(f"({one.concept or 'maps'})" for one in facts))
         return SteeringMaps.of(maps, kept.as_metadata() | Facts(concept=concept).as_metadata())
+
+    def save_lora(
+        self,
+        path: str | Path,
+        pipe: Any,
+        program: str = "comfyui",
+        *,
+        dtype: torch.dtype = torch.float16,
+        largest_loss: float = LARGEST_LOSS,
+        approximate_bias: bool = False,
+    ) -> LoraReport:
+        """Write these maps as a LoRA file, for programs in which a slider turns it: weight s is strength s.
+
+        A map on what a layer puts out is a change of its weight and bias, exactly proportional to the strength. The
+        file is of one checkpoint's weights: on another it is an approximation. Not carried: calibration (even steps are
+        named in the file's header), a strength per picture, a part of the schedule.
+
+        Args:
+            path: ends in ``.safetensors``.
+            pipe: the pipeline that the maps are for, a diffusers one or a `LinEASDiffusionPipeline`.
+            program: that reads the file: ``comfyui``, ``forge``, ``a1111``, ``invokeai`` or ``diffusers``.
+            dtype: of matrices.
+            largest_loss: share of the effect that may be lost; more is refused.
+            approximate_bias: carry a bias that the program would drop as one more rank, nearly.
+
+        Returns:
+            What the file carries, and what it loses, measured on latents.
+
+        Raises:
+            LineaError: a model whose LoRA files the program does not read, maps for parts of the schedule, or a loss
+                that is larger than allowed.
+        """
+        return save_lora(
+            self, Path(path), pipe, program, dtype=dtype, largest_loss=largest_loss, approximate_bias=approximate_bias
+        )
+
+    @classmethod
+    def from_lora(cls, file: str | Path, pipe: Any) -> SteeringMaps:
+        """Maps from a LoRA file that changes layers as maps of their outputs do, such as one of `save_lora`.
+
+        Args:
+            file: a ``.safetensors`` file with names of any program that `save_lora` writes for.
+            pipe: the pipeline that the file is for.
+
+        Raises:
+            LineaError: no such file, layers of another model, or changes that are none of a layer's output.
+        """
+        maps, facts = read_lora(Path(file), pipe)
+        return cls.of(maps, facts)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""

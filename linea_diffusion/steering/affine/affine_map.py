@@ -176,7 +176,7 @@ class AffineMap(nn.Module):
         move = self._wide(self.bins)
         up, down = undone(move.factor, move.up, move.down)
         back = Move(1 / move.factor, move.shift, up, down)
-        return _map_of(replace(back, shift=-back.factor * move.shift - back.mixed(move.shift)))
+        return map_of(replace(back, shift=-back.factor * move.shift - back.mixed(move.shift)))
 
     def trimmed(self) -> AffineMap:
         """This map without ranks that do nothing, and with zeros where one does nothing in some bin; a copy."""
@@ -215,7 +215,7 @@ def _of_parts(parts: Sequence[torch.Tensor]) -> AffineMap:
     return AffineMap.of({name: part for name, part in numbers.items() if part.shape[-1]})
 
 
-def _map_of(move: Move) -> AffineMap:
+def map_of(move: Move) -> AffineMap:
     """A map from a move with a row for each bin, float64, with no more ranks than it needs to."""
     return _of_parts([move.factor - 1, move.shift, *trimmed(*merged(move.up, move.down))])
 
@@ -225,4 +225,4 @@ def _joined(first: AffineMap, second: AffineMap, join: Callable[[Move, Move], Mo
     if first.features != second.features:
         raise LineaError(f"got maps with {first.features} and {second.features} features: expected one base model's")
     bins = math.lcm(first.bins, second.bins)
-    return _map_of(join(first._wide(bins), second._wide(bins)))
+    return map_of(join(first._wide(bins), second._wide(bins)))

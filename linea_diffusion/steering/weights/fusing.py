@@ -127,12 +127,7 @@ def fuse(pipe: Any, layers: Sequence[Layer], run: Callable[[], object], *, dial:
     Raises:
         LineaError: a strength per picture, a map per step bin, or a model that is fused already.
     """
-    for maps, strength in layers:
-        if strength.ndim or any(affine.bins > 1 and acts(affine) for affine in maps.values()):
-            raise LineaError(
-                "got a strength for each picture, or maps for parts of the schedule: expected one strength, and maps "
-                "that all steps share; weights are the same for all of them"
-            )
+    refuse_rows(layers)
     sites = steered_sites(pipe, layers, dial)
     tell_resting(resting(pipe, layers), active=bool(sites))
     refuse_fused(sites)
@@ -148,6 +143,20 @@ def fuse(pipe: Any, layers: Sequence[Layer], run: Callable[[], object], *, dial:
                 fusion.keep_hook(site)
         stack.pop_all()
     return fusion
+
+
+def refuse_rows(layers: Sequence[Layer]) -> None:
+    """Raise if weights, which are the same for all pictures and steps, cannot hold maps.
+
+    Raises:
+        LineaError: a strength for each picture, or a map for each part of the schedule.
+    """
+    for maps, strength in layers:
+        if strength.ndim or any(affine.bins > 1 and acts(affine) for affine in maps.values()):
+            raise LineaError(
+                "got a strength for each picture, or maps for parts of the schedule: expected one strength, and maps "
+                "that all steps share; weights are the same for all of them"
+            )
 
 
 def refuse_fused(sites: Sequence[SteeredSite]) -> None:
