@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
@@ -67,7 +68,7 @@ class Preview:
             title: below the pictures.
         """
         try:
-            with torch.no_grad():
+            with torch.no_grad(), np.errstate(invalid="ignore"):  # of maps that diverge
                 pictures = [self._picture(pipe, maps, self.prompt or prompt, arguments, one) for one in self.strengths]
             sheet = _sheet(pictures, [f"{one:g}" for one in self.strengths], f"{self.prompt or prompt}; {title}")
             whole = self.path.with_name(f".{self.path.name}.part")
