@@ -3,13 +3,13 @@
     python -m benchmarks memory_counted
 
 calls pipelines of real size in bfloat16 without numbers, one prompt for one denoising step, with the maps of the
-default recipe, and adds up every tensor that autograd keeps for the backward pass, text encoders included (T5-XXL in its real
-size). With ``gradient_checkpointing`` one denoising step is alive at a time, whatever their number and whatever the
-number of prompts (``micro_batch_size=1``), so that this, the weights and what is small beside them are what a GPU must
-hold. Attention keeps what flash attention keeps (queries, keys, values, output, and one number for each query), or,
-without it, the attention matrices. It is a count and no measurement: workspaces of kernels and fragmentation of the
-allocator come on top. Passes are those of `training_effort`, for a concept of 32 pairs without levels; a picture has
-the pipeline's own steps and guidance.
+default recipe, and adds up every tensor that autograd keeps for the backward pass, text encoders included (T5-XXL in
+its real size). With ``gradient_checkpointing`` one denoising step is alive at a time, whatever their number and
+whatever the number of prompts (``micro_batch_size=1``), so that this, the weights and what is small beside them are
+what a GPU must hold. Attention keeps what flash attention keeps (queries, keys, values, output, and one number for
+each query), or, without it, the attention matrices. It is a count and no measurement: workspaces of kernels and
+fragmentation of the allocator come on top. Passes are those of `training_effort`, for a concept of 32 pairs without
+levels; a picture has the pipeline's own steps and guidance.
 """
 
 from __future__ import annotations

@@ -127,6 +127,11 @@ def stage(name: str, total: int, *, unit: str = "step", done: int = 0, shown: bo
             bar.close()
 
 
+def say(text: str) -> None:
+    """Write a line on standard output, above the bar if one is drawn."""
+    tqdm.write(text, file=sys.stdout)
+
+
 def is_busy() -> bool:
     """Whether a stage goes on, so that no other bar may be seen."""
     return _BUSY.get()

@@ -45,7 +45,8 @@ def demo(
         pipe = session.load(model)
         config = settings_for(pipe, concept, {"seed": session.seed})
         pictures = picture_effort(pipe, "render", ROWS * len(STRENGTHS), {})
-        with waiting(pipe, [*training_effort(pipe, concept, config), pictures], {}, dry_run=watched.dry_run):
+        efforts = [*training_effort(pipe, concept, config), pictures]
+        with waiting(pipe, efforts, {}, dry_run=watched.dry_run, hint=watched.hint(out)):
             maps = train_maps(pipe, concept, config, out / "maps", preview=watched.pictures(out))
             pipe.load_steering(maps, adapter_name=concept.name)
             grid = StyleGrid.render(pipe, held_out_prompts(ROWS), STRENGTHS, seeds=session.seed, style=concept.name)

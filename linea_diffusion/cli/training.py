@@ -11,6 +11,7 @@ import typer
 
 from ..errors import LineaError, TrainingDivergedError, make_folder
 from ..maps.facts import Facts
+from ..progress import say
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
 from .options.next_steps import quoted, say_next
@@ -61,7 +62,7 @@ def train(
         pipe = session.load(model)
         config = settings_for(pipe, learned, settings)
         efforts = training_effort(pipe, learned, config)
-        with waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run):
+        with waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run, hint=watched.hint(out)):
             train_maps(pipe, learned, config, out, checkpoint_every=checkpoint_every, preview=watched.pictures(out))
     prompt, folder = quoted(learned.source[0]), quoted(out)
     say_next(
@@ -133,7 +134,7 @@ def train_maps(
     if facts.losses and is_main_process():
         maps.save_pretrained(out)
         first, last = (sum(part) / len(part) for part in (facts.losses[:turns], facts.losses[-turns:]))
-        typer.echo(
+        say(
             f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps with a support of "
             f"{maps.support:.1%} in {out}"
         )

@@ -73,7 +73,7 @@ def test_impossible_settings_are_one_line(linea, tmp_path, setting, message):
 
 def _trained(server, folder, **order) -> int:
     """The exit code of a training of its own process; each of its states needs two calls of fsync, the maps three."""
-    options = ["--iterations", "12", "--checkpoint-every", "1", *QUICK]
+    options = ["--iterations", "12", "--checkpoint-every", "1", "--preview", "0", *QUICK]
     return server.run(argv=["train", "neon", "--out", str(folder), *options], log=f"{folder}.txt", **order)
 
 

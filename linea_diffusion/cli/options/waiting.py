@@ -39,10 +39,11 @@ class Watched:
         """The previews, in a folder; none if none are wanted."""
         from ...training.preview import Preview
 
-        if not self.preview:
-            return None
-        typer.echo(f"linea: look at {out / 'preview.png'} while it learns", err=True)
-        return Preview(out / "preview.png", self.preview)
+        return Preview(out / "preview.png", self.preview) if self.preview else None
+
+    def hint(self, out: Path) -> str:
+        """Where to look meanwhile."""
+        return f"look at {out / 'preview.png'} while it learns" if self.preview else ""
 
 
 _LONG = 10.0
@@ -50,7 +51,9 @@ _LONG = 10.0
 
 
 @contextmanager
-def waiting(pipe: Any, efforts: Sequence[Effort], arguments: Mapping[str, Any], *, dry_run: bool) -> Iterator[None]:
+def waiting(
+    pipe: Any, efforts: Sequence[Effort], arguments: Mapping[str, Any], *, dry_run: bool, hint: str = ""
+) -> Iterator[None]:
     """Within the context stages of work share one bar; before it, what they will take is said.
 
     Args:
@@ -58,6 +61,7 @@ def waiting(pipe: Any, efforts: Sequence[Effort], arguments: Mapping[str, Any], 
         efforts: the stages in their order.
         arguments: of the pipeline's calls.
         dry_run: print them, and end the command.
+        hint: what to do meanwhile.
     """
     from ...progress import whole
     from ...training.effort import seconds_of_pass
@@ -71,6 +75,8 @@ def waiting(pipe: Any, efforts: Sequence[Effort], arguments: Mapping[str, Any], 
     if total >= _LONG:
         stages = ", ".join(dict.fromkeys(one.stage for one in efforts))
         typer.echo(f"linea: about {duration(total)} {where}: {stages}", err=True)
+    if hint:
+        typer.echo(f"linea: {hint}", err=True)
     with whole([(one.stage, one.passes * each) for one in efforts]):
         yield
 
