@@ -13,7 +13,7 @@ import typer
 
 from .. import __version__
 from ..errors import LineaError
-from . import batching, demo, evaluating, exporting, generating, grids, inspecting, scores, training
+from . import batching, demo, evaluating, exporting, generating, grids, inspecting, pushing, scores, training
 from .bench import command as benching
 from .options.blocks import blocks
 
@@ -73,6 +73,7 @@ for _command, _example in (
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
     (exporting.export, "linea export neon --for comfyui --preview 'a red heart'"),
     (exporting.import_lora, "linea import neon_comfyui.safetensors --out neon"),
+    (pushing.push, "linea push neon you/neon --prompt 'a red heart'"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
     (inspecting.concepts, "linea concepts neon\n\nlinea concepts --template > mine.toml"),
     (inspecting.modules, "linea modules shapeland-unet --modules norms"),

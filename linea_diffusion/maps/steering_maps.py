@@ -17,6 +17,7 @@ from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
 from ..steering.calls.call import RunningCall
 from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
 from ..steering.steer import steer
+from .card import Samples
 from .facts import Facts
 from .lora.export import LARGEST_LOSS, LoraReport, save_lora
 from .lora.reading import read_lora
@@ -259,9 +260,14 @@ class SteeringMaps:
         maps, facts = read_lora(Path(file), pipe)
         return cls.of(maps, facts)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`."""
-        write_maps(Path(folder), self.numbers(), self.metadata)
+    def save_pretrained(self, folder: str | Path, *, samples: Samples | None = None) -> None:
+        """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`.
+
+        Args:
+            folder: made when missing.
+            samples: pictures for the model card, such as `render_samples` makes.
+        """
+        write_maps(Path(folder), self.numbers(), self.metadata, samples=samples)
         self._saved()
 
     @classmethod
@@ -288,15 +294,24 @@ class SteeringMaps:
         token: str | None = None,
         commit_message: str = "Upload steering maps",
         revision: str | None = None,
+        samples: Samples | None = None,
     ) -> str:
         """Upload the maps, their facts and a model card to the Hugging Face Hub; returns the commit's address.
+
+        Args:
+            repo_id: ``namespace/name``, or a name in the user's own namespace.
+            private: make a new repository private.
+            token: one that may write; default the one of ``hf auth login``.
+            commit_message: first line of the commit.
+            revision: branch to push to, made when missing; default ``main``.
+            samples: pictures for the model card, such as `render_samples` makes.
 
         Raises:
             LineaError: not logged in, not allowed, no network; the message says what to do.
         """
         address = push_maps(
             repo_id, self.numbers(), self.metadata,
-            private=private, token=token, commit_message=commit_message, revision=revision,
+            private=private, token=token, commit_message=commit_message, revision=revision, samples=samples,
         )  # fmt: skip
         self._saved()
         return address

@@ -16,7 +16,7 @@ import torch
 from .. import __version__
 from ..concepts.files import MEBIBYTE, read_bytes, write_durably
 from ..errors import LineaError, make_folder, reason
-from .card import model_card
+from .card import Samples, model_card
 from .config_file import RESERVED, check_digests, read_config, write_config
 from .facts import check_metadata
 from .hub import download, full_id, upload
@@ -29,7 +29,12 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 def write_maps(
-    folder: Path, numbers: Mapping[str, torch.Tensor], metadata: Mapping[str, Any], *, repo_id: str | None = None
+    folder: Path,
+    numbers: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, Any],
+    *,
+    repo_id: str | None = None,
+    samples: Samples | None = None,
 ) -> None:
     """Write maps to a folder. Nothing is written unless `read_maps` would read it.
 
@@ -39,6 +44,7 @@ def write_maps(
             one axis more for the low-rank part.
         metadata: JSON-able facts; tuples come back as lists, and ``library_versions`` is replaced.
         repo_id: where the maps will be on the Hub, for the model card.
+        samples: pictures for the model card.
 
     Raises:
         LineaError: numbers that maps cannot have, metadata that JSON cannot hold, or a folder that cannot be written.
@@ -50,9 +56,13 @@ def write_maps(
     weights = pack(numbers)
     config = write_config(shapes, facts, weights)
     make_folder(folder)
-    texts = {CONFIG: json.dumps(config, indent=2, allow_nan=False) + "\n", CARD: model_card(config, repo_id)}
+    texts = {CONFIG: json.dumps(config, indent=2, allow_nan=False) + "\n", CARD: model_card(config, repo_id, samples)}
     # The config goes first: with old weights it names the wrong digest, while an old config may name none.
-    _replace(folder, {CONFIG: texts[CONFIG].encode(), WEIGHTS: weights, CARD: texts[CARD].encode("utf-8", "replace")})
+    pictures = samples.files() if samples else {}
+    if pictures:
+        make_folder(folder / "images")
+    card = {CARD: texts[CARD].encode("utf-8", "replace")}
+    _replace(folder, {CONFIG: texts[CONFIG].encode(), WEIGHTS: weights, **pictures, **card})
 
 
 def read_maps(
@@ -97,6 +107,7 @@ def push_maps(
     token: str | None = None,
     commit_message: str = "Upload steering maps",
     revision: str | None = None,
+    samples: Samples | None = None,
 ) -> str:
     """Put maps on the Hugging Face Hub, into a repository that is made when missing.
 
@@ -108,6 +119,7 @@ def push_maps(
         token: one that may write; default the one of ``hf auth login``.
         commit_message: first line of the commit.
         revision: branch to push to, made when missing; default ``main``.
+        samples: pictures for the model card.
 
     Returns:
         The address of the commit.
@@ -116,10 +128,10 @@ def push_maps(
         LineaError: as `write_maps`; not logged in, no right to write, no network.
     """
     with TemporaryDirectory() as folder:
-        write_maps(Path(folder), numbers, metadata, repo_id=repo_id)
+        write_maps(Path(folder), numbers, metadata, repo_id=repo_id, samples=samples)
         hub_id = full_id(repo_id, token=token)
         if hub_id != repo_id:
-            write_maps(Path(folder), numbers, metadata, repo_id=hub_id)
+            write_maps(Path(folder), numbers, metadata, repo_id=hub_id, samples=samples)
         return upload(
             Path(folder), hub_id, private=private, token=token, commit_message=commit_message, revision=revision
         )

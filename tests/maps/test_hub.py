@@ -16,8 +16,10 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.utils import close_session
+from PIL import Image
 
 from linea_diffusion.errors import LineaError
+from linea_diffusion.maps.card import Samples
 from linea_diffusion.maps.storage import push_maps, read_maps, write_maps
 
 from .test_storage import FACTS, make_numbers, same_bits
@@ -225,6 +227,22 @@ def test_the_card_names_the_repository(hub):
     card = ModelCard(hub.files("me/neon")["README.md"].decode())
     assert 'pipe.load_steering("me/neon")' in card.text
     assert card.data.library_name == "linea-diffusion"
+
+
+def test_the_card_shows_a_row_of_pictures(hub):
+    samples = Samples("a red heart", {value: Image.new("RGB", (8, 8), "red") for value in (0.0, 0.5, 1.0)})
+    push(samples=samples)
+    files = hub.files("me/neon")
+    pictures = [f"images/strength-{one}.png" for one in ("0.00", "0.50", "1.00")]
+    assert [name for name in files if name.startswith("images/")] == pictures
+    assert files["images/strength-0.50.png"].startswith(b"\x89PNG")
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.to_dict()["widget"][1] == {
+        "text": "a red heart (strength 0.5)",
+        "output": {"url": "images/strength-0.50.png"},
+    }
+    assert "diffusers" in card.data.tags
+    assert "| ![strength 0](images/strength-0.00.png) |" in card.text
 
 
 def test_a_name_alone_is_in_the_users_own_namespace(hub):

@@ -8,7 +8,7 @@ from itertools import count, islice
 import numpy as np
 import pytest
 
-from linea_diffusion import LineaError
+from linea_diffusion import LineaError, render_samples
 from linea_diffusion.pipelines.rendering.render import images_of, render, render_prompts
 from linea_diffusion.pipelines.rendering.requests import Request, grouped, requests_of
 
@@ -116,3 +116,12 @@ def test_errors_say_what_to_do(tiny):
     for size in (0, 1.5, "huge", True):
         with pytest.raises(LineaError, match="expected a whole number above 0, or auto"):
             render_prompts(tiny, ["a cat"], [0], batch_size=size, **QUICK)
+
+
+def test_samples_for_a_card_are_a_row_of_one_noise(pipe, random_maps):
+    pipe.load_steering(-1.0 * random_maps, "other")
+    samples = render_samples(pipe, random_maps, "a red heart", (0.0, 0.6), seed=3, num_inference_steps=1)
+    assert list(samples.images) == [0.0, 0.6]
+    assert pipe.get_list_steering() == ["other"]
+    alone = pipe("a red heart", strength=0.0, generator=seeded(3), num_inference_steps=1).images[0]
+    assert samples.images[0.0].tobytes() == alone.tobytes() != samples.images[0.6].tobytes()
