@@ -1,5 +1,11 @@
 """The presets of modules by name, with what each chooses; known before anything heavy is imported."""
 
+from __future__ import annotations
+
+import re
+
+from ..errors import LineaError
+
 PRESET_MEANINGS = {
     "attention": "outputs of all attention layers of text encoders and denoiser: the default",
     "text-attention": "those of the text encoders alone",
@@ -15,6 +21,20 @@ PRESET_MEANINGS = {
 """What `find_modules` knows by name, in the order of `presets.PRESETS`."""
 PATTERNS = "an ending such as attn2 or to_v, or a regular expression for a whole name such as unet.*norm.*"
 """What else chooses modules, for help and errors."""
+
+
+def check_pattern(entry: str) -> None:
+    """Whether a text may choose modules.
+
+    Raises:
+        LineaError: it is empty, or no regular expression.
+    """
+    try:
+        re.compile(entry)
+    except re.error as error:
+        raise LineaError(f"got module pattern {entry!r}: expected a preset or {PATTERNS} ({error})") from None
+    if not entry.strip():
+        raise LineaError(f"got module pattern {entry!r}: expected a preset or {PATTERNS}")
 
 
 def presets_help() -> str:

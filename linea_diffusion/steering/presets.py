@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import LineaError, nearest_hint
 from .addresses import Address, base_layer, idle_projections, split_entry, steerable_modules
-from .preset_names import PATTERNS
+from .preset_names import PATTERNS, check_pattern
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -112,9 +112,7 @@ def find_presets(pipe: Any) -> dict[str, dict[str, nn.Module]]:
 def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:
     if entry in PRESETS:
         return PRESETS[entry]
-    try:
-        pattern = re.compile(entry)
-    except re.error as error:
-        raise LineaError(f"got module pattern {entry!r}: expected a preset or a regular expression ({error})") from None
+    check_pattern(entry)
+    pattern = re.compile(entry)
     ending = f".{entry}"
     return lambda name, module: f".{name}".endswith(ending) or pattern.fullmatch(name) is not None

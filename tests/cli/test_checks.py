@@ -58,6 +58,8 @@ SINGLE = {
     ("train", "--lr", "nan"): "got lr=nan",
     ("train", "--iterations", "0"): "got iterations=0",
     ("train", "--sparsity", "1"): "got sparsity=1",
+    ("train", "--modules", "unet.("): "got module pattern 'unet.(': expected a preset or an ending",
+    ("train", "--modules", " "): "got module pattern ' '",
     ("train", "--batch-size", "1"): "got batch_size=1",
     ("train", "--checkpoint-every", "0"): "got --checkpoint-every 0: expected a whole number of at least 1",
     ("calibrate", "--points", "2"): "got --points 2: expected a whole number of at least 3",

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ...errors import LineaError, check_seed
+from ...steering.preset_names import check_pattern
 
 DTYPE_NAMES = ("float32", "float16", "bfloat16")
 _LARGEST = 3.4e38
@@ -75,6 +76,13 @@ def choice(value: str, what: str, names: Sequence[str]) -> str:
     if value not in names:
         raise LineaError(f"got {what} {value!r}: expected one of {', '.join(names)}")
     return value
+
+
+def patterns(option: typer.CallbackParam, values: list[str] | None) -> list[str] | None:
+    """Presets and patterns of modules that could choose some in any model."""
+    for value in values or ():
+        check_pattern(value)
+    return values
 
 
 def _name(option: typer.CallbackParam) -> str:

@@ -33,7 +33,8 @@ Guidance = Annotated[
     float | None, typer.Option(help="Guidance scale; the model's own default when left out.", callback=checks.guidance)
 ]
 Modules = Annotated[
-    list[str] | None, typer.Option(help=f"What is steered; may be repeated. A preset: {presets_help()}")
+    list[str] | None,
+    typer.Option(help=f"What is steered; may be repeated. A preset: {presets_help()}", callback=checks.patterns),
 ]
 Clip = Annotated[
     str | None,
