@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,12 +73,11 @@ def _model_of(entries: Sequence[Entry]) -> str | None:
     from ..shapeland import MODELS
 
     for entry in entries[:_LOOKED_AT]:
-        try:
+        model, large = "", False
+        with suppress(LineaError):  # what is no picture is told when it is scored
+            with opened(entry.image) as image:
+                large = max(image.size) > _SMALL
             model = str(read_record(entry.image).get("model") or "")
-        except LineaError:  # others write into pictures, too
-            model = ""
-        with opened(entry.image) as image:
-            large = max(image.size) > _SMALL
         if model not in MODELS and (model or large):
             return model or f"no known model, such as {entry.image}"
     return None

@@ -98,11 +98,14 @@ def alone_in(out: Path, *, dry_run: bool = False) -> Iterator[None]:
 
 
 def settings_for(pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any]) -> TrainingConfig:
-    """The settings of a training in full."""
+    """The settings of a training in full, which choose some modules of the pipeline."""
+    from ..steering.presets import find_modules
     from ..training.learning import for_concept
     from ..training.recipes import recipe_for
 
-    return for_concept(recipe_for(pipe, concept, **settings), concept)
+    config = for_concept(recipe_for(pipe, concept, **settings), concept)
+    find_modules(pipe, config.target_modules)
+    return config
 
 
 def train_maps(
