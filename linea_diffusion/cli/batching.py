@@ -48,7 +48,7 @@ class JobDefaults:
         from ..batch.jobs.defaults import check_defaults
 
         names = ("seed", "images", "negative_prompt", "steps", "guidance", "size")
-        made = without_none(calibrated=steered.calibrated, **{name: getattr(self, name) for name in names})
+        made = without_none(**steered.dial, **{name: getattr(self, name) for name in names})
         if self.strengths is not None:
             made["strength"] = steered.dials(self.strengths)
         form = "FIELD=VALUE such as --set steering_end=0.8"

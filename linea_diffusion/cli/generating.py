@@ -42,7 +42,7 @@ def generate(
         (prompt, session.seed, (dict.fromkeys(pipe.steering, one) or one) if isinstance(one, float) else one)
         for one in dials
     ]
-    requests = requests_of(pipe, rows, {"calibrated": steered.calibrated, **session.arguments})
+    requests = requests_of(pipe, rows, {**steered.dial, **session.arguments})
     images = list(images_of(pipe, requests, len(dials)))
     for path, image in zip(places, images, strict=True):
         image.save(path)

@@ -139,7 +139,7 @@ def grid(
     plan = rows.plan(pipe, steered, prompts, session.seed, texts.name if texts else "")
     if scorer:
         _check_texts(scorer, plan, texts)
-    call = {"calibrated": steered.calibrated, "batch_size": batch_size, **session.arguments}
+    call = {**steered.dial, "batch_size": batch_size, **session.arguments}
     pictures = picture_effort(pipe, "render", len(plan.rows) * len(plan.columns), session.arguments)
     with waiting(pipe, [pictures], session.arguments, dry_run=dry_run):
         rendered = StyleGrid.of_plan(pipe, plan, folder=output.images, **call)

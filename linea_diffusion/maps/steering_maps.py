@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from ..errors import LineaError, as_number, nearest_hint, short
 from ..steering.addresses import Address, locate
 from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
 from ..steering.calls.call import RunningCall
-from ..steering.dial import Calibration, Strength, check_strength, choose_calibration
+from ..steering.curves import read_curve
+from ..steering.dial import Calibration, check_strength, choose_calibration, is_curve
 from ..steering.steer import steer
 from .card import Samples
 from .facts import Facts
@@ -123,7 +124,7 @@ class SteeringMaps:
     def apply(
         self,
         pipe: Any,
-        strength: Strength | Sequence[float] = 1.0,
+        strength: Any = 1.0,
         *,
         num_images_per_prompt: int = 1,
         calibrated: bool | None = None,
@@ -132,8 +133,8 @@ class SteeringMaps:
 
         Args:
             pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
-            strength: a finite number (0: the base model, 1: the concept as learned; also below 0 or above 1), or
-                a sequence with one number per prompt of the batch.
+            strength: a finite number (0: the base model, 1: the concept as learned; also below 0 or above 1), a
+                sequence with one number per prompt of the batch, or a curve over the schedule, see `is_curve`.
             num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
             calibrated: how the strength is read, see `dial`: on the curve of `calibrate` where the maps have one
                 (None), as a share of the way in activations (False), or on the curve or not at all (True).
@@ -144,7 +145,8 @@ class SteeringMaps:
         """
         base = getattr(pipe, "base", pipe)
         self.modules_in(base)
-        values = self.dial(calibrated).positions(check_strength(strength))
+        positions = self.dial(calibrated).positions
+        values = read_curve(strength).through(positions) if is_curve(strength) else positions(check_strength(strength))
         return steer(base, [(dict(self.named_maps()), values)], call=RunningCall(images=num_images_per_prompt))
 
     def dial(self, calibrated: bool | None = None) -> Calibration:

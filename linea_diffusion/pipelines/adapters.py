@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from ..errors import LineaError, nearest_hint, short
 from ..maps.digests import maps_digest
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
-from ..steering.dial import Dial, check_strength
+from ..steering.curves import StrengthCurve, read_curve
+from ..steering.dial import Dial, check_strength, is_curve
 from ..steering.steer import Layer
 from ..steering.weights.fusing import Fusion
 
-StrengthArgument = float | torch.Tensor | Sequence[float]
+StrengthArgument = (
+    float | torch.Tensor | Sequence[float] | Sequence[tuple[float, float]] | Callable[[float], float] | Sequence[Any]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +30,12 @@ class Setting:
     """The loaded maps as one call wants them.
 
     Attributes:
-        strengths: adapter name -> at which strength its maps act, () or (n,).
+        strengths: adapter name -> at which strength its maps act, () or (n,), or a curve of that.
         layers: the same for `steer`.
         key: all that embeddings depend on which such a call makes.
     """
 
-    strengths: Mapping[str, torch.Tensor]
+    strengths: Mapping[str, torch.Tensor | StrengthCurve]
     layers: Sequence[Layer]
     key: tuple[object, ...]
 
@@ -43,7 +46,7 @@ class Setting:
         Raises:
             LineaError: lists of different lengths.
         """
-        lengths = {len(values) for values in self.strengths.values() if values.ndim}
+        lengths = {_rows(values) for values in self.strengths.values() if _rows(values)}
         if len(lengths) > 1:
             raise LineaError(f"got strength lists of lengths {sorted(lengths)}: expected equal lengths")
         return lengths.pop() if lengths else None
@@ -51,7 +54,7 @@ class Setting:
     @property
     def acts(self) -> bool:
         """Whether some strength is not 0."""
-        return any(bool(torch.any(values != 0)) for values in self.strengths.values())
+        return any(map(_acts, self.strengths.values()))
 
 
 class Adapters(dict[str, SteeringMaps]):
@@ -72,7 +75,7 @@ class Adapters(dict[str, SteeringMaps]):
         self.choice: dict[str, torch.Tensor] | None = None
         self.fusion: Fusion | None = None
 
-    def choose(self, names: str | Sequence[str], strengths: StrengthArgument | Sequence[StrengthArgument]) -> None:
+    def choose(self, names: str | Sequence[str], strengths: Any) -> None:
         """Let these adapters act, at these strengths, in calls that give no strength; the others rest.
 
         Raises:
@@ -82,7 +85,7 @@ class Adapters(dict[str, SteeringMaps]):
         if not isinstance(names, Sequence):
             raise LineaError(f"got adapters {short(names)}: expected a name, or a list of names")
         names = [self.find(name) for name in names]
-        values = _each(strengths, len(names))
+        values: Sequence[Any] = _each(strengths, len(names))
         if len(values) != len(names) or len(set(names)) != len(names):
             raise LineaError(
                 f"got adapters {short(names)} and {len(values)} strengths: expected one strength for each of them"
@@ -118,16 +121,24 @@ class Adapters(dict[str, SteeringMaps]):
         """
         strengths = {name: self._read(name, value, dial) for name, value in self._strengths(strength).items()}
         layers = [(dict(maps.named_maps()), strengths[name]) for name, maps in self.items() if name in strengths]
-        numbers = {name: values.reshape(-1).tolist() for name, values in strengths.items()}
-        return Setting(strengths, layers, (numbers, dial.composition, dial.guidance, *self.values()))
+        numbers = {
+            name: values.key if isinstance(values, StrengthCurve) else values.reshape(-1).tolist()
+            for name, values in strengths.items()
+        }
+        curve = None if dial.curve is None else dial.curve.key
+        return Setting(strengths, layers, (numbers, curve, dial.composition, dial.guidance, *self.values()))
 
-    def _read(self, name: str, strength: torch.Tensor, dial: Dial) -> torch.Tensor:
+    def _read(self, name: str, strength: torch.Tensor | StrengthCurve, dial: Dial) -> torch.Tensor | StrengthCurve:
         """Where an adapter's maps stand when its dial shows a strength; a list of one is one for all rows."""
+        if isinstance(strength, StrengthCurve):
+            return strength.through(self[name].dial(dial.calibrated).positions) if name in self else strength
         strength = strength.reshape(()) if strength.numel() == 1 else strength
         return self[name].dial(dial.calibrated).positions(strength) if name in self else strength
 
-    def _strengths(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None) -> dict[str, torch.Tensor]:
-        """What the dial of every loaded adapter shows in a call, () or (n,) each."""
+    def _strengths(
+        self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None
+    ) -> dict[str, torch.Tensor | StrengthCurve]:
+        """What the dial of every loaded adapter shows in a call, () or (n,) each, or a curve of that."""
         if strength is None:
             if not self.enabled or self.fusion is not None:
                 return {}
@@ -139,11 +150,11 @@ class Adapters(dict[str, SteeringMaps]):
             named = {self.find(name): value for name, value in strength.items()}
             if len(named) != len(strength):
                 raise LineaError(f"got strength {short(strength)}, which names an adapter twice: expected each once")
-            values = {name: check_strength(named.get(name, 0.0)) for name in self}
+            values = {name: _read_strength(named.get(name, 0.0)) for name in self}
         else:
-            value = check_strength(strength)
+            value = _read_strength(strength)
             values = dict.fromkeys(self, value) or {"": value}
-        acts = any(bool(torch.any(value != 0)) for value in values.values())
+        acts = any(map(_acts, values.values()))
         if acts and not self:
             raise LineaError(f"got strength {short(strength)} and no maps: call load_steering first")
         if acts and not self.enabled:
@@ -152,7 +163,8 @@ class Adapters(dict[str, SteeringMaps]):
 
     def active(self) -> dict[str, float | list[float]]:
         """Adapter name -> strength, of those that act in a call without strength."""
-        values = {name: strength.tolist() for name, strength in self._strengths(None).items()}
+        chosen = self._strengths(None).items()
+        values = {name: strength.tolist() for name, strength in chosen if isinstance(strength, torch.Tensor)}
         return {name: value for name, value in values.items() if value not in (0.0, [0.0])}
 
     def refuse_fusion(self, what: str) -> None:
@@ -252,6 +264,22 @@ class Adapters(dict[str, SteeringMaps]):
         return name
 
 
+def _read_strength(strength: Any) -> torch.Tensor | StrengthCurve:
+    return read_curve(strength) if is_curve(strength) else check_strength(strength)
+
+
+def _acts(strength: torch.Tensor | StrengthCurve) -> bool:
+    """Whether it may be other than 0."""
+    return isinstance(strength, StrengthCurve) or bool(torch.any(strength != 0))
+
+
+def _rows(strength: torch.Tensor | StrengthCurve) -> int:
+    """How many pictures a strength is for; 0 for all."""
+    if isinstance(strength, StrengthCurve):
+        return strength.rows
+    return len(strength) if strength.ndim else 0
+
+
 def last_part(source: str) -> str:
     """The name of a folder or of a repository on the Hub."""
     return Path(source).resolve().name if source in (".", "..") else Path(source).name
@@ -272,7 +300,7 @@ def check_adapter_name(name: object) -> None:
         raise LineaError(f"got adapter name {short(name)}: expected a text that is not empty, such as 'neon'")
 
 
-def _each(strengths: Any, count: int) -> Sequence[StrengthArgument]:
+def _each(strengths: Any, count: int) -> Sequence[Any]:
     """One strength for each of `count` adapters: the same for all, or one entry each."""
     if isinstance(strengths, Sequence) and not isinstance(strengths, str | bytes):
         return strengths

@@ -19,6 +19,7 @@ from ..errors import LineaError
 from ..shapeland import DEFAULT_ARGUMENTS, MODELS
 from ..steering.addresses import absent
 from ..steering.calls.acted import guard_hooks, tell_resting
+from ..steering.curves import curve_of
 from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
 from .adapter_methods import SteeringMethods
@@ -204,6 +205,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         steering_guidance: SteeringGuidance = "both",
         steering_start: float = 0.0,
         steering_end: float = 1.0,
+        strength_curve: Any = None,
         denoising_strength: float | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -213,7 +215,9 @@ class LinEASDiffusionPipeline(SteeringMethods):
             prompt: as for the base pipeline.
             strength: 0 is the base model bit for bit, 1 (the default when maps are loaded) the concept as learned.
                 A list renders one prompt at each strength, in one batch from one noise; with a list of prompts
-                it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out).
+                it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out). Each may
+                be a curve over the schedule: a function of the share that is done, [0, 1), or points (share, strength)
+                such as ``[(0, 0), (0.3, 1), (1, 0.5)]``; text encoders run at its beginning.
             composition: how several adapters act together: ``"sum"`` adds their moves up, in any order; ``"chain"``
                 lets one act after the other, in the order of loading.
             calibrated: strengths are read on the dial that `calibrate` fitted, where equal steps look equal: wherever
@@ -226,6 +230,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 run before it all and are steered only from 0 on. The schedule is the scheduler's whole list of
                 timesteps: image-to-image at ``denoising_strength=0.5`` runs its second half.
             steering_end: share that is done when steering ends, (0, 1].
+            strength_curve: a curve that all strengths are multiplied with, after they were read on their dials.
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.
 
@@ -239,7 +244,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 encoders (where the others act, a warning says which maps did nothing); a steered picture that its
                 autoencoder makes of numbers that are not finite (without steering that is a warning).
         """
-        dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated)
+        curve = None if strength_curve is None else curve_of(strength_curve)
+        dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated, curve)
         override = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
         kwargs = for_base(self.base, {**self.default_arguments, **override, **kwargs})
         self.steering.refuse_stale_fusion(self.base)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from ..errors import LineaError, as_number, short
+
+if TYPE_CHECKING:
+    from .curves import StrengthCurve
 
 Strength = float | torch.Tensor
 Composition = Literal["sum", "chain"]
@@ -37,6 +40,7 @@ class Dial:
         end: share that is done when it ends, (0, 1].
         calibrated: how strengths are read: on the curve that maps carry where they do (None), on the curve (True), or
             as the share of the way in activations (False).
+        curve: what they are multiplied with, by the share of the schedule that is done; None for nothing.
 
     Raises:
         LineaError: something else.
@@ -47,6 +51,7 @@ class Dial:
     start: float = 0.0
     end: float = 1.0
     calibrated: bool | None = None
+    curve: StrengthCurve | None = None
 
     def __post_init__(self) -> None:
         _check_choice("composition", self.composition, COMPOSITIONS)
@@ -63,8 +68,8 @@ class Dial:
 
     @property
     def is_always_on(self) -> bool:
-        """Whether steering acts throughout the schedule."""
-        return self.start == 0 and self.end == 1
+        """Whether steering acts throughout the schedule, and alike."""
+        return self.start == 0 and self.end == 1 and self.curve is None
 
     def is_on(self, fraction: float) -> bool:
         """Whether denoisers are steered when `fraction` of the schedule, [0, 1), is done."""
@@ -107,6 +112,31 @@ def check_strength(strength: Strength | Sequence[float]) -> torch.Tensor:
             "of such numbers"
         )
     return values if isinstance(plain, Sequence) else values[0]
+
+
+def is_curve(strength: Any) -> bool:
+    """Whether a strength is a curve over the schedule, or for some picture: see `read_curve`.
+
+    A curve is a callable of the share of the schedule that is done, or points (share, strength), linear between them
+    and level outside.
+    """
+    return callable(strength) or (
+        isinstance(strength, list | tuple)
+        and (is_points(strength) or any(callable(one) or is_points(one) for one in strength))
+    )
+
+
+def is_points(value: Any) -> bool:
+    """Whether a value is a list of pairs of plain values, such as ``[(0, 0), (0.3, 1)]``."""
+    return isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_pair, value))
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and not any(isinstance(one, list | tuple) or callable(one) for one in value)
+    )
 
 
 def _listed(strength: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import LineaError, short
+from .curves import curve_of
 
 _MOST = 10_000
 """Positions that ``first:last:count`` may ask for."""
@@ -57,6 +58,22 @@ def parse_dials(text: str) -> list[float] | list[dict[str, float]]:
         raise LineaError(f"got strength {short(text)}, whose styles have {counts} positions: expected one count")
     turned = {name: values * (count if len(values) == 1 else 1) for name, values in dials.items()}
     return [{name: values[i] for name, values in turned.items()} for i in range(count)]
+
+
+def parse_curve(text: str) -> list[tuple[float, float]]:
+    """Points of a curve over the schedule, ``0:0,0.3:1,1:0.5``: share that is done, and what strengths are times.
+
+    Raises:
+        LineaError: not of that form.
+    """
+    try:
+        points = [(float(share), float(strength)) for share, strength in (one.split(":") for one in text.split(","))]
+    except ValueError:
+        raise LineaError(
+            f"got strength curve {short(text)}: expected points SHARE:STRENGTH such as 0:0,0.3:1,1:0.5"
+        ) from None
+    curve_of(points)
+    return points
 
 
 def _spaced(first: str, last: str, count: str) -> list[float]:

@@ -16,11 +16,12 @@ from .affine.affine_map import AffineMap, acts
 from .affine.move import Move
 from .calls.acted import Presence, guard_hooks
 from .calls.call import RunningCall
+from .curves import StrengthCurve
 from .dial import Composition, Dial
 
-Layer = tuple[Mapping[str, AffineMap], torch.Tensor]
-"""Maps by activation name, with the strength of all of them, () or (prompts,)."""
-WeightedMap = tuple[AffineMap, torch.Tensor]
+Layer = tuple[Mapping[str, AffineMap], torch.Tensor | StrengthCurve]
+"""Maps by activation name, with the strength of all of them, () or (prompts,), or its curve."""
+WeightedMap = tuple[AffineMap, torch.Tensor | StrengthCurve]
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def _active_maps(layers: Sequence[Layer]) -> dict[str, list[WeightedMap]]:
     not exactly the identity, at strengths other than 0."""
     parts: dict[str, list[WeightedMap]] = {}
     for maps, strength in layers:
-        if bool(torch.any(strength != 0)):
+        if isinstance(strength, StrengthCurve) or bool(torch.any(strength != 0)):
             for name, affine in maps.items():
                 if acts(affine):
                     parts.setdefault(name, []).append((affine, strength))
@@ -137,7 +138,7 @@ class SteeredSite:
         features: d of the maps.
         rank: of the maps, 0 where all are coordinate-wise.
         strengths: how many there are for the rows of a batch.
-        binned: whether some map is another in another part of the schedule.
+        binned: whether what is done is another in another part of the schedule.
         alike: whether one strength steers all rows, whatever the place in the schedule.
         presence: whether it is on, and has acted.
         move: what is done to the activation now, for all rows alike or for each prompt.
@@ -147,13 +148,14 @@ class SteeredSite:
         self.site, self.parts, self.dial, self.call = site, parts, dial, call
         self.name, self.features = site.name, parts[0][0].features
         self.rank = max(affine.rank for affine, _ in parts)
-        self.strengths = max(strength.numel() for _, strength in parts)
-        self.binned = any(affine.bins > 1 for affine, _ in parts)
-        self.alike = self.strengths == 1 and dial.guidance == "both"
+        self.strengths = max(_count(strength) for _, strength in parts)
+        curved = dial.curve is not None or any(isinstance(strength, StrengthCurve) for _, strength in parts)
+        self.binned, self._curved = curved or any(affine.bins > 1 for affine, _ in parts), curved
+        self.alike = self.strengths == 1 and dial.guidance == "both" and not curved
         self.presence = Presence(site)
         self._counts_turns, self._turn = site.address.in_text_encoder, 0
         self._by_rows: dict[tuple[object, ...], Move] = {}
-        self._by_bins: dict[tuple[int, ...] | None, Move] = {}
+        self._by_bins: dict[tuple[float, ...] | None, Move] = {}
         self.prepare()
 
     def prepare(self) -> None:
@@ -161,7 +163,8 @@ class SteeredSite:
         fraction = self.call.progress.fraction
         on = self.dial.start == 0 if self._counts_turns else self.dial.is_on(fraction)
         self.presence.turn(on)
-        key = self._bins = tuple(affine.bin_at(fraction) for affine, _ in self.parts) if on else None
+        bins = (*(affine.bin_at(fraction) for affine, _ in self.parts), *([fraction] if self._curved else []))
+        key = self._bins = bins if on else None
         if key not in self._by_bins:
             self._by_bins[key] = self._moved(fraction).detach() if on else self._unmoved()
         self.move = self._by_bins[key]
@@ -216,11 +219,22 @@ class SteeredSite:
         return self.call.rows.owners(self.site, batch, self._turn, prompts)
 
     def _moved(self, fraction: float) -> Move:
-        moves = [affine.move(strength, fraction=fraction) for affine, strength in self.parts]
+        factor = 1.0 if self.dial.curve is None else self.dial.curve.at(fraction)
+        moves = [affine.move(factor * _at(strength, fraction), fraction=fraction) for affine, strength in self.parts]
         return composed(moves, self.dial.composition)
 
     def _unmoved(self) -> Move:
         return Move.identity(self.features, self.parts[0][0].shift.device)
+
+
+def _count(strength: torch.Tensor | StrengthCurve) -> int:
+    """For how many pictures there is a strength of its own; 1 where all have the same."""
+    return max(strength.rows, 1) if isinstance(strength, StrengthCurve) else strength.numel()
+
+
+def _at(strength: torch.Tensor | StrengthCurve, fraction: float) -> torch.Tensor:
+    """What it is when a share of the schedule is done."""
+    return strength.at(fraction) if isinstance(strength, StrengthCurve) else strength
 
 
 class TrainedSite(SteeredSite):

@@ -126,6 +126,26 @@ def test_steering_alone_means_those_maps_alone(linea, styles, tmp_path):
     assert np.abs(alone - brought).max() > 20
 
 
+def test_a_curve_over_the_schedule_in_every_command(linea, styles, tmp_path):
+    steps, curve = ("--steps", 2), ("--strength-curve", "0:0,0.6:1")
+    for folder, more in (("plain", ()), ("curved", curve)):
+        out = ("--out", tmp_path / folder / "x.png")
+        assert linea("generate", "a heart", *styles[:2], *steps, *more, *out)[0] == 0
+    assert np.abs(_pixels(tmp_path / "plain/x.png") - _pixels(tmp_path / "curved/x.png")).max() > 5
+    grid = ("--strength", "0,1", "--clip", "none", "--images", tmp_path / "images", "--out", tmp_path / "grid")
+    assert linea("grid", "a heart", *styles[:2], *steps, *curve, *grid)[0] == 0
+    (tmp_path / "jobs.jsonl").write_text(
+        '{"prompt": "a heart", "strength_curve": "0:0,0.6:1"}\n{"prompt": "a heart"}\n'
+    )
+    batch = ("--log", "none", *steps, "--out", tmp_path / "batch")
+    assert linea("batch", tmp_path / "jobs.jsonl", *styles[:2], *batch)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "batch" / "metadata.jsonl").read_text().splitlines()]
+    pictures = [_pixels(tmp_path / "batch" / line["file_name"]) for line in lines]
+    assert np.abs(pictures[0] - _pixels(tmp_path / "curved/x.png")).max() <= 1
+    assert np.abs(pictures[1] - _pixels(tmp_path / "plain/x.png")).max() <= 1
+    assert linea("batch", tmp_path / "jobs.jsonl", *styles[:2], *batch)[1].startswith("0 images made")
+
+
 def _seeded(seed: int):
     import torch
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...errors import LineaError, short
-from ...steering.dial import COMPOSITIONS, STEERING_GUIDANCE, check_strength
+from ...steering.curves import curve_of
+from ...steering.dial import COMPOSITIONS, STEERING_GUIDANCE, check_strength, is_points
+from ...steering.parsing import parse_curve
 
 ALIASES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 """Fields of a job that have another name in pipelines."""
@@ -17,6 +19,7 @@ DIALS: dict[str, Any] = {
     "steering_guidance": "both",
     "steering_start": 0.0,
     "steering_end": 1.0,
+    "strength_curve": None,
 }
 """Fields that say how steering acts, as the arguments of a call, with their defaults."""
 FIELDS = (
@@ -157,10 +160,21 @@ def dial_of(name: str, value: Any) -> Any:
         if value not in choices[name] or (name == "calibrated" and not isinstance(value, bool | None)):
             raise LineaError(f"got {name} {short(value)}: expected one of {', '.join(map(str, choices[name]))}")
         return value
+    if name == "strength_curve":
+        return None if value is None else _points(value)
     share = number_of(value, name)
     if not 0 <= share <= 1:
         raise LineaError(f"got {name}={share:g}: expected a share of the denoising schedule, 0 to 1")
     return share
+
+
+def _points(value: Any) -> list[list[float]]:
+    """The points of a curve, also from text (0:0,1:1)."""
+    if not (isinstance(value, str) or is_points(value)):
+        raise LineaError(f"got strength_curve {short(value)}: expected points such as [[0, 0], [0.3, 1]] or 0:0,0.3:1")
+    points = parse_curve(value) if isinstance(value, str) else value
+    curve_of(points)
+    return [[float(share), float(strength)] for share, strength in points]
 
 
 def check_window(fields: Mapping[str, Any]) -> None:

@@ -159,6 +159,8 @@ class JobMaker:
         negative = None if negative is None else text_of(negative, "negative_prompt", empty=True)
         dials = {name: dial_of(name, fields.get(name, default)) for name, default in DIALS.items()}
         calibrated = dials.pop("calibrated")
+        if dials["strength_curve"] is None:  # images of before are named without it
+            del dials["strength_curve"]
         check_window(dials)
         strength = self._strength(fields, in_order=dials["composition"] == "chain")
         positions = {name: self.sets.position(name, value, calibrated) for name, value in strength.items()}

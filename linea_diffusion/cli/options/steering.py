@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, short
-from ...steering.parsing import STRENGTHS_FORM, parse_dials
+from ...steering.parsing import STRENGTHS_FORM, parse_curve, parse_dials
 from .sessions import MODEL_HELP, Machine
 
 if TYPE_CHECKING:
@@ -53,6 +53,19 @@ class Steered:
         str | None, typer.Option(help=f"{MODEL_HELP} When left out: the one that the maps were learned on.")
     ] = None
     calibrated: Calibrated = None
+    strength_curve: Annotated[
+        str | None,
+        typer.Option(
+            help="Points SHARE:STRENGTH such as 0:0,0.3:1,1:0.5: what strengths are times, by the share of the "
+            "denoising schedule that is done."
+        ),
+    ] = None
+
+    @property
+    def dial(self) -> dict[str, Any]:
+        """Arguments of calls that say how strengths are read."""
+        curve = None if self.strength_curve is None else parse_curve(self.strength_curve)
+        return {"calibrated": self.calibrated, **({} if curve is None else {"strength_curve": curve})}
 
     @cached_property
     def maps(self) -> dict[str, SteeringMaps]:

@@ -14,7 +14,7 @@ from ..calling import for_base
 Strengths = Mapping[str, float] | float | None
 """Adapter -> strength of a picture; or one number for all adapters and the whole call; None as in a call without."""
 
-DIAL = ("composition", "calibrated", "steering_guidance", "steering_start", "steering_end")
+DIAL = ("composition", "calibrated", "steering_guidance", "steering_start", "steering_end", "strength_curve")
 """Arguments of a call that say how steering acts."""
 
 SET_BY_RENDERING = {

@@ -24,6 +24,7 @@ from ..addresses import idle_projections, named_modules, steerable_modules
 from ..affine.affine_map import acts
 from ..affine.move import Move
 from ..calls.acted import tell_resting
+from ..curves import StrengthCurve
 from ..dial import Dial
 from ..steer import Layer, SteeredSite, resting, steered_sites
 from .folded import FLOAT_DTYPES, is_offloaded, is_plain
@@ -152,10 +153,11 @@ def refuse_rows(layers: Sequence[Layer]) -> None:
         LineaError: a strength for each picture, or a map for each part of the schedule.
     """
     for maps, strength in layers:
-        if strength.ndim or any(affine.bins > 1 and acts(affine) for affine in maps.values()):
+        several = isinstance(strength, StrengthCurve) or strength.ndim
+        if several or any(affine.bins > 1 and acts(affine) for affine in maps.values()):
             raise LineaError(
-                "got a strength for each picture, or maps for parts of the schedule: expected one strength, and maps "
-                "that all steps share; weights are the same for all of them"
+                "got a strength for each picture or a curve, or maps for parts of the schedule: expected one strength, "
+                "and maps that all steps share; weights are the same for all of them"
             )
 
 
