@@ -29,7 +29,8 @@ _LARGEST = 512
 class Preview:
     """Pictures of one prompt, rendered as training renders it, after the first iteration, every so many, and the last.
 
-    They are rendered one by one, without gradients, from noise of their own: what is learned has the same bits.
+    They are rendered one by one, without gradients, from noise of their own: what is learned has the same bits. On the
+    embedded models each takes .3 to .4 seconds of a core, with every twentieth iteration a thirtieth of a training.
 
     Attributes:
         path: the file, which is there whole at any time.
@@ -42,7 +43,7 @@ class Preview:
     """
 
     path: Path
-    every: int = 10
+    every: int = 20
     prompt: str | None = None
     strengths: Sequence[float] = (0.0, 0.5, 1.0)
 

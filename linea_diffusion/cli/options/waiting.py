@@ -32,7 +32,7 @@ class Watched:
             help="Iterations between pictures of one prompt at strengths 0, 0.5 and 1 in OUT/preview.png; 0 for none.",
             callback=checks.at_least(0),
         ),
-    ] = 10
+    ] = 20
     dry_run: DryRun = False
 
     def pictures(self, out: Path) -> Preview | None:
