@@ -24,7 +24,7 @@ from linea_diffusion.shapeland.styles import STYLES
 from .workbench import RESULTS, table, write
 
 LEVELS = (0.95, 0.9, 0.8)
-FIGURES = (*TRUTH, "style_probability", "clip_style", "clip_prompt", "similarity_to_unsteered")
+FIGURES = (*TRUTH, "clip_style_probability", "clip_style_cosine", "clip_prompt_cosine", "similarity_to_unsteered")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,14 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _together(records: list[Record], methods: list[str], styles: list[str]) -> list[str]:
-    figures = ("truth_style", "truth_amount", "truth_object", "truth_color", "clip_prompt", "similarity_to_unsteered")
+    figures = (
+        "truth_style",
+        "truth_amount",
+        "truth_object",
+        "truth_color",
+        "clip_prompt_cosine",
+        "similarity_to_unsteered",
+    )
     rows = []
     for method in methods:
         at_one = [r for r in records if r.method == method and r.strength == 1]

@@ -7,6 +7,7 @@ from .concepts.concept import load_concept as load_concept
 from .concepts.levels import Level as Level
 from .errors import LineaError as LineaError
 from .errors import TrainingDivergedError as TrainingDivergedError
+from .errors import ZeroMapsWarning as ZeroMapsWarning
 from .evaluation.baselines import gaussian_act as gaussian_act
 from .evaluation.baselines import linear_act as linear_act
 from .evaluation.baselines import mean_shift as mean_shift
@@ -18,6 +19,8 @@ from .grids.report.page import write_report as write_report
 from .grids.report.plots import Curve as Curve
 from .grids.report.plots import curves_plot as curves_plot
 from .grids.report.plots import support_plot as support_plot
+from .grids.report.training_record import losses_plot as losses_plot
+from .grids.report.training_record import save_losses as save_losses
 from .grids.style_grid import StyleGrid as StyleGrid
 from .maps.steering_maps import SteeringMaps as SteeringMaps
 from .pipelines.pipeline import LinEASDiffusionPipeline as LinEASDiffusionPipeline

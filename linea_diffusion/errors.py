@@ -20,6 +20,10 @@ class LineaError(ValueError):
     """
 
 
+class ZeroMapsWarning(UserWarning):
+    """Training ended with maps of which all numbers are zero: they steer nothing."""
+
+
 class TrainingDivergedError(LineaError):
     """Training met a number that is not finite.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..scoring.images.cells import INK, MUTED, PAPER, CaptionLine, CellLayout, d
 from ..scoring.images.lettering import draw_line, line_height, shorten, wrap
 from ..scoring.images.opening import opened
 from ..scoring.images.saving import save
+from .folder.columns import strengths_in
 from .folder.layout import Layout
 from .folder.lines import read_lines
 
@@ -44,7 +45,7 @@ def write_sheet(out: str | Path, path: str | Path, *, most: int = MOST_SHOWN) ->
     return len(rows)
 
 
-def _drawn(out: Path, rows: Sequence[Mapping[str, Any]], total: int) -> Image.Image:
+def _drawn(out: Path, rows: Sequence[dict[str, Any]], total: int) -> Image.Image:
     (text, _), gap = font_sizes(_SIDE), 2 * gap_of(_SIDE)
     layout = CellLayout(
         cell=(_SIDE, _SIDE), text=text, small=text, gap=gap, left=gap, top=line_height(text) + 2 * gap,
@@ -59,7 +60,7 @@ def _drawn(out: Path, rows: Sequence[Mapping[str, Any]], total: int) -> Image.Im
 
 
 def _cells(
-    out: Path, rows: Sequence[Mapping[str, Any]], layout: CellLayout
+    out: Path, rows: Sequence[dict[str, Any]], layout: CellLayout
 ) -> Iterator[tuple[Image.Image, Sequence[CaptionLine]]]:
     """Images, opened one after the other, with their captions."""
     for row in rows:
@@ -70,6 +71,6 @@ def _cells(
             yield image, [*((line, INK) for line in lines), (facts, MUTED)]
 
 
-def _facts(row: Mapping[str, Any]) -> str:
-    styles = (f"{Path(n).name} {s:g}" for n, s in zip(row["steering"], row["strength"], strict=True))
+def _facts(row: dict[str, Any]) -> str:
+    styles = (f"{Path(name).name} {strength:g}" for name, strength in strengths_in(row).items())
     return ", ".join([*styles, f"seed {row['seed']}"])

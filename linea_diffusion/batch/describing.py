@@ -15,6 +15,7 @@ from ..maps.facts import Facts
 from ..pipelines.rendering.render import FlaggedError
 from ..scoring.formulas import score_pictures
 from .folder.layout import image_name
+from .jobs.field_names import META
 from .jobs.fields import DIALS
 from .jobs.jobs import Job
 from .jobs.steering_sets import SteeringSets
@@ -27,7 +28,7 @@ COLUMNS = (
     "file_name", "prompt", "negative_prompt", "seed", "steering", "strength", "steering_sha256", "steps", "guidance",
     "width", "height", "arguments", "model", "nsfw", "line", "part",
 )  # fmt: skip
-"""What every line of metadata has."""
+"""What is known of every image, beside the figures and the columns of its line."""
 _COLUMN_ARGUMENTS = ("num_inference_steps", "guidance_scale", "width", "height")
 
 
@@ -41,7 +42,7 @@ def metadata_row(
     figures: Mapping[str, float | None],
     nsfw: bool | None = None,
 ) -> dict[str, Any]:
-    """The line of an image: the same columns for every job, each of one type, so that tables can be made of it.
+    """What is known of an image, of which `folder.columns` makes a line of metadata.jsonl.
 
     Args:
         job: what was asked for.
@@ -75,6 +76,7 @@ def metadata_row(
         **figures,
         "line": job.line,
         "part": job.part,
+        **({META: dict(job.columns)} if job.columns else {}),
     }
 
 
@@ -93,7 +95,8 @@ def recipe_of(job: Job, *, model: str, sets: SteeringSets) -> dict[str, Any]:
 
 def failure_row(job: Job, error: LineaError) -> dict[str, Any]:
     """The line of a job that failed; ``fields`` are those of a line that asks for the image again."""
-    return _failure(job.digest, job.line, job.part, error, job.fields())
+    columns = {f"{META}.{name}": value for name, value in job.columns.items()}
+    return _failure(job.digest, job.line, job.part, error, job.fields() | columns)
 
 
 def bad_line_row(line: int, part: int, error: LineaError) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def _failure(job: str, line: int, part: int, error: LineaError, fields: Any) -> 
     return {"job": job, "line": line, "part": part, "reason": clipped(str(error)), "nsfw": nsfw, "fields": fields}
 
 
-SCORED = ("clip_prompt", "clip_style", "style_probability")
+SCORED = ("clip_prompt_cosine", "clip_style_cosine", "clip_style_probability")
 """The `SCORES` that lines have; those of a style's text are empty unless exactly one style with a text is named."""
 
 

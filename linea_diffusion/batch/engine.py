@@ -14,6 +14,7 @@ from ..errors import LineaError
 from ..pipelines.pipeline import LinEASDiffusionPipeline
 from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.rendering.requests import grouped
+from ..scoring.tables import write_conventions
 from .describing import COLUMNS, SCORED
 from .folder.index import JobIndex
 from .folder.layout import FORMATS, Layout
@@ -30,7 +31,8 @@ from .run import BatchRun, BatchSettings, Event
 if TYPE_CHECKING:
     from ..scoring.clip_scorer import ClipScorer
 
-Jobs = str | Path | Iterable[Mapping[str, Any] | str]
+Jobs = str | Path | Iterable[Mapping[str, Any] | str] | Any
+"""Any is a DataFrame."""
 
 
 @dataclass
@@ -84,10 +86,13 @@ def generate_batch(
     Args:
         pipe: a `LinEASDiffusionPipeline`, or a diffusers pipeline. A job without ``steering`` and ``strength`` does
             what ``pipe(prompt)`` does.
-        jobs: a ``.jsonl``, ``.csv`` or ``.txt`` file, or an iterable of dicts or prompts; read as it is needed. The
+        jobs: a ``.jsonl``, ``.csv`` or ``.txt`` file, a DataFrame, or an iterable of dicts or prompts; read as it is
+            needed. What is None, null or NaN is left out. The
             fields are ``prompt``, ``negative_prompt``, ``seed`` (0), ``images``, ``strength``, ``steering``, ``steps``,
             ``guidance``, ``width``, ``height``, ``size``, ``denoising_strength``, the dials of a call, and every
-            argument of the base pipeline. ``{a,b}`` in prompts, lists of seeds and strengths give several images.
+            argument of the base pipeline. ``{a,b}`` in prompts, lists of seeds and strengths give several images. Other
+            columns, and all that are called ``meta.NAME``, are carried into the metadata as ``meta.NAME``; a name that
+            nearly is a field is a bad line.
         out: the folder: ``images/``, ``metadata.jsonl``, ``failures.jsonl``.
         defaults: fields for what a job leaves out.
         batch_size: images at once, or ``"auto"``; it is halved whenever memory runs out.
@@ -100,7 +105,7 @@ def generate_batch(
         progress: show a bar (in the main process).
         stop: asked before each batch; when it says True, what is under way is finished, and that is all.
         on_event: told of everything that happens, as dicts with a key ``event``: ``start``, ``image``, ``skipped``,
-            ``duplicate``, ``failure``, ``bad_line``, ``end``.
+            ``duplicate``, ``failure``, ``bad_line``, ``columns`` (no fields; when they are first met), ``end``.
 
     Raises:
         LineaError: arguments that no batch can have, a file that cannot be read, a folder that cannot be written or is
@@ -124,9 +129,11 @@ def generate_batch(
         release_share(layout, share)
         if bar is not None:
             bar.close()
-    summary = BatchSummary(**asdict(run.counts), stopped=stopped, damaged=run.index.damaged + len(layout.foreign()))
+    summary = BatchSummary(**vars(run.counts), stopped=stopped, damaged=run.index.damaged + len(layout.foreign()))
     if not others_at_work(layout, share):
         merged = merge(layout, share.rank, None if stopped else run.index.plan())
+        if scorer is not None:
+            write_conventions(layout.metadata, ["prompt", "strength", "seed", *SCORED], hidden=True)
         summary.images, summary.failures, summary.leftovers = merged.images, merged.failures, merged.leftovers
         _check_kept(layout, summary)
         if prune and not (stopped or _has_lines(layout.bad_lines)) and merged.images:
@@ -186,6 +193,7 @@ def plan_batch(
         if strict:
             raise LineaError(f"line {line}: {error}")
         plan.bad_lines += 1
+        plan.note(line, error)
         if on_bad_line is not None:
             on_bad_line(line, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -44,6 +45,8 @@ class Bar:
         event = facts["event"]
         if event == "start":
             self._bar.set_description("images")
+        if event == "columns":
+            self._bar.write(f"columns for metadata.jsonl: {', '.join(facts['names'])}", file=sys.stderr)
         if event in ("failure", "bad_line", "failed_before"):
             self._failures += 1
             self._bar.set_postfix(failures=self._failures, refresh=False)

@@ -115,7 +115,7 @@ class BatchRun:
             jobs = planned_jobs(
                 self._until_stopped(lines), self._maker, self.index, self._share, self.counts,
                 lambda line, part, error: self._bad_line(bad_lines, line, part, error),
-                lambda state, job: self._passed(state, job, saver),
+                lambda state, job: self._passed(state, job, saver), lambda names: self.tell("columns", names=names),
             )  # fmt: skip
             for batch in grouped(jobs, self._size.of, self._settings.window):
                 if self._settings.stop():
@@ -177,6 +177,7 @@ class BatchRun:
     def _fail(self, job: Job, error: LineaError, failures: LineFile) -> None:
         failures.append([failure_row(job, error)])
         self.counts.failed += 1
+        self.counts.note(job.line, error)
         self.tell("failure", line=job.line, job=job.digest, reason=clipped(str(error)))
 
     def _described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Finished]:
@@ -239,4 +240,5 @@ class BatchRun:
         if bad_lines is not None:
             bad_lines.append([bad_line_row(line, part, error)])
             self.counts.bad_lines += 1
+            self.counts.note(line, error)
             self.tell("bad_line", line=line, reason=clipped(str(error)))

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import LineaError, clipped
+from ..batch.jobs.field_names import FIELDS
+from ..errors import LineaError
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
 from .options.batch_log import print_event, print_plan, print_summary
@@ -26,6 +27,17 @@ from .options.sessions import (
     without_none,
 )
 from .options.steering import Steered, strength_option
+
+_WIDTH = max(map(len, FIELDS)) + 2
+FIELDS_HELP = "\n".join(
+    [
+        "Fields of a job, which are keys of a line of JSON and columns of a CSV file:",
+        *(f"{name:{_WIDTH}}{meaning}" for name, meaning in FIELDS.items()),
+        "Arguments of the base pipeline are fields, too. Other columns, and all that",
+        "are called meta.NAME, go into metadata.jsonl.",
+    ]
+)
+"""The fields of a job, for help."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, g
     if grid is not None and summary.images:
         write_sheet(out, grid)
     alone = process_share().world == 1
-    print_summary(summary, out, grid if summary.images else None)
+    print_summary(summary, out, grid if summary.images else None, prune=settings["prune"])
     if summary.stopped:
         raise Stopped("stopped; the same command goes on")
     failed = summary.failed + summary.bad_lines if alone else summary.failures
@@ -167,10 +179,7 @@ def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, g
 def _plan(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str) -> None:
     from ..batch.engine import plan_batch
 
-    def tell(line: int, error: LineaError) -> None:
-        typer.echo(f"line {line}: {clipped(str(error))}", err=True)
-
-    plan = plan_batch(pipe, jobs, out, on_bad_line=tell, progress=log == "bar", **settings)
+    plan = plan_batch(pipe, jobs, out, progress=log == "bar", **settings)
     print_plan(plan, out)
     if plan.bad_lines or plan.failed:
         sys.exit(1)

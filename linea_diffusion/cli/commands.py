@@ -69,7 +69,7 @@ for _command, _example in (
         'linea score demo/grid.png --text "a picture in neon style"\n\n'
         'linea score steered/metadata.jsonl --text "a picture in neon style" --reference plain --out scores.csv',
     ),
-    (batching.batch, "linea batch jobs.jsonl --steering neon --strength 0:1:5 --out batch"),
+    (batching.batch, f"linea batch jobs.jsonl --steering neon --strength 0:1:5 --out batch\n\n{batching.FIELDS_HELP}"),
     (evaluating.evaluate, "linea evaluate --style neon --methods lineas,lin-act,prompting --out evaluation"),
     (exporting.export, "linea export neon --for comfyui --preview 'a red heart'"),
     (exporting.import_lora, "linea import neon_comfyui.safetensors --out neon"),

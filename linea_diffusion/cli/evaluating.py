@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import LineaError, make_folder
-from ..steering.parsing import parse_strengths
+from ..steering.parsing import parse_seeds, parse_strengths
 from .options import checks
-from .options.sessions import Model, ScoredSession, command_line
+from .options.sessions import Model, Plots, ScoredSession, command_line
 from .options.steering import Calibrated, split_name, strength_option
 from .options.waiting import DryRun, waiting
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from ..maps.steering_maps import SteeringMaps
     from ..training.effort import Effort
 
-SHOWN = 3
-"""Prompts of each style whose pictures are in the report."""
-
 
 def evaluate(
     *,
@@ -30,6 +27,12 @@ def evaluate(
     methods: Annotated[
         str, typer.Option(help="Names with commas, or folders of maps; NAME=FOLDER names one in tables.")
     ] = "lineas,lin-act,gaussian-act,mean-shift,prompting",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Training seeds, as 0,1,2: each method is trained and judged with every one; --seed if left out."
+        ),
+    ] = None,
     steering: Annotated[
         list[str], typer.Option(help="Folder of maps as one more method, or NAME=FOLDER; may be repeated.")
     ] = [],  # noqa: B006
@@ -38,13 +41,20 @@ def evaluate(
     ),
     prompts: Annotated[Path | None, typer.Option(help="Text file with one held-out prompt per line.")] = None,
     count: Annotated[int, typer.Option(help="How many held-out prompts.", callback=checks.at_least(1))] = 64,
+    plots: Plots = None,
+    shown: Annotated[
+        int, typer.Option(help="Prompts of each style whose pictures are in the report.", callback=checks.at_least(0))
+    ] = 6,
     strengths: Annotated[str, strength_option("The dial's positions")] = ("0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1"),
     calibrated: Calibrated = None,
     model: Model = "shapeland-unet",
     dry_run: DryRun = False,
     session: ScoredSession,
 ) -> None:
-    """Compare ways to steer on held-out prompts, with 95% intervals. Maps in OUT/maps are used, not fitted again."""
+    """Compare ways to steer on held-out prompts, with 95% intervals over prompts and training seeds.
+
+    Maps in OUT/maps are used, not fitted again, so that the same command goes on where it was stopped.
+    """
     ways, positions = _named([*methods.split(","), *steering]), parse_strengths(strengths)
     from ..concepts.concept import load_concept
     from ..evaluation.comparison import comparison_markdown
@@ -52,12 +62,12 @@ def evaluate(
     from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first
     from ..evaluation.evaluation_page import evaluation_page
     from ..evaluation.held_out import check_removal, judge_of, prompts_for
-    from ..evaluation.methods import kept_maps
+    from ..evaluation.methods import maps_by_seed
     from ..evaluation.records import write_records
-    from ..grids.report.page import write_report
-    from ..training.recipes import recipe_for
+    from ..grids.report.page import save_plots, write_report
 
     concepts = [load_concept(name) for name in style]
+    trainings = parse_seeds(seeds) if seeds else [session.seed]
     for concept in concepts:
         check_removal(concept, ways, prompts)
     held_out = {concept.name: prompts_for(concept, model, prompts, count) for concept in concepts}
@@ -69,31 +79,34 @@ def evaluate(
     facts = {"model": model, "strengths": positions, "noise from seed": seed, "scorer": scorer.name, **call}
     records: list[Record] = []
     pictures: Pictures = {}
-    shown: dict[str, SteeringMaps] = {}
-    configs = {concept.name: recipe_for(pipe, concept, seed=session.seed) for concept in concepts}
+    used: dict[str, SteeringMaps] = {}
     efforts: list[Effort] = []
     for concept in concepts:
         folder, texts = out / "maps" / concept.name, held_out[concept.name]
-        efforts += comparison_effort(pipe, ways, concept, configs[concept.name], folder, texts, positions, call)
+        efforts += comparison_effort(pipe, ways, concept, folder, texts, positions, call, seeds=trainings)
     with waiting(pipe, efforts, call, dry_run=dry_run):
         for concept in concepts:
-            config, texts = configs[concept.name], held_out[concept.name]
-            folder = out / "maps" / concept.name
-            maps = {name: kept_maps(way, pipe, concept, config, folder) for name, way in ways.items()}
+            folder, texts = out / "maps" / concept.name, held_out[concept.name]
+            maps = {name: maps_by_seed(way, pipe, concept, folder) for name, way in ways.items()}
             records += evaluate(
                 pipe, maps, concept.texts, texts, strengths=positions, scorer=scorer, calibrated=calibrated,
-                judge=judge_of(concept, model), seed=seed,
-                on_pictures=keep_first(pictures, concept.name, texts[:SHOWN]), **call,
+                judge=judge_of(concept, model), seed=seed, seeds=trainings,
+                on_pictures=keep_first(pictures, concept.name, texts[:shown]), **call,
             )  # fmt: skip
-            shown |= {f"{concept.name}, {name}": one for name, one in maps.items() if one is not None}
+            first = {name: one(trainings[0]) if callable(one) else one for name, one in maps.items()}
+            used |= {f"{concept.name}, {name}": one for name, one in first.items() if one is not None}
             write_records(records, out / "evaluation.csv")
             (out / "evaluation.md").write_text(comparison_markdown(records), encoding="utf-8")
-    facts["strength"] = {name: one.dial(calibrated).name for name, one in shown.items()}
-    page = evaluation_page(records, command=command_line(), pictures=pictures, maps=shown, facts=facts)
+    facts["strength"] = {name: one.dial(calibrated).name for name, one in used.items()}
+    page = evaluation_page(records, command=command_line(), pictures=pictures, maps=used, facts=facts)
     write_report(page, out / "report.html")
+    if plots:
+        save_plots(page, out / "plots", f".{plots}")
     typer.echo(f"look at {out / 'report.html'}\n")
     typer.echo(comparison_markdown(records))
-    typer.echo(f"mean [95% interval over prompts]; every picture is a line of {out / 'evaluation.csv'}")
+    typer.echo(
+        f"mean [95% interval over prompts and training seeds]; every picture is a line of {out / 'evaluation.csv'}"
+    )
 
 
 def _named(methods: Sequence[str]) -> dict[str, str]:

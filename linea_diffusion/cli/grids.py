@@ -13,7 +13,7 @@ import typer
 from ..errors import LineaError, make_folder
 from .options import checks
 from .options.grid_rows import Rows
-from .options.sessions import ScoredSession, command_line
+from .options.sessions import Plots, ScoredSession, command_line
 from .options.steering import Steered
 from .options.texts import Texts
 from .options.waiting import DryRun, waiting
@@ -51,7 +51,7 @@ class GridOutput:
 
     cell_size: Annotated[int, typer.Option(help="Longer side of a picture in the grid, in pixels.")] = 192
     score: Annotated[
-        str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style.")
+        str | None, typer.Option(help="Figure that is shown, as `linea score --help` lists them; clip_style_cosine.")
     ] = None
     score_place: Annotated[
         str,
@@ -68,6 +68,7 @@ class GridOutput:
     report: Annotated[
         bool, typer.Option("--report", help="Also report.html: sliders, curves, settings in one offline file.")
     ] = False
+    plots: Plots = None
 
     @property
     def drawing(self) -> dict[str, Any]:
@@ -105,8 +106,8 @@ class GridOutput:
             grid.save_animation(self.animate, cell_size=self.cell_size)
         more = "".join(f", {place}" for place in (self.animate, self.images) if place)
         typer.echo(f"\nlook at {sheet}{more}; scores in {out / 'scores.csv'}")
-        if self.report:
-            _write_report(grid, maps, out / "report.html")
+        if self.report or self.plots:
+            _write_report(grid, maps, out, report=self.report, plots=self.plots)
 
 
 def grid(
@@ -159,25 +160,37 @@ def _check_texts(scorer: ClipScorer, plan: Plan, texts: StyleTexts | None) -> No
     scorer.embed_texts([row.prompt for row in plan.rows] + [text for one in used for text in (one.text, one.neutral)])
 
 
-def _write_report(grid: StyleGrid, maps: Mapping[str, SteeringMaps], path: Path) -> None:
+def _write_report(
+    grid: StyleGrid, maps: Mapping[str, SteeringMaps], out: Path, *, report: bool, plots: str | None
+) -> None:
     from ..grids.report.grid_page import grid_page
-    from ..grids.report.page import write_report
+    from ..grids.report.page import save_plots, write_report
 
     used = dict.fromkeys(name for cell in grid.cells for name in cell.strengths)
-    write_report(grid_page(grid, maps={name: maps[name] for name in used}, command=command_line()), path)
-    typer.echo(f"turn the dial in {path}")
+    page = grid_page(grid, maps={name: maps[name] for name in used}, command=command_line())
+    if report:
+        write_report(page, out / "report.html")
+        typer.echo(f"turn the dial in {out / 'report.html'}")
+    if plots:
+        save_plots(page, out / "plots", f".{plots}")
+
+
+PRINTED = ("clip_style_cosine", "clip_prompt_cosine", "clip_style_probability", "similarity_to_unsteered")
 
 
 def print_scores(grid: StyleGrid) -> None:
     """Print a grid's mean scores, one line per column, and the means of its curves' figures."""
-    typer.echo(f"\n{'column':>16}  {'CLIP style':>10}  {'CLIP prompt':>11}  {'P(style)':>8}  {'like unsteered':>14}")
+    from ..scoring.figures import base_of, columns_for, figure_of
+
+    names = [name for name in columns_for(cell.scores for cell in grid.cells) if base_of(name) in PRINTED]
+    heads = {name: figure.label for name in names if (figure := figure_of(name)) is not None}
+    typer.echo(f"\n{'column':>16}  " + "  ".join(f"{head:>11}" for head in heads.values()))
     for label, row in zip(grid.column_labels, grid.mean_scores(), strict=True):
         typer.echo(
-            f"{label:>16}  {row['clip_style']:>10.3f}  {row['clip_prompt']:>11.3f}  "
-            f"{row['style_probability']:>8.3f}  {row['similarity_to_unsteered']:>14.3f}"
+            f"{label:>16}  " + "  ".join(f"{row[name]:>{max(11, len(head))}.3f}" for name, head in heads.items())
         )
     strengths = [cell.strength for cell in grid.rows[0]]
-    if len(set(strengths)) == len(strengths) > 1:
+    if not grid.dials and len(set(strengths)) == len(strengths) > 1:
         _print_curves(grid)
 
 

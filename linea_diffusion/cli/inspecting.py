@@ -81,17 +81,20 @@ def modules(
         typer.echo(f"{preset:<20} {len(some):>11} {count(some):>9}  {PRESET_MEANINGS[preset]}")
 
 
-def info(steering: Annotated[str, typer.Argument(help="Folder or Hub id of steering maps.")]) -> None:
+def info(
+    steering: Annotated[str, typer.Argument(help="Folder or Hub id of steering maps.")],
+    modules: Annotated[bool, typer.Option("--modules", help="Also a line for each activation.")] = False,
+) -> None:
     """Show what a set of steering maps holds and how it was learned."""
-    from ..maps.card import formula
+    from ..maps.description import aligned, by_component, described
     from ..maps.steering_maps import SteeringMaps
+    from ..training.history import history
 
     maps = SteeringMaps.from_pretrained(steering)
-    for key in ("concept", "method", "base_model", "base_class", "training", "stopped_after", "calibration"):
-        if key in maps.metadata:
-            typer.echo(f"{key}: {maps.metadata[key]}")
-    typer.echo(f"map: {formula(maps.rank)}")
-    typer.echo(maps.summary())
+    typer.echo(aligned({**described(maps), **history(maps)}))
+    typer.echo(f"\n{by_component(maps)}")
+    if modules:
+        typer.echo(f"\n{maps.summary()}")
 
 
 def _print_concept(concept: Concept) -> None:

@@ -22,7 +22,7 @@ def score(
         list[Path],
         typer.Argument(
             help="Pictures, folders of PNG, JPEG and WebP pictures, or .jsonl files with file_name and prompt in each "
-            "line; a folder's own metadata.jsonl is used."
+            "line; a folder's own metadata.jsonl is used, as that of a batch."
         ),
     ],
     *,
@@ -39,9 +39,10 @@ def score(
 ) -> None:
     """Score pictures made anywhere by CLIP.
 
-    Figures: clip_style and clip_prompt (raw cosines), clip_score_style and clip_score_prompt (2.5*max(cosine, 0)),
-    style_probability (softmax of --text against --neutral), directional_similarity and similarity_to_unsteered (with
-    --reference). Conventions are in the table's header.
+    Figures: clip_style_cosine and clip_prompt_cosine (raw cosines), clip_score_style and clip_score_prompt
+    (2.5*max(cosine, 0)), clip_style_probability (softmax of --text against --neutral), directional_similarity and
+    similarity_to_unsteered (with --reference). Conventions stand beside the table, in NAME.columns.json. What lines of
+    a .jsonl file say of seed, style and strength is in the table, too.
     """
     from ..concepts.concept import StyleTexts
     from ..scoring.entries import find_entries, score_entries, write_entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import LineaError, TrainingDivergedError, make_folder
+from ..errors import LineaError, TrainingDivergedError, ZeroMapsWarning, make_folder
 from ..maps.facts import Facts
 from ..progress import say
 from ..training.state.stopping import STOP, Stopped
@@ -39,6 +40,9 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Learn anew although OUT holds maps already, which are replaced.")
     ] = False,
+    allow_zeros: Annotated[
+        bool, typer.Option("--allow-zeros", help="Maps of zeros only are no failure, as in a search over l1.")
+    ] = False,
     model: Model = "shapeland-unet",
     files: ConceptFiles,
     options: TrainingOptions,
@@ -61,9 +65,16 @@ def train(
     with alone_in(out, dry_run=watched.dry_run):
         pipe = session.load(model)
         config = settings_for(pipe, learned, settings)
-        efforts = training_effort(pipe, learned, config)
+        efforts, preview = training_effort(pipe, learned, config), watched.pictures(out)
         with waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run, hint=watched.hint(out)):
-            train_maps(pipe, learned, config, out, checkpoint_every=checkpoint_every, preview=watched.pictures(out))
+            maps = train_maps(pipe, learned, config, out, checkpoint_every=checkpoint_every, preview=preview)
+    if not (maps.stored or allow_zeros):
+        typer.echo(
+            f"linea: got maps whose {maps.size} numbers are all zero (in {out}): expected some that act; lower l1 or "
+            "group_lasso (--set in --help says where to read of them), or take them as they are with --allow-zeros",
+            err=True,
+        )
+        raise typer.Exit(1)
     prompt, folder = quoted(learned.source[0]), quoted(out)
     say_next(
         see=f"linea grid {prompt} --steering {folder} --report --out grid",
@@ -126,20 +137,23 @@ def train_maps(
     from ..training.train import train_steering_maps
 
     try:
-        maps = train_steering_maps(
-            pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP,
-            preview=preview,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ZeroMapsWarning)  # the command itself tells
+            maps = train_steering_maps(
+                pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP,
+                preview=preview,
+            )  # fmt: skip
     except TrainingDivergedError as error:
-        error.maps.save_pretrained(out)
+        _save(error.maps, out)
         raise
     facts, turns = Facts.of(maps.metadata), len(config.strengths)
-    if facts.losses and is_main_process():
-        maps.save_pretrained(out)
-        first, last = (sum(part) / len(part) for part in (facts.losses[:turns], facts.losses[-turns:]))
+    losses = facts.losses
+    if losses and is_main_process():
+        _save(maps, out)
+        first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
         say(
-            f"loss {first:.4f} -> {last:.4f} (mean over the strengths); {len(maps.maps)} maps with a support of "
-            f"{maps.support:.1%} in {out}"
+            f"loss {first:.4f} -> {last:.4f} (mean over the strengths, in {facts.training_seconds:.0f} seconds, see "
+            f"losses.svg); {len(maps.maps)} maps with a support of {maps.support:.1%} in {out}"
         )
     if (after := facts.stopped_after) is not None:
         kept = f"the maps learned so far are in {out}" if after else "nothing is learned yet"
@@ -148,6 +162,15 @@ def train_maps(
         )
     STOP.end_gently(STOP.reason)
     return maps
+
+
+def _save(maps: SteeringMaps, out: Path) -> None:
+    """Maps, and beside them how their training went."""
+    from ..grids.report.training_record import save_losses
+
+    maps.save_pretrained(out)
+    if Facts.of(maps.metadata).losses:
+        save_losses(maps, out)
 
 
 def _prompts_of(maps: SteeringMaps, options: Texts, source: Path | None) -> Sequence[str]:
@@ -215,7 +238,11 @@ def calibrate(
     dry_run: DryRun = False,
     session: ScoredSession,
 ) -> None:
-    """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on."""
+    """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on.
+
+    The curve is stored with the maps, and beside them as calibration.csv.
+    """
+    from ..scoring.tables import write_table
     from ..training.calibration.calibrate import calibrate, clip_measure
     from ..training.effort import picture_effort
 
@@ -226,11 +253,17 @@ def calibrate(
     if by == "clip":
         measure = clip_measure(session.scorer(session.device, steered.base()), _texts_of(maps, texts))
     pipe = steered.open(session, load=False)
+    seed = session.seed + 500
     efforts = [picture_effort(pipe, "calibrate", points * len(prompts), session.arguments)]
     with waiting(pipe, efforts, session.arguments, dry_run=dry_run):
-        curve = calibrate(pipe, maps, measure, prompts, points=points, seed=session.seed + 500, **session.arguments)
+        curve = calibrate(pipe, maps, measure, prompts, points=points, seed=seed, **session.arguments)
     maps.save_pretrained(steering)
+    rows = [
+        {"strength": strength, "style_share": value, "measure": curve["measure"], "seed": seed}
+        for strength, value in zip(curve["strengths"], curve["values"], strict=True)
+    ]
+    write_table(rows, steering / "calibration.csv")
     typer.echo("strength  share of the style")
-    for strength, value in zip(curve["strengths"], curve["values"], strict=True):
-        typer.echo(f"{strength:>8.3f}  {value:.3f}")
+    for row in rows:
+        typer.echo(f"{row['strength']:>8.3f}  {row['style_share']:.3f}")
     say_next(see=f"linea grid {quoted(prompts[0])} --steering {quoted(steering)}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..grids.report.page import Table
 from ..scoring.figures import OF_PICTURES, TRUTH, TURNS, meanings
 from ..scoring.resampling import LEVELS, MeasuredDial, Samples, dial_samples, interval, point_samples
-from .records import Record, curves, summarise
+from .records import Record, curves, rows_of, summarise, units_of
 
 KEPT_BY_TRUTH, KEPT_BY_CLIP = ("truth_object", "truth_color"), ("similarity_to_unsteered",)
 """Figures of a `Record` that shall stay as they are, with and without a truth classifier."""
@@ -21,7 +21,7 @@ def has_truth(records: Sequence[Record]) -> bool:
 
 def amount_figure(records: Sequence[Record]) -> str:
     """The figure that is the amount of style: the truth classifier's, or CLIP's probability where there is none."""
-    return "truth_amount" if has_truth(records) else "style_probability"
+    return "truth_amount" if has_truth(records) else "clip_style_probability"
 
 
 def measured_dial(records: Sequence[Record], style: str, method: str) -> MeasuredDial:
@@ -35,15 +35,13 @@ def measured_dial(records: Sequence[Record], style: str, method: str) -> Measure
     names = KEPT_BY_TRUTH if has_truth(group) else KEPT_BY_CLIP
     first = 0 if len(strengths) > 2 else len(strengths) - 1
     kept = {OF_PICTURES[name].label: curves(group, style, method, name)[1][:, first:] for name in names}
-    return MeasuredDial(
-        strengths[first:], amount[:, first:], kept, list(dict.fromkeys(record.prompt for record in group))
-    )
+    return MeasuredDial(strengths[first:], amount[:, first:], kept, *units_of(rows_of(group, style, method)))
 
 
 def at_equal_amount(records: Sequence[Record], style: str) -> list[Table]:
     """What methods keep of the picture at equal amount of a style, how their dials turn, and methods of one point.
 
-    Each figure is a value [95% bootstrap interval over prompts]; tables without a row are left out.
+    Each figure is a value [95% bootstrap interval over prompts and training seeds]; tables without a row are left out.
     """
     group = [record for record in records if record.style == style]
     dials = {method: measured_dial(group, style, method) for method in dict.fromkeys(record.method for record in group)}
@@ -88,7 +86,12 @@ def interval_text(figure: tuple[float, float, float]) -> str:
 
 def comparison_markdown(records: Sequence[Record]) -> str:
     """Tables of all styles: at strength 1, at equal amount of style, and how dials turn: value [95% interval]."""
-    figures = [*(TRUTH if has_truth(records) else ()), "style_probability", "clip_prompt", "similarity_to_unsteered"]
+    figures = [
+        *(TRUTH if has_truth(records) else ()),
+        "clip_style_probability",
+        "clip_prompt_cosine",
+        "similarity_to_unsteered",
+    ]
     at_one = [entry for entry in summarise(records) if entry["strength"] == 1]
     rows = [
         [entry["style"], entry["method"], *(interval_text(entry[figure]) for figure in figures)] for entry in at_one

@@ -11,6 +11,7 @@ from ..steering.presets import find_modules
 from ..training.config import TrainingConfig
 from ..training.effort import Effort, picture_effort, training_effort
 from ..training.learning import for_concept
+from ..training.recipes import recipe_for
 from .method_names import PROMPTING
 from .methods import CLOSED_FORMS, PAPERS, law_settings
 
@@ -40,11 +41,12 @@ def comparison_effort(
     pipe: Any,
     ways: Mapping[str, str],
     concept: Concept,
-    config: TrainingConfig,
     folder: Path,
     prompts: Sequence[str],
     positions: Sequence[float],
     arguments: Mapping[str, Any],
+    *,
+    seeds: Sequence[int] = (0,),
 ) -> list[Effort]:
     """The stages of one concept's comparison: methods that have no maps yet are fitted, and all are rendered.
 
@@ -52,13 +54,17 @@ def comparison_effort(
         pipe: a `LinEASDiffusionPipeline`.
         ways: name -> method or folder of maps.
         concept: that is compared on.
-        config: as for `fit`.
         folder: where maps are kept.
         prompts: that are rendered.
         positions: of the dial.
         arguments: of the pipeline's calls.
+        seeds: of the trainings.
     """
-    new = [way for way in ways.values() if not Path(way).is_dir() and not (folder / way).is_dir()]
-    fits = [effort for way in new for effort in fitting_effort(way, pipe, concept, config)]
-    pictures = len(prompts) * (1 + sum(1 if way == PROMPTING else len(positions) - 1 for way in ways.values()))
-    return [*fits, picture_effort(pipe, f"evaluate {concept.name}", pictures, arguments)]
+    fits, pictures = [], 1
+    for way in ways.values():
+        kept = Path(way).is_dir() or way == PROMPTING
+        places = [folder / way, *(folder / f"seed-{seed}" / way for seed in seeds)]
+        missing = 0 if kept else max(0, len(seeds) - sum(place.is_dir() for place in places))
+        fits += missing * fitting_effort(way, pipe, concept, recipe_for(pipe, concept))
+        pictures += 1 if way == PROMPTING else (len(positions) - 1) * (1 if kept else len(seeds))
+    return [*fits, picture_effort(pipe, f"evaluate {concept.name}", len(prompts) * pictures, arguments)]

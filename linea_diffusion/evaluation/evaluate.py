@@ -1,4 +1,4 @@
-"""Honest comparison of ways to steer: held-out prompts, the same noise for all, intervals over prompts."""
+"""Honest comparison of ways to steer: held-out prompts, the same noise for all, one or several training seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from PIL import Image
 from ..concepts.concept import StyleTexts
 from ..concepts.notices import noticing
 from ..errors import LineaError, check_seed, short
-from ..maps.steering_maps import SteeringMaps
 from ..pipelines.rendering.batch_size import BatchSize
 from ..pipelines.rendering.render import render_prompts
 from ..pipelines.rendering.requests import check_arguments
@@ -20,9 +19,9 @@ from ..scoring.clip_scorer import ClipScorer
 from ..scoring.formulas import score_pictures
 from ..steering.dial import check_positions
 from .records import Record
+from .ways import Methods, ways_of
 
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], Mapping[str, np.ndarray]]
-
 
 Pictures = dict[tuple[str, str, str, float], Image.Image]
 """(style, method, prompt, strength) -> picture."""
@@ -35,7 +34,7 @@ POSITIONS = tuple(number / 8 for number in range(9))
 
 def evaluate(
     pipe: Any,
-    methods: Mapping[str, SteeringMaps | None],
+    methods: Methods,
     texts: StyleTexts,
     prompts: Sequence[str],
     *,
@@ -43,6 +42,7 @@ def evaluate(
     scorer: ClipScorer,
     judge: Judge | None = None,
     seed: int = 1000,
+    seeds: Sequence[int] = (0,),
     batch_size: int = 32,
     calibrated: bool | None = None,
     on_pictures: OnPictures | None = None,
@@ -52,7 +52,8 @@ def evaluate(
 
     Args:
         pipe: a `LinEASDiffusionPipeline`; its own steering is not used.
-        methods: name -> maps; None stands for asking in words: the unsteered pipeline with ", STYLE" behind the
+        methods: name -> maps; or a function of a training seed that gives them, called for each of `seeds` before
+            anything is rendered; None stands for asking in words: the unsteered pipeline with ", STYLE" behind the
             prompt, at strength 1 only.
         texts: what CLIP weighs.
         prompts: held-out prompts; prompt number i has noise seed + i in every method and at every strength.
@@ -60,50 +61,55 @@ def evaluate(
         scorer: for the CLIP figures.
         judge: (pictures, prompts) -> name -> figure (n,), the ``TRUTH`` that a truth classifier knows.
         seed: of the noise.
+        seeds: of the trainings. Records say whose they are, and intervals are over prompts and training seeds; words,
+            and maps that are given as they are, are rendered once.
         batch_size: pictures at once.
         calibrated: how strengths are read, by each method for itself: on its calibration where its maps have one
             (None), as a share of the way in activations (False), or on calibrations that all must have (True).
         on_pictures: called with (method, strength, pictures in the order of the prompts) as they are made, such as
-            `keep_first`; without it no picture is kept.
+            `keep_first`, with each training seed in turn; without it no picture is kept.
         **arguments: of the pipeline's calls.
 
     Raises:
-        LineaError: no prompts, no methods, strengths that do not ascend from 0 or leave 1 out, ``calibrated=True`` with
-            maps that never were, an argument that rendering sets itself, or a picture that shows nothing.
+        LineaError: no prompts, no methods, several seeds without a method that trains, strengths that do not ascend
+            from 0 or leave 1 out, ``calibrated=True`` with maps that never were, an argument that rendering sets
+            itself, or a picture that shows nothing.
     """
     strengths = check_dial(strengths)
     check_arguments(arguments)
     if not (prompts and methods):
         raise LineaError(f"got {len(prompts)} prompts and {len(methods)} methods: expected some of each")
-    for maps in methods.values():
-        if maps is not None:
-            maps.dial(calibrated)  # what cannot be is told before anything is rendered
+    ways = ways_of(methods, seeds)
+    for way in ways:
+        if way.maps is not None:
+            way.maps.dial(calibrated)  # what cannot be is told before anything is rendered
     settings = {**pipe.default_arguments, **arguments, "batch_size": BatchSize(batch_size, pipe.base)}
-    seed = check_seed(seed)
-    seeds = range(seed, seed + len(prompts))
+    noises = [check_seed(seed) + number for number in range(len(prompts))]
     style_prompts = [f"{prompt}, {texts.name}" for prompt in prompts]
-    plan = [(name, maps, s) for name, maps in methods.items() for s in strengths if maps is not None or s in (0, 1)]
+    asked = any(way.maps is None for way in ways)
+    plan = [(way, s) for way in ways for s in strengths if way.maps is not None or s in (0, 1)]
     records: list[Record] = []
-    with noticing(pipe.base, [*prompts, *(style_prompts if None in methods.values() else [])]):
-        unsteered = render_prompts(pipe.base, prompts, seeds, **settings)
+    with noticing(pipe.base, [*prompts, *(style_prompts if asked else [])]):
+        unsteered = render_prompts(pipe.base, prompts, noises, **settings)
         references = list(scorer.embed_images(unsteered))
         with stage(f"evaluate {texts.name}", len(plan), unit="position") as going:
-            for method, maps, strength in plan:
+            for way, strength in plan:
                 if strength == 0:
                     images = unsteered
-                elif maps is None:
-                    images = render_prompts(pipe.base, style_prompts, seeds, **settings)
+                elif way.maps is None:
+                    images = render_prompts(pipe.base, style_prompts, noises, **settings)
                 else:
-                    with maps.apply(pipe, strength, calibrated=calibrated):
-                        images = render_prompts(pipe.base, prompts, seeds, **settings)
+                    with way.maps.apply(pipe, strength, calibrated=calibrated):
+                        images = render_prompts(pipe.base, prompts, noises, **settings)
                 vectors = scorer.embed_images(images)
                 figures = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
                 judged = judge(images, prompts) if judge else {}
                 for row, (prompt, scores) in enumerate(zip(prompts, figures, strict=True)):
-                    truth = {name: float(values[row]) for name, values in judged.items()}
-                    records.append(Record(texts.name, method, strength, prompt, {**scores, **truth}))
+                    scores |= {name: float(values[row]) for name, values in judged.items()}
+                    facts = (noises[row], way.training_seed)
+                    records.append(Record(texts.name, way.method, strength, prompt, scores, *facts))
                 if on_pictures is not None:
-                    on_pictures(method, strength, images)
+                    on_pictures(way.method, strength, images)
                 going.update()
     return records
 
@@ -125,6 +131,8 @@ def check_dial(strengths: Sequence[float]) -> tuple[float, ...]:
 def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPictures:
     """An `on_pictures` that puts the pictures of the first prompts into `pictures`, for a report.
 
+    Of several training seeds they are the first one's.
+
     Args:
         pictures: where to.
         style: the concept's name.
@@ -132,8 +140,7 @@ def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPict
     """
 
     def put(method: str, strength: float, images: list[Image.Image]) -> None:
-        pictures.update(
-            {(style, method, prompt, strength): image for prompt, image in zip(prompts, images, strict=False)}
-        )
+        for prompt, image in zip(prompts, images, strict=False):
+            pictures.setdefault((style, method, prompt, strength), image)
 
     return put

@@ -1,4 +1,4 @@
-"""The report of an evaluation: methods by strengths, with intervals over prompts."""
+"""The report of an evaluation: methods by strengths, with intervals over prompts and training seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..grids.report.score_sections import DRAWN as OF_SCORES
 from ..scoring.figures import OF_PICTURES, TRUTH
 from .comparison import at_equal_amount, has_truth, interval_text
 from .evaluate import Pictures
-from .records import Record, curves, summarise
+from .records import Record, curves, rows_of, summarise, units_of
 
 if TYPE_CHECKING:
     from ..maps.steering_maps import SteeringMaps
@@ -44,18 +44,28 @@ def evaluation_page(
     strengths = sorted({record.strength for record in records})
     strips = _strips(pictures or {}, records, strengths)
     prompts = len({record.prompt for record in records})
+    seeds = sorted({record.training_seed for record in records if record.training_seed is not None})
+    trainings = f", {len(seeds)} trainings of each" if len(seeds) > 1 else ""
     return Page(
         title=f"Ways to steer: {', '.join(styles)}",
-        lead=f"{len(methods)} methods at {len(strengths)} strengths on {prompts} held-out prompts; one noise for all.",
+        lead=f"{len(methods)} methods at {len(strengths)} strengths on {prompts} held-out prompts{trainings}; one "
+        "noise for all.",
         columns=[f"{strength:g}" for strength in strengths],
         strips=strips,
         dials=[Slider(strip.label, strip.note, [number]) for number, strip in enumerate(strips)],
+        together=len({method for _, method, _, _ in pictures or {}}) or 1,
         small=all(is_small(image) for image in (pictures or {}).values()),
-        pictures_note=f"The first of the prompts. Under each picture: {OF_PICTURES[_main(records)].header}. {STORED}",
+        pictures_note=f"{_shown(pictures or {}, records)} Under each: {OF_PICTURES[_main(records)].header}. {STORED}",
         sections=[*(_section(records, style, methods) for style in styles), *support_section(maps or {})],
         facts=[
             FactTable(
-                "Evaluation", [*flat_facts(facts or {}), ("methods", ", ".join(methods)), ("prompts", str(prompts))]
+                "Evaluation",
+                [
+                    *flat_facts(facts or {}),
+                    ("methods", ", ".join(methods)),
+                    ("prompts", str(prompts)),
+                    ("training seeds", ", ".join(map(str, seeds)) or "unknown"),
+                ],
             ),
             *facts_of_maps(maps or {}),
         ],
@@ -64,12 +74,28 @@ def evaluation_page(
 
 
 def _main(records: Sequence[Record]) -> str:
-    return "truth_style" if has_truth(records) else "style_probability"
+    return "truth_style" if has_truth(records) else "clip_style_probability"
+
+
+def _shown(pictures: Pictures, records: Sequence[Record]) -> str:
+    """How many of the prompts have pictures here, and how many have none."""
+    prompts = {(record.style, record.prompt) for record in records}
+    left = len(prompts) - len({(style, prompt) for style, _, prompt, _ in pictures})
+    seeds = {record.training_seed for record in records} - {None}
+    first = " Pictures are those of the first training seed." if len(seeds) > 1 else ""
+    if not left:
+        return f"Every prompt, the methods under each other.{first}"
+    return (
+        f"{len(prompts) - left} of {len(prompts)} prompts, the methods of each under each other; the other {left} are "
+        f"left out here, but their figures are in all curves and tables.{first}"
+    )
 
 
 def _strips(pictures: Pictures, records: Sequence[Record], strengths: Sequence[float]) -> list[Strip]:
     """One row for each style, prompt and method that has pictures."""
-    by_picture = {(r.style, r.method, r.prompt, r.strength): r for r in records}
+    by_picture: dict[tuple[str, str, str, float], Record] = {}
+    for record in records:
+        by_picture.setdefault((record.style, record.method, record.prompt, record.strength), record)
     rows = dict.fromkeys((style, prompt, method) for style, method, prompt, _ in pictures)
     # Methods of one prompt stand together.
     order = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompt for _, prompt, _ in rows))}
@@ -87,7 +113,7 @@ def _picture(
         return None
     (uri, width, height), record, (style, method, prompt, strength) = data_uri(pictures[key]), by_picture[key], key
     main = _main([record])
-    beside = (main, "clip_prompt", "similarity_to_unsteered")
+    beside = (main, "clip_prompt_cosine", "similarity_to_unsteered")
     scores = {OF_PICTURES[name].label: f"{record.scores[name]:.2f}" for name in beside}
     caption = f"{record.scores[main]:.2f}"
     alt = f"{prompt}, {style} by {method}, strength {strength:g}"
@@ -98,7 +124,7 @@ def _section(records: Sequence[Record], style: str, methods: Sequence[str]) -> S
     """Curves and tables of one style."""
     names = [name for name in _DRAWN if all(name in record.scores for record in records if record.style == style)]
     figures = [_figure(records, style, methods, name) for name in names]
-    text = "Mean over prompts with the 95% bootstrap interval."
+    text = "Mean over prompts (and training seeds, where there are several) with the 95% bootstrap interval over both."
     compared = [replace(table, title=f"{style}: {table.title}") for table in at_equal_amount(records, style)]
     return Section(style, text, figures, [*compared, _means(records, style, names)])
 
@@ -111,7 +137,8 @@ def _figure(records: Sequence[Record], style: str, methods: Sequence[str], name:
         # Words are on or off: there is nothing between 0 and 1 to draw a line through.
         first = 1 if 2 == len(strengths) < most else 0
         if len(values):
-            lines.append(Curve(method, strengths[first:], values[:, first:]))
+            units = units_of(rows_of(records, style, method))
+            lines.append(Curve(method, strengths[first:], values[:, first:], units))
     figure = OF_PICTURES[name]
     plot = curves_plot(
         lines, figure=figure.label, title=f"{style}: {name} against strength", size=(4.6, 3.2),
@@ -126,4 +153,6 @@ def _means(records: Sequence[Record], style: str, names: Sequence[str]) -> Table
         cells = [interval_text(entry[name]) for name in names]
         rows.append([entry["method"], f"{entry['strength']:g}", *cells])
     heads = [OF_PICTURES[name].header for name in names]
-    return Table(f"{style}: mean [95% interval over prompts]", ["method", "strength", *heads], rows, keys=2)
+    return Table(
+        f"{style}: mean [95% interval over prompts and training seeds]", ["method", "strength", *heads], rows, keys=2
+    )

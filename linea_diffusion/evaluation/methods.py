@@ -21,6 +21,7 @@ from ..training.recipes import PAPER, recipe_for
 from ..training.train import train_steering_maps
 from .baselines import gaussian_act, linear_act, mean_shift
 from .method_names import PROMPTING, check_method
+from .ways import MapsOfSeed, training_seed_of
 
 Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
 
@@ -96,11 +97,40 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
         return METHODS[method](pipe, concept, config)
 
 
+def maps_by_seed(method: str, pipe: Any, concept: Concept, folder: Path) -> SteeringMaps | MapsOfSeed | None:
+    """What `evaluate` takes for a method: maps by training seed, which are kept; those of a folder; None for words.
+
+    The maps of the first seed are in ``folder/method``, those of the others in ``folder/seed-SEED/method``.
+
+    Args:
+        method: a name of `METHODS`, "prompting", or a folder of maps.
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        concept: source and target prompts.
+        folder: of the concept.
+
+    Raises:
+        LineaError: no such method, or maps of another model or of other prompts in the folder.
+    """
+    if method not in METHODS and Path(method).is_dir():
+        return SteeringMaps.from_pretrained(method)
+    check_method(method)
+    if method == PROMPTING:
+        return None
+
+    def fitted(seed: int) -> SteeringMaps | None:
+        first = folder / method
+        mine = not first.is_dir() or training_seed_of(SteeringMaps.from_pretrained(first)) == seed
+        place = folder if mine else folder / f"seed-{seed}"
+        return kept_maps(method, pipe, concept, recipe_for(pipe, concept, seed=seed), place)
+
+    return fitted
+
+
 def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, folder: Path) -> SteeringMaps | None:
     """Maps of a concept by a method: those that an earlier run left in ``folder/method``, or fitted and left there.
 
     Args:
-        method: a name of `METHODS`, "prompting", which has no maps, or a folder of maps.
+        method: a name of `METHODS`, or "prompting", which has no maps.
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
         concept: source and target prompts.
         config: as for `fit`.
@@ -109,8 +139,6 @@ def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, 
     Raises:
         LineaError: no such method, or maps of another model, of other prompts or another seed in the folder.
     """
-    if method not in METHODS and Path(method).is_dir():
-        return SteeringMaps.from_pretrained(method)
     place = folder / method
     if place.is_dir():
         return _check_facts(

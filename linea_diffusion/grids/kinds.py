@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.adapters import check_adapter_name
 from ..steering.dial import check_positions
-from .plans import Plan, PlanRow, make_plan
+from .plans import Plan, PlanRow, make_plan, texts_of
 
 Source = SteeringMaps | str | Path
 Columns = Sequence[float] | Sequence[Mapping[str, float]]
@@ -138,7 +139,9 @@ def plan_dials(
         for position in positions
     ]
     labels = tuple(f"{second} {value:.3g}" for value in columns)
-    return make_plan(pipe, rows, f"{first} x {second}", prompt, first, labels=labels)
+    plan = make_plan(pipe, rows, f"{first} x {second}", prompt, first, labels=labels)
+    texts = {name: pair for name in names if (pair := texts_of(pipe.steering[name])) is not None}
+    return replace(plan, texts={**plan.texts, **texts})
 
 
 def plan_sparsity(

@@ -202,6 +202,11 @@ class RenderedGrid:
         return cls.of_plan(pipe, plan, **arguments)
 
     @property
+    def dials(self) -> list[str]:
+        """The two adapters that act on every picture where rows turn one and columns another; none in other grids."""
+        return [] if self.kind.endswith("strengths") else list(self.rows[0][0].strengths)
+
+    @property
     def strength_name(self) -> str:
         """What captions call a strength: ``"calibrated strength"`` where all adapters turn on calibrated dials."""
         return word_for(list(self.facts.get("dials", {}).values()))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..errors import LineaError
-from ..scoring.figures import SCORES
+from ..scoring.figures import SCORES, figure_of, names_in
 from ..scoring.images.cells import INK, MUTED, PAPER, CellLayout, box_of, draw_cell, font_sizes, gap_of
 from ..scoring.images.lettering import Color, draw_line, line_height, shorten, text_width, wrap
 from .grid_scores import check_score
@@ -111,12 +111,12 @@ def _score_name(grid: RenderedGrid, score: str | None, place: str | None, colorb
     if place is not None and place not in SCORE_PLACES:
         raise LineaError(f"got score_place={place!r}: expected one of {', '.join(SCORE_PLACES)} or None")
     if score is not None or colorbar:
-        name = score or next((figure for figure in SCORES if any(figure in cell.scores for cell in grid.cells)), "")
+        name = score or next(iter(names_in(cell.scores for cell in grid.cells)), "")
         if not name:
             raise LineaError("got a colour bar for a grid that was not scored: call score first")
         check_score(name, grid.cells)
         return name
-    return next((figure for figure in SCORES if any(figure in cell.scores for cell in grid.cells)), None)
+    return next(iter(names_in(cell.scores for cell in grid.cells)), None)
 
 
 def _layout(grid: RenderedGrid, cell_size: int, name: str | None, place: str | None, colorbar: bool) -> SheetLayout:
@@ -206,7 +206,8 @@ def _notes(name: str | None, place: str | None, size: int, width: float) -> list
     if not name:
         return []
     what = {"under": "Below each picture: ", "on": "On each picture: "}.get(place or "", "Frames: ")
-    return wrap(f"{what}{SCORES[name].header}. {SCORES[name].meaning}", size=size, width=width, lines=4)
+    figure = figure_of(name) or SCORES[name]
+    return wrap(f"{what}{figure.header}. {figure.meaning}", size=size, width=width, lines=4)
 
 
 def _draw_footer(

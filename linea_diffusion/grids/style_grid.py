@@ -31,7 +31,8 @@ class StyleGrid(RenderedGrid):
         """Fill in the scores of every cell (`linea_diffusion.scoring.figures.SCORES`) and return the grid.
 
         What depends on the picture at strength 0 needs one of the same prompt and seed in the grid; otherwise it is
-        left out.
+        left out. Pictures of two dials are scored for both styles, each under its own name, as
+        ``clip_style_cosine_neon``, unless one concept is given.
 
         Args:
             scorer: for all figures.
@@ -41,7 +42,7 @@ class StyleGrid(RenderedGrid):
         Raises:
             LineaError: a row whose style has no texts.
         """
-        self.embeddings = score_cells(self.rows, scorer, texts_for(self.rows, concept, self.texts))
+        self.embeddings = score_cells(self.rows, scorer, texts_for(self.rows, concept, self.texts, self.dials))
         self.facts["scorer"] = scorer.name
         return self
 
@@ -49,7 +50,7 @@ class StyleGrid(RenderedGrid):
         """Per column the strength and the mean of each score over the rows; NaN where no row has it."""
         return mean_scores(self.rows)
 
-    def curve_figures(self, score: str = "clip_style") -> list[dict[str, float]]:
+    def curve_figures(self, score: str = "clip_style_cosine") -> list[dict[str, float]]:
         """Per row `linea_diffusion.scoring.figures.CURVES` of a score over strength: how well the dial turns.
 
         Raises:
@@ -59,7 +60,7 @@ class StyleGrid(RenderedGrid):
         return [curve_figures(row, vectors, score) for row, vectors in zip(self.rows, embeddings, strict=True)]
 
     def save_csv(self, path: str | Path) -> None:
-        """Save one line per cell: its facts and scores, whose conventions are in the header."""
+        """Save one line per cell: its facts and scores; their conventions stand beside it in ``NAME.columns.json``."""
         write_cells(self.rows, Path(path), (self.row_labels, self.column_labels))
 
     def image(

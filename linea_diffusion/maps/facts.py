@@ -27,6 +27,7 @@ class Facts:
         method: that fitted the maps, if it is not training.
         stopped_after: iterations, if training was stopped.
         losses: of the iterations.
+        training_seconds: that learning took, with what came before an interruption, without the calibration.
         stretch: what the maps were multiplied with when training ended.
         calibration: a curve, see `calibrate`.
         library_versions: name -> version, of the libraries that wrote the file.
@@ -43,6 +44,7 @@ class Facts:
     method: str | None = None
     stopped_after: int | None = None
     losses: list[float] | None = None
+    training_seconds: float | None = None
     stretch: float | None = None
     calibration: dict[str, Any] | None = None
     library_versions: Mapping[str, str] | None = None
@@ -89,6 +91,7 @@ def check_metadata(metadata: Any, place: str) -> dict[str, Any]:
     fits = isinstance(prompts, list) and all(isinstance(one, str) for one in prompts)
     _expect(fits, facts, "source_prompts", place, "a list of texts")
     _expect(_are_numbers(facts.get("losses", [])), facts, "losses", place, "a list of numbers")
+    _expect(_are_numbers([facts.get("training_seconds", 0)]), facts, "training_seconds", place, "a number")
     if "calibration" in facts:
         _check_calibration(facts, place)
     return facts

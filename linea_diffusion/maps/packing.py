@@ -109,7 +109,7 @@ def _shape_of(name: str, tensors: Mapping[str, torch.Tensor]) -> list[int]:
     return _checked_shape(name, [1, *shape] if len(shape) == 2 else shape, "the maps", _AXES[3][-1:])
 
 
-def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
+def pack(numbers: Mapping[str, torch.Tensor], *, dense: bool = False) -> bytes:
     """Maps as the bytes of a safetensors file.
 
     Each tensor is written as it is, or as ``<key>.index`` (int32, flat, rising) and ``<key>.value`` where that is
@@ -118,24 +118,25 @@ def pack(numbers: Mapping[str, torch.Tensor]) -> bytes:
 
     Args:
         numbers: ``<module>.<part>`` for each of `parts_of` a module's shape -> float32 tensors.
+        dense: write every tensor as it is.
 
     Raises:
         LineaError: as `check_numbers`.
     """
     shapes = check_numbers(numbers)
-    sparse = may_be(shapes, sum(int(value.count_nonzero()) for value in numbers.values()))
+    sparse = not dense and may_be(shapes, sum(int(value.count_nonzero()) for value in numbers.values()))
     packed = {}
     for key, value in numbers.items():
         # adding zero turns -0.0, which shrinking leaves behind, into 0.0
-        dense = value.detach().cpu().contiguous() + 0.0
-        flat = dense.flatten()
+        whole = value.detach().cpu().contiguous() + 0.0
+        flat = whole.flatten()
         index = flat.nonzero().squeeze(1)
         if sparse and not len(index):
             continue
         if sparse and 8 * len(index) + _ENTRY + len(key) < 4 * len(flat):
             packed[f"{key}.index"], packed[f"{key}.value"] = index.to(torch.int32), flat[index]
         else:
-            packed[key] = dense
+            packed[key] = whole
     return save(packed, None if tell_shapes(packed, shapes) else {"form": form_of(shapes)})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from ..steering.curves import read_curve
 from ..steering.dial import Calibration, check_strength, choose_calibration, is_curve
 from ..steering.steer import steer
 from .card import Samples
+from .description import aligned, described
 from .facts import Facts
 from .lora.export import LARGEST_LOSS, LoraReport, save_lora
 from .lora.reading import read_lora
+from .plain_tensors import PlainMap, numbers_from, plain
 from .storage import push_maps, read_maps, write_maps
 
 
@@ -58,6 +60,35 @@ class SteeringMaps:
         result = cls({}, metadata)
         result.maps = nn.ModuleDict({_key(name): affine for name, affine in maps.items()})
         return result
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Sequence[Any]], metadata: Mapping[str, Any] | None = None
+    ) -> SteeringMaps:
+        """Maps from plain numbers, such as another program's: T(z) = w*z + b, or w*z + U V^T z + b.
+
+        Args:
+            tensors: activation name -> (w, b), or (w, b, U, V), torch tensors or NumPy arrays: w and b
+                (d,), or (bins, d) for a map per step bin, U and V (d, r) or (bins, d, r). The identity is w = 1, b = 0.
+            metadata: facts, such as ``{"concept": "neon", "base_model": "stabilityai/sdxl-turbo"}``.
+
+        Returns:
+            Maps of float32 copies, not to be trained.
+
+        Raises:
+            LineaError: shapes, names or numbers that maps cannot have.
+        """
+        return cls.from_numbers(numbers_from(tensors), metadata or {})
+
+    def to_tensors(self) -> dict[str, PlainMap]:
+        """The inverse of `from_tensors`: activation name -> (w, b), or (w, b, U, V) where it has a low-rank part.
+
+        Float64 copies on the CPU, because a w near 1 loses its change in float32; ``tensor.numpy()`` gives arrays.
+        """
+        return {name: plain(affine) for name, affine in self.named_maps()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(\n{aligned(described(self), indent='  ')}\n)"
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every tensor of every map."""
@@ -262,14 +293,16 @@ class SteeringMaps:
         maps, facts = read_lora(Path(file), pipe)
         return cls.of(maps, facts)
 
-    def save_pretrained(self, folder: str | Path, *, samples: Samples | None = None) -> None:
+    def save_pretrained(self, folder: str | Path, *, samples: Samples | None = None, dense: bool = False) -> None:
         """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`.
 
         Args:
             folder: made when missing.
             samples: pictures for the model card, such as `render_samples` makes.
+            dense: write every tensor whole, zeros too, for programs that read safetensors and know nothing of index and
+                value: ``<activation>.scale_offset`` is w - 1, ``<activation>.shift`` is b.
         """
-        write_maps(Path(folder), self.numbers(), self.metadata, samples=samples)
+        write_maps(Path(folder), self.numbers(), self.metadata, samples=samples, dense=dense)
         self._saved()
 
     @classmethod

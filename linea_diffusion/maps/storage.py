@@ -34,6 +34,7 @@ def write_maps(
     metadata: Mapping[str, Any],
     *,
     repo_id: str | None = None,
+    dense: bool = False,
     samples: Samples | None = None,
 ) -> None:
     """Write maps to a folder. Nothing is written unless `read_maps` would read it.
@@ -44,6 +45,7 @@ def write_maps(
             one axis more for the low-rank part.
         metadata: JSON-able facts; tuples come back as lists, and ``library_versions`` is replaced.
         repo_id: where the maps will be on the Hub, for the model card.
+        dense: whether zeros are written, too.
         samples: pictures for the model card.
 
     Raises:
@@ -53,7 +55,7 @@ def write_maps(
     facts = check_metadata(metadata, "the metadata")
     libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
     facts["library_versions"] = {"linea-diffusion": __version__, **libraries}
-    weights = pack(numbers)
+    weights = pack(numbers, dense=dense)
     config = write_config(shapes, facts, weights)
     make_folder(folder)
     texts = {CONFIG: json.dumps(config, indent=2, allow_nan=False) + "\n", CARD: model_card(config, repo_id, samples)}

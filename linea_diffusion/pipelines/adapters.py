@@ -23,6 +23,8 @@ from ..steering.weights.fusing import Fusion
 StrengthArgument = (
     float | torch.Tensor | Sequence[float] | Sequence[tuple[float, float]] | Callable[[float], float] | Sequence[Any]
 )
+Strengths = StrengthArgument | Mapping[str, StrengthArgument]
+"""What a call takes: for all adapters, by adapter, or a list with either for each row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,7 @@ class Adapters(dict[str, SteeringMaps]):
         self.sources.clear()
         self.choice, self.enabled = None, True
 
-    def at(self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None, dial: Dial) -> Setting:
+    def at(self, strength: Strengths | None, dial: Dial) -> Setting:
         """Every loaded adapter at the strength of a call; each set of maps reads it on its own dial.
 
         Args:
@@ -135,9 +137,7 @@ class Adapters(dict[str, SteeringMaps]):
         strength = strength.reshape(()) if strength.numel() == 1 else strength
         return self[name].dial(dial.calibrated).positions(strength) if name in self else strength
 
-    def _strengths(
-        self, strength: StrengthArgument | Mapping[str, StrengthArgument] | None
-    ) -> dict[str, torch.Tensor | StrengthCurve]:
+    def _strengths(self, strength: Strengths | None) -> dict[str, torch.Tensor | StrengthCurve]:
         """What the dial of every loaded adapter shows in a call, () or (n,) each, or a curve of that."""
         if strength is None:
             if not self.enabled or self.fusion is not None:
@@ -147,10 +147,10 @@ class Adapters(dict[str, SteeringMaps]):
         if self.fusion is not None:
             raise LineaError(f"got strength {short(strength)} while steering is fused: call unfuse_steering first")
         if isinstance(strength, Mapping):
-            named = {self.find(name): value for name, value in strength.items()}
-            if len(named) != len(strength):
-                raise LineaError(f"got strength {short(strength)}, which names an adapter twice: expected each once")
+            named = self._named(strength)
             values = {name: _read_strength(named.get(name, 0.0)) for name in self}
+        elif isinstance(strength, list | tuple) and any(isinstance(one, Mapping) for one in strength):
+            values = self._by_row(strength)
         else:
             value = _read_strength(strength)
             values = dict.fromkeys(self, value) or {"": value}
@@ -160,6 +160,21 @@ class Adapters(dict[str, SteeringMaps]):
         if acts and not self.enabled:
             raise LineaError(f"got strength {short(strength)} while steering is disabled: call enable_steering first")
         return values
+
+    def _by_row(self, strengths: Sequence[Any]) -> dict[str, torch.Tensor | StrengthCurve]:
+        """Strengths of rows, each one for all adapters or one by adapter, as those of every adapter."""
+        names = list(self) or [""]
+        rows: list[dict[str, Any]] = [
+            self._named(one) if isinstance(one, Mapping) else dict.fromkeys(names, one) for one in strengths
+        ]
+        return {name: _read_strength([row.get(name, 0.0) for row in rows]) for name in names}
+
+    def _named(self, strength: Mapping[str, Any]) -> dict[str, Any]:
+        """Strengths by the adapters' own names."""
+        named = {self.find(name): value for name, value in strength.items()}
+        if len(named) != len(strength):
+            raise LineaError(f"got strength {short(strength)}, which names an adapter twice: expected each once")
+        return named
 
     def active(self) -> dict[str, float | list[float]]:
         """Adapter name -> strength, of those that act in a call without strength."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -61,6 +62,37 @@ def _undecorated(kind: type) -> type:
         if inspect.isfunction(method) and method.__code__.co_filename == _CONTEXTS
     }
     return type(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
+
+
+_LOCK = threading.Lock()
+_CALLING: dict[int, list[int]] = {}
+"""Pipelines that are called, by id -> the thread that calls them, once for each call within the other."""
+
+
+@contextmanager
+def one_thread(pipe: Any) -> Iterator[None]:
+    """Within the context no other thread may call a pipeline; its callbacks may.
+
+    Raises:
+        LineaError: another thread is calling it.
+    """
+    me = threading.get_ident()
+    with _LOCK:
+        if _CALLING.get(id(pipe), [me])[0] != me:
+            raise LineaError(
+                f"got a call of a {type(pipe).__name__} that another thread is calling: expected one call at a time, "
+                "because it and its scheduler remember the present one; give each thread a wrapper of its own over the "
+                "same models, by LinEASDiffusionPipeline.from_pipe with copies of scheduler and tokenizer "
+                "(docs/service.md), or call one after the other"
+            )
+        _CALLING.setdefault(id(pipe), []).append(me)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _CALLING[id(pipe)].pop()
+            if not _CALLING[id(pipe)]:
+                del _CALLING[id(pipe)]
 
 
 @contextmanager

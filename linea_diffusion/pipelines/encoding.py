@@ -12,7 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
-from .adapters import Adapters, StrengthArgument
+from .adapters import Adapters, Strengths
 from .prompts import missing_rows, repeat_arguments, repeat_prompt, running_call
 
 _STEERED: Any = WeakTensorKeyDictionary()
@@ -35,7 +35,7 @@ def steered_encode_prompt(base: Any, steering: Adapters) -> Callable[..., Any]:
     @functools.wraps(plain)
     def encode_prompt(
         *args: Any,
-        strength: StrengthArgument | Mapping[str, StrengthArgument] | None = None,
+        strength: Strengths | None = None,
         composition: Composition = "sum",
         calibrated: bool | None = None,
         steering_guidance: SteeringGuidance = "both",

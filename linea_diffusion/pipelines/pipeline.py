@@ -23,8 +23,9 @@ from ..steering.curves import curve_of
 from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
 from .adapter_methods import SteeringMethods
-from .adapters import Adapters, StrengthArgument
-from .calling import accepts, for_base, state_kept
+from .adapters import Adapters, Strengths
+from .calling import accepts, for_base, one_thread, state_kept
+from .description import described
 from .encoding import keys_in, steered_encode_prompt
 from .loading import Dtype, check_dtype, load_base, load_checkpoint
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
@@ -140,7 +141,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         return sorted({*dir(type(self)), *vars(self), *dir(self.base)})
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__} with steering {list(self.steering)} over {self.base!r}"
+        return described(type(self).__name__, self.base, self.steering)
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: value for name, value in vars(self).items() if name != "base"}
@@ -171,6 +172,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         if isinstance(pipe, LinEASDiffusionPipeline):
             pipe.steering.refuse_fusion("from_pipe")
             made.steering.update(pipe.steering)
+            made.steering.sources.update(pipe.steering.sources)
             names = [name for maps in made.steering.values() for name, _ in maps.acting()]
             tell_resting(list(dict.fromkeys(absent(made.base, names))))
             made.steering.choice, made.steering.enabled = pipe.steering.choice, pipe.steering.enabled
@@ -199,7 +201,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         self,
         prompt: str | Sequence[str] | None = None,
         *args: Any,
-        strength: StrengthArgument | Mapping[str, StrengthArgument] | None = None,
+        strength: Strengths | None = None,
         composition: Composition = "sum",
         calibrated: bool | None = None,
         steering_guidance: SteeringGuidance = "both",
@@ -215,9 +217,10 @@ class LinEASDiffusionPipeline(SteeringMethods):
             prompt: as for the base pipeline.
             strength: 0 is the base model bit for bit, 1 (the default when maps are loaded) the concept as learned.
                 A list renders one prompt at each strength, in one batch from one noise; with a list of prompts
-                it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out). Each may
-                be a curve over the schedule: a function of the share that is done, [0, 1), or points (share, strength)
-                such as ``[(0, 0), (0.3, 1), (1, 0.5)]``; text encoders run at its beginning.
+                it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out), and may
+                stand in such a list: ``[{"neon": 0.3}, {"mosaic": 0.7}]``. Each may be a curve over the
+                schedule: a function of the share that is done, [0, 1), or points (share, strength) such as
+                ``[(0, 0), (0.3, 1), (1, 0.5)]``; text encoders run at its beginning.
             composition: how several adapters act together: ``"sum"`` adds their moves up, in any order; ``"chain"``
                 lets one act after the other, in the order of loading.
             calibrated: strengths are read on the dial that `calibrate` fitted, where equal steps look equal: wherever
@@ -238,11 +241,12 @@ class LinEASDiffusionPipeline(SteeringMethods):
             What the base pipeline returns.
 
         Raises:
-            LineaError: a strength without loaded maps, not finite, or not matching the prompts; ``calibrated=True``
-                with maps that never were; a steered activation that overflows its dtype; maps that something ran past
-                (fused projections, code compiled before the wrapper), or embeddings where all maps are in text
-                encoders (where the others act, a warning says which maps did nothing); a steered picture that its
-                autoencoder makes of numbers that are not finite (without steering that is a warning).
+            LineaError: a strength without loaded maps, not finite, or not matching the prompts; a call that overlaps
+                with another thread's on the same pipeline; ``calibrated=True`` with maps that never were; a steered
+                activation that overflows its dtype; maps that something ran past (fused projections, code compiled
+                before the wrapper), or embeddings where all maps are in text encoders (where the others act, a warning
+                says which maps did nothing); a steered picture that its autoencoder makes of numbers that are not
+                finite (without steering that is a warning).
         """
         curve = None if strength_curve is None else curve_of(strength_curve)
         dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated, curve)
@@ -262,7 +266,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             words = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": prompt}
             return self.base(**words, **kwargs)
 
-        with state_kept(self.base), noticing(self.base, texts_in(prompt, kwargs)):
+        with one_thread(self.base), state_kept(self.base), noticing(self.base, texts_in(prompt, kwargs)):
             with steer(self.base, setting.layers, dial, call) as sites, look_out(self.base) as outlook:
                 result = run()
                 call.refuse_nothing()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,11 +34,17 @@ class Entry:
         image: its file.
         prompt: what it shall show, if known.
         reference: file of the unsteered picture, if there is one.
+        facts: name -> value of the `CARRIED` that its line says.
     """
 
     image: Path
     prompt: str | None = None
     reference: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+CARRIED = ("seed", "style", "steering", "strength")
+"""What a line says of how its picture was made, as grids and batches write it; columns of the table of scores."""
 
 
 def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference: Path | None = None) -> list[Entry]:
@@ -46,26 +52,27 @@ def find_entries(paths: Sequence[Path], *, prompt_key: str = "prompt", reference
 
     Args:
         paths: pictures, folders of them, or ``.jsonl`` files with a ``file_name`` (relative to the file's folder) and a
-            prompt in each line. The ``metadata.jsonl`` of a folder gives its pictures their prompts.
+            prompt in each line. The ``metadata.jsonl`` of a folder gives its pictures their prompts, and names those in
+            folders below, as the folder of a batch has them.
         prompt_key: of the prompt in a line.
         reference: a picture for all, or a folder with one for each under the same name.
 
     Raises:
         LineaError: a path that does not exist, a line that is not understood, a picture without its reference.
     """
-    pictures: list[tuple[Path, str | None]] = []
+    entries: list[Entry] = []
     for path in paths:
         if path.suffix.lower() == _LIST:
-            pictures += _listed(path, prompt_key)
+            entries += _listed(path, prompt_key)
         else:
             beside = path / "metadata.jsonl"
-            prompts = dict(_listed(beside, prompt_key)) if beside.is_file() else {}
-            images = list(dict.fromkeys([*prompts, *find_images([path])]))
-            pictures += [(image, prompts.get(image)) for image in images]
-    return [Entry(image, prompt, _reference(image, reference)) for image, prompt in pictures]
+            listed = {one.image: one for one in _listed(beside, prompt_key)} if beside.is_file() else {}
+            images = list(dict.fromkeys([*listed, *find_images([*listed, path])]))
+            entries += [listed.get(image, Entry(image)) for image in images]
+    return [replace(entry, reference=_reference(entry.image, reference)) for entry in entries]
 
 
-def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
+def _listed(path: Path, prompt_key: str) -> list[Entry]:
     lines = read_text(path, what="list", limit=_LONGEST_LIST).split("\n")
     entries = [_entry(path, number, line, prompt_key) for number, line in enumerate(lines, 1) if line.strip()]
     if not entries:
@@ -73,7 +80,7 @@ def _listed(path: Path, prompt_key: str) -> list[tuple[Path, str | None]]:
     return entries
 
 
-def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, str | None]:
+def _entry(path: Path, number: int, line: str, prompt_key: str) -> Entry:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -88,7 +95,14 @@ def _entry(path: Path, number: int, line: str, prompt_key: str) -> tuple[Path, s
     image = path.parent / row["file_name"]
     if image.is_dir():
         raise LineaError(f"got file_name {row['file_name']!r} in line {number} of {str(path)!r}: expected a picture")
-    return find_images([image])[0], prompt
+    facts = {name: _plain(row[name]) for name in CARRIED if row.get(name) not in (None, "", [])}
+    return Entry(find_images([image])[0], prompt, facts=facts)
+
+
+def _plain(value: Any) -> Any:
+    """A list of one as what is in it, longer ones as JSON."""
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _reference(image: Path, reference: Path | None) -> Path | None:
@@ -127,10 +141,12 @@ def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleText
 
 
 def write_entries(entries: Sequence[Entry], scores: Sequence[Mapping[str, float]], path: Path | None) -> None:
-    """One line per picture; see `write_table`."""
+    """One line per picture, with what its own line said of seed, style and strength; see `write_table`."""
     names = [name for name in SCORES if any(name in one for one in scores)]
+    carried = [name for name in CARRIED if any(name in entry.facts for entry in entries)]
     rows = [
-        {"image": str(entry.image), "prompt": entry.prompt, **{name: one.get(name) for name in names}}
+        {"image": str(entry.image), "prompt": entry.prompt, **{name: entry.facts.get(name) for name in carried},
+         **{name: one.get(name) for name in names}}
         for entry, one in zip(entries, scores, strict=True)
-    ]
+    ]  # fmt: skip
     write_table(rows, path)

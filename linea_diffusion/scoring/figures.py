@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,14 @@ class Figure:
 
     @property
     def header(self) -> str:
-        """Of a column in a table: the name with the convention behind it."""
+        """Where people read it: the name with the convention behind it. In files the name is alone."""
         return f"{self.name} ({self.convention})"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What is said of it beside a table of it, as JSON holds it; no bound is None."""
+        bounds = [None if math.isinf(bound) else bound for bound in (self.low, self.high)]
+        return {"label": self.label, "convention": self.convention, "range": bounds, "meaning": self.meaning}
 
     @property
     def is_share(self) -> bool:
@@ -44,8 +52,8 @@ def _table(*figures: Figure) -> Mapping[str, Figure]:
 _INFINITY = float("inf")
 
 SCORES = _table(
-    Figure("clip_style", "CLIP, style", "raw cosine", "Picture and the style's text, in CLIP.", -1, 1),
-    Figure("clip_prompt", "CLIP, prompt", "raw cosine", "Picture and its own prompt, in CLIP.", -1, 1),
+    Figure("clip_style_cosine", "CLIP, style", "raw cosine", "Picture and the style's text, in CLIP.", -1, 1),
+    Figure("clip_prompt_cosine", "CLIP, prompt", "raw cosine", "Picture and its own prompt, in CLIP.", -1, 1),
     Figure(
         "clip_score_style", "CLIPScore, style", "2.5*max(cosine,0)",
         "CLIPScore of picture and the style's text (arXiv 2104.08718).", 0, 2.5,
@@ -55,7 +63,7 @@ SCORES = _table(
         "CLIPScore of picture and its prompt (arXiv 2104.08718).", 0, 2.5,
     ),
     Figure(
-        "style_probability", "P(style)", "softmax against the neutral text",
+        "clip_style_probability", "P(style)", "softmax against the neutral text",
         "Zero-shot probability of the style's text against the neutral one at CLIP's own temperature "
         "(Linear-AcT, arXiv 2410.23054).", 0, 1,
     ),
@@ -86,6 +94,9 @@ TRUTH = _table(
     ),
 )  # fmt: skip
 """Figures of one picture by the truth classifier of the embedded world, where there is one."""
+
+OF_STYLE = ("clip_style_cosine", "clip_score_style", "clip_style_probability", "directional_similarity")
+"""Those of the `SCORES` that are about a style; pictures that two styles act on have them as ``NAME_STYLE`` of each."""
 
 OF_PICTURES = {**SCORES, **TRUTH}
 """Both, in the order of the columns of an evaluation."""
@@ -136,7 +147,64 @@ def meanings(table: Mapping[str, Figure]) -> str:
     return " ".join(f"{figure.name}: {figure.meaning}" for figure in table.values())
 
 
-def heading(name: str) -> str:
-    """Of a column: a figure's header, and any other name as it is."""
-    figure = {**OF_PICTURES, **CURVES}.get(name)
-    return name if figure is None else figure.header
+EARLIER = {
+    "clip_style": "clip_style_cosine",
+    "clip_prompt": "clip_prompt_cosine",
+    "style_probability": "clip_style_probability",
+}
+"""What earlier files called figures -> what they are called now."""
+
+FACTS = {
+    "prompt": "What the picture shall show.",
+    "style": "What the picture is steered to.",
+    "method": "What steered.",
+    "strength": "Position of the dial; 0 is the base model.",
+    "seed": "Seed of the picture's noise.",
+    "style_share": "What is seen of the style at a strength, as a share of the change from strength 0 to 1.",
+    "iteration": "Step of the optimiser, from 0.",
+    "loss": "Of the iteration's batch, divided by the squared share of the way that its strength stands for.",
+    "training_seed": "Seed of the training of the maps; empty where nothing was trained for this table.",
+}
+"""Columns that are no figures, by name: in every table they mean the same."""
+
+
+def described(columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What the figures and facts among the columns of a table mean, as JSON holds it."""
+    told: dict[str, dict[str, Any]] = {}
+    for column in columns:
+        if column in FACTS:
+            told[column] = {"meaning": FACTS[column]}
+        elif (figure := figure_of(column)) is not None:
+            told[column] = figure.described
+    return told
+
+
+def conventions_of(names: Iterable[str]) -> dict[str, str]:
+    """Name -> convention, of figures."""
+    return {name: figure.convention for name in names if (figure := figure_of(name)) is not None}
+
+
+def base_of(name: str) -> str:
+    """The name of a figure without the style that it may say."""
+    return next((base for base in OF_STYLE if name.startswith(f"{base}_")), name)
+
+
+def figure_of(name: str) -> Figure | None:
+    """The figure of a name, which may say its style: ``clip_style_cosine_neon``; None for what is no figure."""
+    base = base_of(name)
+    figure = {**OF_PICTURES, **CURVES}.get(base)
+    if figure is None or base == name:
+        return figure
+    return replace(figure, name=name, label=f"{figure.label}: {name.removeprefix(f'{base}_')}")
+
+
+def names_in(scores: Iterable[Mapping[str, float]]) -> list[str]:
+    """The figures that some picture has, in the order of the columns of every table."""
+    order, seen = list(OF_PICTURES), dict.fromkeys(name for one in scores for name in one)
+    return sorted(seen, key=lambda name: order.index(base_of(name)))
+
+
+def columns_for(scores: Iterable[Mapping[str, float]]) -> list[str]:
+    """All `SCORES`, whether known or not; where figures say their styles, those that some picture has."""
+    known = names_in(scores)
+    return list(SCORES) if SCORES.keys() >= set(known) else known

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from ..concepts.concept import Concept, StyleTexts
-from .figures import SCORES
+from .figures import SCORES, names_in
 
 if TYPE_CHECKING:
     from .clip_scorer import ClipScorer
@@ -71,13 +71,13 @@ def picture_scores(
     """
     figures: dict[str, Any] = {}
     if style is not None:
-        figures["clip_style"] = cosine(images, style)
-        figures["clip_score_style"] = clip_score(figures["clip_style"])
+        figures["clip_style_cosine"] = cosine(images, style)
+        figures["clip_score_style"] = clip_score(figures["clip_style_cosine"])
     if prompts is not None:
-        figures["clip_prompt"] = cosine(images, prompts)
-        figures["clip_score_prompt"] = clip_score(figures["clip_prompt"])
+        figures["clip_prompt_cosine"] = cosine(images, prompts)
+        figures["clip_score_prompt"] = clip_score(figures["clip_prompt_cosine"])
     if style is not None and neutral is not None:
-        figures["style_probability"] = text_probabilities(images, torch.stack([style, neutral]), scale=scale)[:, 0]
+        figures["clip_style_probability"] = text_probabilities(images, torch.stack([style, neutral]), scale=scale)[:, 0]
     if references is not None:
         figures["similarity_to_unsteered"] = cosine(images, references)
         if style is not None and neutral is not None:
@@ -115,7 +115,7 @@ def score_pictures(
 
 def mean_figures(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean of each figure over the pictures that have it."""
-    columns = {name: [one[name] for one in scores if name in one] for name in SCORES}
+    columns = {name: [one[name] for one in scores if name in one] for name in names_in(scores)}
     return {name: sum(values) / len(values) for name, values in columns.items() if values}
 
 

@@ -82,7 +82,7 @@ def dial_samples(
         ``spearman``: mean over pictures of the rank correlation of strength and amount;
         ``gap deviation``: standard deviation of the mean amount's gaps over their mean.
     """
-    weights = _drawn(dial, resamples, seed)
+    weights = _drawn(dial.prompts, dial.seeds, resamples, seed)
     amount = _means(weights, dial.amount)
     kept = {name: _means(weights, values) for name, values in dial.kept.items()}
     places = {level: position_at(amount, np.full(len(amount), level)) for level in levels}
@@ -100,7 +100,7 @@ def dial_samples(
 
 def point_samples(dial: MeasuredDial, *, resamples: int = 2000, seed: int = 0) -> Samples:
     """Mean ``amount``, and mean of each thing kept by its name, at the last position of a dial."""
-    weights = _drawn(dial, resamples, seed)
+    weights = _drawn(dial.prompts, dial.seeds, resamples, seed)
     return {name: _means(weights, v)[:, -1] for name, v in {"amount": dial.amount, **dial.kept}.items()}
 
 
@@ -126,7 +126,7 @@ def paired_differences(
         figures, others = (dial_samples(each, levels=levels, **draws) for each in (dial, other))
         with np.errstate(invalid="ignore"):  # infinite steps of both
             return {name: figures[name] - others[name] for name in figures}
-    weights, point = _drawn(dial, resamples, seed), point_samples(other, **draws)
+    weights, point = _drawn(dial.prompts, dial.seeds, resamples, seed), point_samples(other, **draws)
     place = position_at(_means(weights, dial.amount), point["amount"])
     return {
         f"{name} at its amount": at_position(_means(weights, values), place) - point[name]
@@ -153,10 +153,18 @@ def interval(samples: Array, *, level: float = 0.95) -> tuple[float, float, floa
     return float(samples[0]), float(low), float(high)
 
 
-def _drawn(dial: MeasuredDial, resamples: int, seed: int) -> Array:
+def mean_interval(
+    values: Array, prompts: Sequence[str], seeds: Sequence[int] | None = None, *, resamples: int = 2000
+) -> tuple[float, float, float]:
+    """Mean of (n,) with its 95% bootstrap interval over prompts (n,) and, where given, training seeds (n,)."""
+    column = np.asarray(values, dtype=float)[:, None]
+    return interval(_means(_drawn(prompts, seeds, resamples, 0), column)[:, 0])
+
+
+def _drawn(prompts: Sequence[str], seeds: Sequence[int] | None, resamples: int, seed: int) -> Array:
     """How often each picture is drawn, (1 + resamples, n): once each in the first row."""
-    weights = np.ones((1 + resamples, len(dial.prompts)))
-    for number, labels in enumerate((dial.prompts, dial.seeds)):
+    weights = np.ones((1 + resamples, len(prompts)))
+    for number, labels in enumerate((prompts, seeds)):
         if labels is not None:
             # Prompts and seeds have streams of their own, so that other seeds leave the prompts that are drawn alone.
             weights[1:] *= _counts(labels, resamples, np.random.default_rng([seed, number]))

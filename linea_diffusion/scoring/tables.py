@@ -1,4 +1,4 @@
-"""Tables whose headers say conventions, and whose texts a spreadsheet shows as texts and gives back as they were."""
+"""Tables, with conventions in a file beside them; a spreadsheet shows their texts as texts and gives them back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..concepts.files import open_text, text_encoding
 from ..errors import LineaError, reason
-from .figures import heading
+from .figures import described
 
 _CSV, _LINES = ".csv", ".jsonl"
 
@@ -33,9 +33,10 @@ def check_table_name(path: Path) -> None:
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
-    """Write rows of texts, numbers and None (an empty cell) below a header that says the conventions of figures.
+    """Write rows of texts, numbers and None (an empty cell), and beside them what their figures mean.
 
-    Numbers are written with 5 decimals; in CSV a text like a formula gets a single quote before it.
+    Numbers are written with 5 decimals; in CSV a text like a formula gets a single quote before it. What the
+    columns mean stands in ``NAME.columns.json``, see `write_conventions`.
 
     Args:
         rows: column -> value, the same columns in each.
@@ -44,7 +45,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
     Raises:
         LineaError: a place that cannot be written.
     """
-    values = [{heading(name): _rounded(value) for name, value in row.items()} for row in rows]
+    values = [{name: _rounded(value) for name, value in row.items()} for row in rows]
     try:
         with path.open("w", newline="", encoding="utf-8") if path else nullcontext(sys.stdout) as file:
             if path and path.suffix.lower() == _LINES:
@@ -52,12 +53,27 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path | None) -> None:
             else:
                 lines = [list(values[0]), *(row.values() for row in values)] if values else []
                 csv.writer(file).writerows(map(_as_text, line) for line in lines)
+        if path and rows:
+            write_conventions(path, list(rows[0]))
     except OSError as error:
         raise LineaError(f"got {str(path)!r}: expected a place for a table ({reason(error)})") from None
 
 
+def write_conventions(table: Path, columns: Sequence[str], *, hidden: bool = False) -> None:
+    """Write what the columns of a table mean into ``NAME.columns.json`` beside it: convention, range and meaning.
+
+    Args:
+        table: its file.
+        columns: its names; those that are neither figures nor known facts are left out.
+        hidden: begin the name with a dot, so that an image folder stays one to the library datasets.
+    """
+    facts = {"table": table.name, "columns": described(columns)}
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    table.with_name(f"{'.' if hidden else ''}{table.stem}.columns.json").write_text(text, encoding="utf-8")
+
+
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file of `write_table`, by column; names of figures are without their conventions.
+    """The rows of a CSV file of `write_table`, by column; of earlier ones too, whose headers said conventions.
 
     Raises:
         LineaError: it cannot be read, or is no CSV.

@@ -1,4 +1,4 @@
-"""Strengths as people type them: ``0.7``, ``0,0.5,1``, ``0:1:5``, and by name ``neon=0.7,mosaic=0:1:5``."""
+"""Strengths and seeds as people type them: ``0.7``, ``0,0.5,1``, ``0:1:5``, and by name ``neon=0.7,mosaic=0:1:5``."""
 
 from __future__ import annotations
 
@@ -81,3 +81,15 @@ def _spaced(first: str, last: str, count: str) -> list[float]:
     if not 1 <= steps < _MOST:
         raise ValueError
     return [round(start + (end - start) * i / steps, 12) for i in range(steps + 1)]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Whole numbers with commas, as ``0,1,2``.
+
+    Raises:
+        LineaError: something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise LineaError(f"got seeds {short(text)}: expected whole numbers such as 0,1,2") from None

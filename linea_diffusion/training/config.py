@@ -117,8 +117,16 @@ class TrainingConfig:
             when its turn comes: the memory of one step, the same gradients, one more forward pass.
         sparsity: share of the numbers that shall be exactly zero, [0, 1). Numbers are taken out during training by
             what each contributes to lowering the loss, and the others are fitted on.
-        l1: weight of the penalty sum |w-1| + |b|, imposed by a proximal step after each optimiser step.
-        group_lasso: weight of the penalty that turns whole modules off: sqrt(size) * norm of each module's numbers.
+        l1: weight of the penalty, the sum of |w-1|, |b|, |U| and |V|, imposed by a proximal step after each optimiser
+            step. It is weighed against the loss as it is minimised. With ``reduction="mean"`` that is the paper's sum
+            of distances divided by the number P of places (modules * denoising steps), so that the paper's
+            gamma * lambda_1 is here gamma * lambda_1 / P: divided by 256 for all norms of SDXL's U-Net in one step.
+            With ``reduction="sum"`` it is gamma * lambda_1. To convert, turn ``scale_by_variance`` off, which divides
+            each distance by the variance of its targets, and train at strength 1 only. A number whose gradients are
+            never larger than l1 stays at zero, so that an l1 above the largest of them leaves zeros only.
+        group_lasso: weight of the penalty that turns whole modules off: sqrt(n) * norm of each module's n numbers, w-1,
+            b, U and V together. It converts as l1 does; n is 2 d for the paper's maps of d features, so that
+            weights that were meant for sqrt(d) are divided by sqrt(2) besides.
         calibrate: whether the dial is calibrated by the progress of latents when training ends, see
             `calibrate_progress`.
         seed: noise and order of the prompts; the same seed gives the same maps on one machine.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -80,7 +81,7 @@ def learn(
         LineaError: sources and targets are the same, or a state of another training.
     """
     state = states.load() if states else None
-    training = _Training(batches, concept)
+    training = _Training(batches, concept, began=time.monotonic() - (states.seconds if states else 0))
     if state:
         training.resume(*state)
     training.learn(states, every, stop or StopRequest(), on_iteration or (lambda done, maps: None))
@@ -93,10 +94,11 @@ class _Training:
     Attributes:
         settled: the optimiser's state after the last whole iteration, and the losses up to it.
         good: its state one iteration before, with which the loss was finite.
+        began: when it would have begun by the monotonic clock, had it never been interrupted.
     """
 
-    def __init__(self, batches: Batches, concept: Concept) -> None:
-        self.batches, self.concept, self.config = batches, concept, batches.config
+    def __init__(self, batches: Batches, concept: Concept, *, began: float) -> None:
+        self.batches, self.concept, self.config, self.began = batches, concept, batches.config, began
         config = self.config
         self.fractions = positions_of(concept, config)
         batches.run.check(concept, config.micro_batch_size or config.batch_size)
@@ -166,7 +168,7 @@ class _Training:
                 self.optimizer.step(iteration)
                 self.settled = (self.optimizer.state(), [*self.losses, loss])
                 if states and is_main_process() and len(self.losses) % every == 0 and len(self.losses) < total:
-                    states.save(*self.settled)
+                    self._save(states)
                 if not quiet:
                     on_iteration(len(self.losses), self.maps)
                 going.update(loss=f"{_mean(self.losses[-len(self.targets) :]):.4f}")
@@ -184,10 +186,14 @@ class _Training:
     def _keep(self, states: Checkpoints) -> None:
         """The state stays on disk until the maps are saved; if it cannot be written, saving them is still worth it."""
         try:
-            states.save(*self.settled)
+            self._save(states)
         except LineaError as error:
             warnings.warn(str(error), stacklevel=5)
         self.maps.on_saved = states.remove if len(self.losses) == self.config.iterations else None
+
+    def _save(self, states: Checkpoints) -> None:
+        states.seconds = time.monotonic() - self.began
+        states.save(*self.settled)
 
     def _warn_of_stop(self) -> None:
         warnings.warn(
@@ -198,7 +204,10 @@ class _Training:
 
     def _note(self, *, stopped: bool = False) -> None:
         losses = [round(loss, 8) for loss in self.losses]
-        facts = replace(self.facts, losses=losses, stopped_after=len(losses) if stopped else None)
+        seconds = round(time.monotonic() - self.began, 1)
+        facts = replace(
+            self.facts, losses=losses, training_seconds=seconds, stopped_after=len(losses) if stopped else None
+        )
         self.maps.metadata = facts.as_metadata()
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ..concepts.concept import Concept
-from ..errors import LineaError
+from ..errors import LineaError, ZeroMapsWarning
+from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from .calibration.reach import with_even_dial
 from .config import TrainingConfig
 from .diffusion import DiffusionRun
 from .iteration import batches_of
-from .learning import for_concept, learn, states_in
+from .learning import for_concept, learn, states_in, stretched
 from .preview import Preview
 from .recipes import recipe_for
 from .state.stopping import StopRequest
@@ -53,6 +55,7 @@ def train_steering_maps(
     Returns:
         The maps, with the losses and all settings in their metadata. An interrupt from the keyboard ends training
         with a warning and the maps learned so far; ``metadata["stopped_after"]`` then says after how many iterations.
+        Maps of zeros only are a `ZeroMapsWarning`, and are not calibrated.
 
     Raises:
         TrainingDivergedError: a number is no longer finite; the error names module, denoising step and iteration,
@@ -71,4 +74,19 @@ def train_steering_maps(
         states = None if checkpoint is None else stack.enter_context(states_in(Path(checkpoint), batches, concept))
         shown = None if preview is None else run.preview(preview, concept)
         maps = learn(batches, concept, states, every=checkpoint_every, stop=stop, on_iteration=shown)
+        if not maps.stored and Facts.of(maps.metadata).losses:
+            _warn_of_zeros(maps, config)
+            return stretched(maps, config.stretch or 1.0)
         return with_even_dial(run.pipe, maps, concept, config, run.arguments)
+
+
+def _warn_of_zeros(maps: SteeringMaps, config: TrainingConfig) -> None:
+    causes = [
+        f"{name}={getattr(config, name):g}" for name in ("l1", "group_lasso", "sparsity") if getattr(config, name)
+    ]
+    warnings.warn(
+        f"got maps whose {maps.size} numbers are all zero, with {', '.join(causes) or 'these settings'}: expected some "
+        "that act; lower l1 or group_lasso (help(TrainingConfig) says how large they can be), or train longer",
+        ZeroMapsWarning,
+        stacklevel=3,
+    )

@@ -40,9 +40,9 @@ def test_a_file_becomes_a_folder_of_images(linea, neon, tmp_path):
     assert out_text.startswith("5 images made in")
     assert f"{out / 'metadata.jsonl'}: 5 images" in out_text
     made = rows(out)
-    assert [row["strength"] for row in made] == [[0], [1], [0], [1], [0.5]]
+    assert [row["strength"] for row in made] == [0, 1, 0, 1, 0.5]
     assert all(row["file_name"].endswith(".webp") and row["steering"] == ["neon"] for row in made)
-    assert all(0 < row["clip_prompt"] < 1 and 0 <= row["style_probability"] <= 1 for row in made)
+    assert all(0 < row["clip_prompt_cosine"] < 1 and 0 <= row["clip_style_probability"] <= 1 for row in made)
     with Image.open(sheet) as image:
         assert image.width > 3 * 128
         assert len(set(image.convert("L").resize((64, 64)).tobytes())) > 20

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from linea_diffusion.batch.engine import plan_batch
-from linea_diffusion.batch.jobs.fields import FIELDS
+from linea_diffusion.batch.jobs.field_names import FIELDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 
@@ -25,6 +25,14 @@ def test_the_table_has_every_field():
     table = "\n".join(line for line in PAGE.splitlines() if line.startswith("| `"))
     for field in FIELDS:
         assert f"`{field}`" in table, field
+
+
+def test_help_has_every_field_with_what_it_holds(linea):
+    code, shown, _ = linea("batch", "--help")
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert code == 0
+    for field, meaning in FIELDS.items():
+        assert f"{field} {meaning}" in lines
 
 
 def test_the_options_exist():

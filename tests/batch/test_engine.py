@@ -124,7 +124,7 @@ def test_the_same_job_twice_is_one_image_and_counted(tiny, tmp_path):
 def test_alternatives_strengths_and_seeds_make_several_images(tiny, tmp_path):
     jobs = [{"prompt": "a {red,blue} {cat,dog}", "strength": "0:1:3", "steering": "neon", "images": 2}]
     assert run(tiny, jobs, tmp_path).done == 4 * 3 * 2
-    made = {(row["prompt"], row["seed"], *row["strength"]) for row in rows(tmp_path)}
+    made = {(row["prompt"], row["seed"], row["strength"]) for row in rows(tmp_path)}
     assert len(made) == 24
     assert {strength for _, _, strength in made} == {0, 0.5, 1}
 
@@ -136,7 +136,9 @@ def test_datasets_loads_the_folder_as_it_is(tiny, tmp_path):
     table = loaded["train"]
     assert table["prompt"] == [row["prompt"] for row in rows(tmp_path / "out")]
     assert len(table) == 7
-    assert table[2]["strength"] == [-0.5, 0.3]
+    assert [table[2][f"strength{name}"] for name in ("", ".mosaic", ".neon")] == [None, -0.5, 0.3]
+    assert [table[1][f"strength{name}"] for name in ("", ".mosaic", ".neon")] == [0.7, 0.0, 0.7]
+    assert table["strength"][-2:] == [0.0, 0.0]
     assert np.array_equal(np.asarray(table[1]["image"]), pixels(tmp_path / "out", rows(tmp_path / "out")[1]))
 
 
@@ -187,20 +189,24 @@ def test_scores_stand_in_the_lines(tiny, tmp_path):
 
     scorer = ClipScorer()
     run(tiny, JOBS, tmp_path)
-    assert "clip_prompt" not in rows(tmp_path)[0]
+    assert "clip_prompt_cosine" not in rows(tmp_path)[0]
+    assert not (tmp_path / ".metadata.columns.json").exists()
     before = rows(tmp_path)
     (tmp_path / before[5]["file_name"]).unlink()
     summary = run(tiny, JOBS, tmp_path, scorer=scorer)  # what is there is scored without being made again
     assert (summary.done, summary.skipped) == (1, 5)
     lines = rows(tmp_path)
     assert [{name: line[name] for name in before[0]} for line in lines] == before
-    assert all(-1 < line["clip_prompt"] < 1 for line in lines)
+    assert all(-1 < line["clip_prompt_cosine"] < 1 for line in lines)
     with Image.open(tmp_path / lines[1]["file_name"]) as image:
-        assert lines[1]["clip_prompt"] == pytest.approx(float(scorer.text_similarity([image], "a blue fish")), abs=1e-4)
+        assert lines[1]["clip_prompt_cosine"] == pytest.approx(
+            float(scorer.text_similarity([image], "a blue fish")), abs=1e-4
+        )
         chance = float(scorer.style_probability([image], "a picture in neon style", "a picture"))
-        assert lines[1]["style_probability"] == pytest.approx(chance, abs=1e-4)
-    assert lines[3]["style_probability"] is None  # mosaic says nothing to score
+        assert lines[1]["clip_style_probability"] == pytest.approx(chance, abs=1e-4)
+    assert lines[3]["clip_style_probability"] is None  # mosaic says nothing to score
     assert run(tiny, JOBS, tmp_path, scorer=scorer).skipped == 6
+    assert "raw cosine" in (tmp_path / ".metadata.columns.json").read_text()
 
 
 def test_a_job_without_steering_does_what_a_call_does(tiny, tmp_path):
@@ -210,7 +216,7 @@ def test_a_job_without_steering_does_what_a_call_does(tiny, tmp_path):
         (row,) = rows(tmp_path)
         generator = torch.Generator().manual_seed(2)
         call = tiny("a cat", generator=generator, num_inference_steps=1, guidance_scale=1.0, height=16, width=16)
-        assert (row["steering"], row["strength"]) == (["neon"], [0.6])
+        assert (row["steering"], row["strength"]) == (["neon"], 0.6)
         assert np.array_equal(pixels(tmp_path, row), np.asarray(call.images[0]))
     finally:
         tiny.steering.choice = None

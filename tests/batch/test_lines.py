@@ -161,7 +161,7 @@ def finished(layout, digest, line, rank=0, image=True, **row):
 
 def test_the_index_knows_what_is_done(tmp_path):
     layout = Layout(tmp_path)
-    finished(layout, "aa1", 1, clip_prompt=0.5)
+    finished(layout, "aa1", 1, clip_prompt_cosine=0.5)
     finished(layout, "bb2", 2, rank=7)
     finished(layout, "cc3", 3, image=False)
     index = JobIndex()
@@ -170,7 +170,7 @@ def test_the_index_knows_what_is_done(tmp_path):
         State.DONE, State.DONE, None, None, State.PLANNED,
     ]  # fmt: skip
     scored = JobIndex()
-    scored.read(layout, columns=["clip_prompt"])
+    scored.read(layout, columns=["clip_prompt_cosine"])
     assert scored.claim("aa1") is State.DONE
     assert scored.claim("bb2") is State.UNSCORED
     assert scored.claim("cc3") is None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 from PIL import Image
 
 from linea_diffusion import Concept, SteeringMaps, TrainingConfig, cli, list_concepts, load_concept
-from linea_diffusion.scoring.figures import SCORES
 from linea_diffusion.shapeland.world import Scene, render
 
 
@@ -44,8 +44,32 @@ def test_train_then_info(linea, tmp_path):
     assert (config["training"]["iterations"], config["training"]["seed"]) == (2, 3)
     code, out, _ = linea("info", tmp_path / "neon")
     assert code == 0
-    assert "concept: neon" in out
-    assert "unet.mid_block.attentions.0.transformer_blocks.0.attn2" in out
+    assert len(out.splitlines()) < 20
+    for words in (
+        "neon",
+        "shapeland-unet (StableDiffusionPipeline)",
+        "iterations=2",
+        "seed=3",
+        "training time",
+        "dial",
+    ):
+        assert words in out
+    assert [line.split()[0] for line in out.splitlines()[-2:]] == ["text_encoder", "unet"]
+    attention = "unet.mid_block.attentions.0.transformer_blocks.0.attn2"
+    assert attention not in out
+    assert attention in linea("info", tmp_path / "neon", "--modules")[1]
+    assert len((tmp_path / "neon" / "losses.csv").read_text().splitlines()) == 3
+    assert (tmp_path / "neon" / "losses.svg").is_file()
+
+
+def test_maps_of_zeros_only_are_exit_code_1_unless_asked_for(linea, tmp_path):
+    settings = ("--iterations", 1, "--rank", 0, "--steps", 1, "--modules", "text-attention", "--set", "l1=100")
+    code, _, err = linea("train", "neon", "--out", tmp_path / "a", *settings)
+    assert code == 1
+    assert next(line for line in err.splitlines() if "all zero" in line).startswith("linea: got maps whose")
+    assert err.count("all zero") == 1
+    assert (tmp_path / "a" / "config.json").is_file()
+    assert linea("train", "neon", "--out", tmp_path / "b", *settings, "--allow-zeros")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -58,8 +82,9 @@ def test_info_tells_what_maps_do(linea, tmp_path, shape, formula):
         parameter.fill_(0.5)
     maps.save_pretrained(tmp_path)
     out = linea("info", tmp_path)[1]
-    assert f"map: T(z) = z + strength * {formula}" in out
-    assert ("of rank 2 or less" in out) == ("max|U|" in out) == (len(shape) == 3)
+    assert re.search(rf"map: +T\(z\) = z \+ strength \* {re.escape(formula)}", out)
+    assert ("of rank 2 or less" in out) == (len(shape) == 3)
+    assert ("max|U|" in linea("info", tmp_path, "--modules")[1]) == (len(shape) == 3)
 
 
 def test_train_from_prompt_files_and_chosen_modules(linea, tmp_path):
@@ -135,7 +160,7 @@ def test_score_pictures_made_elsewhere(linea, tmp_path):
     code, out, _ = linea("score", tmp_path, "--text", "a picture in neon style")
     assert code == 0
     rows = list(csv.DictReader(out.splitlines()))
-    probability = SCORES["style_probability"].header
+    probability = "clip_style_probability"
     assert float(rows[0][probability]) > 0.9 > 0.1 > float(rows[1][probability])
     code, _, _ = linea("score", tmp_path, "--text", "a picture in neon style", "--out", tmp_path / "s.csv")
     assert (tmp_path / "s.csv").read_text().splitlines() == out.splitlines()

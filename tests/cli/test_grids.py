@@ -8,7 +8,6 @@ import json
 import pytest
 from PIL import Image
 
-from linea_diffusion.scoring.figures import SCORES
 from linea_diffusion.scoring.images.saving import read_record
 
 FEW = ("--strengths", "0,1", "--steps", 1)
@@ -72,21 +71,22 @@ def test_a_second_dial(linea, folders, tmp_path):
 def test_everything_that_can_be_written(linea, folders, tmp_path):
     code, out, err = linea(
         "grid", "a red heart", "--steering", folders / "neon", *FEW, "--out", tmp_path, "--cell-size", 48,
-        "--score", "style_probability", "--score-place", "on", "--colorbar", "--format", "webp", "--batch-size", 1,
+        "--score", "clip_style_probability", "--score-place", "on", "--colorbar", "--format", "webp", "--batch-size", 1,
         "--animate", tmp_path / "deep" / "a.gif", "--images", tmp_path / "single",
     )  # fmt: skip
     assert code == 0, err
     assert Image.open(tmp_path / "deep" / "a.gif").n_frames == 2
     lines = [json.loads(line) for line in (tmp_path / "single" / "metadata.jsonl").read_text().splitlines()]
     assert [line["strength"] for line in lines] == [0, 1]
-    assert lines[1]["scores"]["clip_style"] is not None
+    assert lines[1]["scores"]["clip_style_cosine"] is not None
     assert Image.open(tmp_path / "grid.webp").width < 400
     assert "a.gif" in out
 
 
 def test_drawing_options_change_the_grid(linea, folders, tmp_path):
     options = {
-        "plain": (), "score": ("--score", "clip_prompt"), "none": ("--score-place", "none"), "bar": ("--colorbar",),
+        "plain": (), "score": ("--score", "clip_prompt_cosine"), "none": ("--score-place", "none"),
+        "bar": ("--colorbar",),
         "size": ("--cell-size", 96), "unscored": ("--clip", "none"),
     }  # fmt: skip
     seen = set()
@@ -96,7 +96,7 @@ def test_drawing_options_change_the_grid(linea, folders, tmp_path):
         image = Image.open(tmp_path / name / "grid.png")
         seen.add((image.size, image.tobytes()))
     assert len(seen) == len(options) - 1, "without a score it is as without a place for one"
-    assert table(tmp_path / "unscored")[0][SCORES["clip_style"].header] == ""
+    assert table(tmp_path / "unscored")[0]["clip_style_cosine"] == ""
 
 
 BAD = {
@@ -108,14 +108,14 @@ BAD = {
     "rows and a dial": (("--rows", "styles", "--against", "MAPS"), "got --rows"),
     "the same dial twice": (("--against", "MAPS"), "under different names"),
     "two prompts for styles": (("b", "--rows", "styles"), "got 2 prompts"),
-    "unknown score": (("--score", "clip_stile"), "nearest: clip_style"),
+    "unknown score": (("--score", "clip_style_cosin"), "nearest: clip_style_cosine"),
     "unknown place": (("--score-place", "left"), "under, on, none"),
     "cells too small": (("--cell-size", "4"), "16 to 2048"),
     "unknown format": (("--format", "bmp"), "png, webp, jpg"),
     "animation of no format": (("--animate", "a.mp4"), ".gif or .webp"),
     "animation of one strength": (("--animate", "a.gif", "--strengths", "1"), "2 columns to move"),
     "colour bar without scores": (("--clip", "none", "--colorbar"), "no --clip"),
-    "score without CLIP": (("--clip", "none", "--score", "clip_style"), "got --score and no --clip"),
+    "score without CLIP": (("--clip", "none", "--score", "clip_style_cosine"), "got --score and no --clip"),
     "unknown setting of CLIP": (("--clip-set", "size=3"), "KEY one of"),
     "setting of CLIP without a value": (("--clip-set", "dtype=int3"), "float32"),
     "batches of nothing": (("--batch-size", "0"), "at least 1"),
@@ -149,18 +149,46 @@ def test_score_of_a_grids_images_with_references_and_settings(linea, folders, tm
     assert code == 0, err
     rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert [row["prompt"] for row in rows] == ["a red heart"] * 2 + ["a blue fish"] * 2
-    header = SCORES["clip_prompt"].header
+    header = "clip_prompt_cosine"
     assert [row[header] for row in rows] == pytest.approx(
         [float(row[header]) for row in table(tmp_path / "g")], abs=2e-5
     )
     mean = sum(row[header] for row in rows) / 4
-    assert f"{header}: mean {mean:.5f}"[:-1] in out
+    assert f"{header} (raw cosine): mean {mean:.5f}"[:-1] in out
     code, rounded, err = linea("score", tmp_path / "images", *options, "--clip-set", "dtype=bfloat16")
     assert code == 0
     assert "mean" in err, "standard output is the table's"
     values = [float(row[header]) for row in csv.DictReader(rounded.splitlines())]
     assert values == pytest.approx([row[header] for row in rows], abs=0.02)
     assert values != [row[header] for row in rows]
+
+
+def test_scores_carry_what_lines_say_and_conventions_stand_beside(linea, folders, tmp_path):
+    grid = ("--steering", folders / "neon", *FEW, "--out", tmp_path / "g", "--images", tmp_path / "images")
+    assert linea("grid", "a red heart", *grid, "--seed", 7)[0] == 0
+    assert (tmp_path / "images" / ".metadata.columns.json").is_file()
+    assert linea("score", tmp_path / "images", "--text", "a picture in neon style", "--out", tmp_path / "t.csv")[0] == 0
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [(row["style"], float(row["strength"]), int(row["seed"])) for row in rows] == [
+        ("neon", 0, 7),
+        ("neon", 1, 7),
+    ]
+    for name in ("t.columns.json", "g/scores.columns.json"):
+        told = json.loads((tmp_path / name).read_text())["columns"]
+        assert told["clip_style_cosine"]["convention"] == "raw cosine"
+        assert told["strength"]["meaning"]
+
+
+def test_a_second_dial_is_scored_for_both_styles_without_a_rank_correlation(linea, folders, tmp_path):
+    both = ("--steering", folders / "neon", "--against", folders / "tiles")
+    code, out, err = linea("grid", "a red heart", *both, *FEW, "--out", tmp_path / "g", "--plots", "pdf")
+    assert code == 0, err
+    assert "CLIP, style: neon" in out
+    assert "CLIP, style: mosaic" in out
+    assert "spearman" not in out
+    assert (tmp_path / "g" / "plots" / "clip_style_cosine_mosaic-against-strength.pdf").is_file()
+    rows = table(tmp_path / "g")
+    assert [(row["strength_mosaic"], row["strength_neon"]) for row in rows][1:3] == [("0.0", "1.0"), ("1.0", "0.0")]
 
 
 def test_score_needs_something_to_score_by(linea, tmp_path):

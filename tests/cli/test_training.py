@@ -50,8 +50,8 @@ def test_every_setting_is_reached(linea, tmp_path):
     assert {key: trained[key] for key in expected} == expected
     assert not (tmp_path / "maps" / "checkpoint").exists()
     out = linea("info", tmp_path / "maps")[1]
-    assert "support 50.00%" in out
-    assert "text_encoder.encoder.layers.2.self_attn" in out
+    assert "not zero (50.00%)" in out
+    assert "text_encoder" in out
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_calibrate_then_use(linea, tmp_path, random_maps):
     assert out.splitlines()[-1].split() == ["1.000", "1.000"]
     curve = json.loads((tmp_path / "neon" / "config.json").read_text())["calibration"]
     assert curve["strengths"] == [0.0, 0.5, 1.0]
-    assert "calibration: {" in linea("info", tmp_path / "neon")[1]
+    assert "calibration: " in linea("info", tmp_path / "neon")[1]
     options = ("--steering", tmp_path / "neon", "--strength", 0.5, "--steps", 2)
     pictures = []
     for flag in (("--no-calibrated",), (), ("--calibrated",)):
@@ -198,8 +198,14 @@ def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_ma
     code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shiff", *options)
     assert code == 2
     assert "nearest: mean-shift" in err.splitlines()[-1]
-    for changed, message in ((("--seed", 1), "remove the folder"), (("--strengths", "0,0.5"), "1 among them")):
-        code, _, err = linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options, *changed)
+    assert linea("evaluate", "--style", "neon", "--methods", "mean-shift", *options, "--seed", 1)[0] == 0
+    assert (tmp_path / "out" / "maps" / "neon" / "seed-1" / "mean-shift").is_dir(), "another seed has maps of its own"
+    (tmp_path / "out" / "maps" / "mosaic" / "mean-shift").rename(tmp_path / "out" / "maps" / "neon" / "lin-act")
+    for changed, message in (
+        (("--methods", "lin-act"), "remove the folder"),
+        (("--methods", "mean-shift", "--strengths", "0,0.5"), "1 among them"),
+    ):
+        code, _, err = linea("evaluate", "--style", "neon", *options, *changed)
         assert code == 2
         assert message in err.splitlines()[-1]
     methods = f"{tmp_path / 'mine'},{tmp_path / 'other' / 'mine'}"

@@ -21,9 +21,9 @@ PROMPTS = ("a red heart", "a blue fish", "a green star", "a teal tree")
 
 def _record(style, method, strength, prompt, amount, color, *, truth=True) -> Record:
     scores = {
-        "style_probability": amount,
-        "clip_style": 0.2,
-        "clip_prompt": 0.3,
+        "clip_style_probability": amount,
+        "clip_style_cosine": 0.2,
+        "clip_prompt_cosine": 0.3,
         "similarity_to_unsteered": 1 - amount / 2,
     }
     truths = dict(zip(TRUTH, (amount, amount, 1.0, color), strict=True)) if truth else {}
@@ -83,12 +83,12 @@ def test_a_method_at_one_strength_is_one_point():
 
 def test_without_a_truth_classifier_clip_tells_amount_and_what_is_kept():
     records = _records(truth=False)
-    assert amount_figure(records) == "style_probability"
+    assert amount_figure(records) == "clip_style_probability"
     assert amount_figure(_records()) == "truth_amount"
     table = at_equal_amount(records, "neon")[0]
     assert table.head == ["method", "like unsteered at 0.85", "like unsteered at 0.95", "area of like unsteered"]
     assert float(table.rows[0][1][:4]) == pytest.approx(1 - 0.85 / 2, abs=0.006)
-    assert "style_probability" in table.note
+    assert "clip_style_probability" in table.note
 
 
 def test_markdown_has_all_tables_of_all_styles():

@@ -7,7 +7,7 @@ import pytest
 
 from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
 from linea_diffusion.evaluation.method_names import METHOD_NAMES
-from linea_diffusion.evaluation.methods import METHODS, fit
+from linea_diffusion.evaluation.methods import METHODS, fit, maps_by_seed
 from linea_diffusion.evaluation.records import (
     Record,
     curves,
@@ -15,6 +15,7 @@ from linea_diffusion.evaluation.records import (
     summarise,
     write_records,
 )
+from linea_diffusion.maps.digests import maps_digest
 from linea_diffusion.scoring.figures import OF_PICTURES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
@@ -56,10 +57,10 @@ def test_strength_zero_is_the_base_model_for_all(records):
     for prompt in PROMPTS:
         zero = [_one(records, method, 0.0, prompt) for method in ("random", "half", "prompting")]
         assert zero[0].scores["similarity_to_unsteered"] == pytest.approx(1, abs=1e-5)
-        assert {z.scores["style_probability"] for z in zero} == {zero[0].scores["style_probability"]}
+        assert {z.scores["clip_style_probability"] for z in zero} == {zero[0].scores["clip_style_probability"]}
     # half of the maps at 1 are the maps at a half
     half, other = _one(records, "half", 1.0, PROMPTS[0]), _one(records, "random", 0.5, PROMPTS[0])
-    assert half.scores["clip_style"] == pytest.approx(other.scores["clip_style"], abs=1e-3)
+    assert half.scores["clip_style_cosine"] == pytest.approx(other.scores["clip_style_cosine"], abs=1e-3)
 
 
 def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
@@ -67,13 +68,17 @@ def test_figures_are_those_of_the_pictures(records, pipe, random_maps, scorer):
         picture = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
     plain = pipe(PROMPTS[1], generator=seeded(8), num_inference_steps=4).images
     texts, record = load_concept("neon").texts, _one(records, "random", 0.5, PROMPTS[1])
-    assert record.scores["clip_prompt"] == pytest.approx(scorer.text_similarity(picture, PROMPTS[1]).item(), abs=2e-3)
-    assert record.scores["clip_style"] == pytest.approx(scorer.text_similarity(picture, texts.text).item(), abs=2e-3)
+    assert record.scores["clip_prompt_cosine"] == pytest.approx(
+        scorer.text_similarity(picture, PROMPTS[1]).item(), abs=2e-3
+    )
+    assert record.scores["clip_style_cosine"] == pytest.approx(
+        scorer.text_similarity(picture, texts.text).item(), abs=2e-3
+    )
     assert record.scores["similarity_to_unsteered"] == pytest.approx(
         scorer.image_similarity(picture, plain).item(), abs=2e-3
     )
     style = scorer.style_probability(picture, texts.text, texts.neutral).item()
-    assert record.scores["style_probability"] == pytest.approx(style, abs=5e-3)
+    assert record.scores["clip_style_probability"] == pytest.approx(style, abs=5e-3)
 
 
 def test_asking_in_words_is_the_upper_line(records):
@@ -99,6 +104,52 @@ def test_summary_curves_and_files(records, tmp_path):
     assert again[5].scores["similarity_to_unsteered"] == pytest.approx(
         records[5].scores["similarity_to_unsteered"], abs=1e-5
     )
+
+
+def test_methods_are_trained_and_judged_with_every_seed(pipe, random_maps, scorer):
+    asked = []
+
+    def trained(seed: int):
+        asked.append(seed)
+        return (seed + 1) * 0.4 * random_maps
+
+    call = {"strengths": (0.0, 1.0), "scorer": scorer, "num_inference_steps": 1, "seed": 7}
+    methods = {"mine": trained, "given": random_maps, "words": None}
+    made = evaluate(pipe, methods, load_concept("neon").texts, PROMPTS, seeds=(0, 1), **call)
+    assert asked == [0, 1]
+    assert len(made) == (2 + 1 + 1) * 2 * 3
+    assert {r.seed for r in made} == {7, 8, 9}
+    assert {(r.method, r.training_seed) for r in made} == {("mine", 0), ("mine", 1), ("given", None), ("words", None)}
+    likeness = {
+        r.training_seed: r.scores["similarity_to_unsteered"]
+        for r in made
+        if (r.method, r.strength, r.prompt) == ("mine", 1.0, PROMPTS[0])
+    }
+    assert likeness[0] > likeness[1], "each seed's own maps are judged"
+    for seeds in ((), (1, 1), (0.5,)):
+        with pytest.raises(LineaError, match="seed"):
+            evaluate(pipe, methods, load_concept("neon").texts, PROMPTS, seeds=seeds, **call)
+    with pytest.raises(LineaError, match="function of the seed"):
+        evaluate(pipe, {"given": random_maps}, load_concept("neon").texts, PROMPTS, seeds=(0, 1), **call)
+
+
+def test_maps_of_each_seed_are_kept_and_found_again(pipe, monkeypatch, tmp_path):
+    quick = {"iterations": 1, "target_modules": "text-attention", "calibrate": False, "num_inference_steps": 1}
+    monkeypatch.setattr(
+        "linea_diffusion.evaluation.methods.recipe_for",
+        lambda pipe, concept=None, **settings: recipe_for(pipe, concept, **quick, **settings),
+    )
+    by_seed = maps_by_seed("lineas", pipe, NEON, tmp_path)
+    first, other = by_seed(0), by_seed(1)
+    assert (tmp_path / "lineas" / "config.json").is_file()
+    assert (tmp_path / "seed-1" / "lineas" / "config.json").is_file()
+    assert [one.metadata["training"]["seed"] for one in (first, other)] == [0, 1]
+    monkeypatch.setattr("linea_diffusion.evaluation.methods.METHODS", {"lineas": None})  # nothing is trained again
+    again = maps_by_seed("lineas", pipe, NEON, tmp_path)
+    assert maps_digest(again(0)) == maps_digest(first)
+    assert maps_digest(again(1)) == maps_digest(other)
+    assert maps_digest(maps_by_seed(str(tmp_path / "lineas"), pipe, NEON, tmp_path)) == maps_digest(first)
+    assert maps_by_seed("prompting", pipe, NEON, tmp_path) is None
 
 
 def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):

@@ -61,6 +61,16 @@ def test_svg_tells_what_it_shows_and_asks_for_nothing(tmp_path):
     assert "P & Q" in "".join(root.itertext())
 
 
+def test_pdf_keeps_texts_and_tells_what_it_shows(tmp_path):
+    PLOT.save(tmp_path / "a.pdf")
+    written = (tmp_path / "a.pdf").read_bytes()
+    assert written.startswith(b"%PDF-")
+    assert b"/Title" in written
+    assert b"/TrueType" in written or b"/CIDFontType2" in written, "fonts, not outlines"
+    PLOT.save(tmp_path / "b.pdf")
+    assert (tmp_path / "b.pdf").read_bytes() == written
+
+
 def test_themes_change_ink_and_paper(tmp_path):
     corners = {}
     for theme in ("light", "dark"):
@@ -69,7 +79,7 @@ def test_themes_change_ink_and_paper(tmp_path):
     assert corners == {"light": (255, 255, 255), "dark": (0x15, 0x17, 0x1C)}
     with pytest.raises(LineaError, match="expected one of light, dark, page"):
         PLOT.png(theme="sepia")
-    with pytest.raises(LineaError, match=r"ends in \.png or \.svg"):
+    with pytest.raises(LineaError, match=r"ends in \.pdf, \.svg, \.png"):
         PLOT.save(tmp_path / "a.jpg")
 
 

@@ -23,7 +23,13 @@ def grid():
     rows = [
         [
             Cell(
-                prompt, i / 2, 3, Image.new("RGB", (40, 40), color), {"a": i / 2}, "neon", scores={"clip_style": i / 10}
+                prompt,
+                i / 2,
+                3,
+                Image.new("RGB", (40, 40), color),
+                {"a": i / 2},
+                "neon",
+                scores={"clip_style_cosine": i / 10},
             )
             for i, color in enumerate(COLORS)
         ]
@@ -39,8 +45,8 @@ def test_a_grid_says_what_it_was_made_from(grid, tmp_path, ending):
     assert record["prompts"] == ["a red heart", "сердце 心 😀", "42"]
     assert record["seeds"] == [3, 3, 3]
     assert record["strengths"][0] == [{"a": 0}, {"a": 0.5}, {"a": 1}]
-    assert record["scores"] == {"clip_style": [[0, 0.1, 0.2]] * 3}
-    assert record["conventions"] == {"clip_style": "raw cosine"}
+    assert record["scores"] == {"clip_style_cosine": [[0, 0.1, 0.2]] * 3}
+    assert record["conventions"] == {"clip_style_cosine": "raw cosine"}
     assert {key: record[key] for key in FACTS} == FACTS
     assert record["software"] == "linea-diffusion 0.1.0"
     assert (record["title"], record["kind"]) == ("neon", "prompts x strengths")
@@ -80,10 +86,10 @@ def test_a_folder_that_a_grid_was_rendered_into_gets_its_lines(grid, tmp_path):
     grid.save_images(tmp_path / "x")
     for number, cell in enumerate(grid.cells):
         cell.picture = tmp_path / "x" / f"{number // 3:03d}-{number % 3:03d}.png"
-        cell.scores["clip_prompt"] = 0.5
+        cell.scores["clip_prompt_cosine"] = 0.5
     grid.save_images(tmp_path / "x")
     lines = [json.loads(line) for line in (tmp_path / "x" / "metadata.jsonl").read_text().splitlines()]
-    assert {line["scores"]["clip_prompt"] for line in lines} == {0.5}
+    assert {line["scores"]["clip_prompt_cosine"] for line in lines} == {0.5}
     assert len(list((tmp_path / "x").iterdir())) == 10
 
 

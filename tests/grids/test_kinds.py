@@ -73,6 +73,9 @@ def test_two_dials_cross(two):
     assert plan.rows[0].label == "mosaic 0.5"
     assert plan.columns == ("neon 0", "neon 1")
     assert plan.kind == "mosaic x neon"
+    assert {name: texts.text for name, texts in plan.texts.items()} == {
+        name: f"a picture in {name} style" for name in ("mosaic", "neon")
+    }, "both styles can be scored"
     assert len(plan_dials(two, "a", [0, 0.5, 1]).rows) == 3
     with pytest.raises(LineaError, match="two dials"):
         plan_dials(two, "a", [0], adapters=("neon", "neon"))

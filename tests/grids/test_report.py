@@ -16,7 +16,7 @@ from PIL import Image
 from linea_diffusion import ClipScorer, StyleGrid, load_concept
 from linea_diffusion.evaluation.evaluate import keep_first
 from linea_diffusion.evaluation.evaluation_page import evaluation_page
-from linea_diffusion.evaluation.records import Record
+from linea_diffusion.evaluation.records import Record, read_records
 from linea_diffusion.grids.plans import Cell
 from linea_diffusion.grids.report.grid_page import grid_page
 from linea_diffusion.grids.report.inline_images import LARGEST, data_uri
@@ -121,7 +121,7 @@ def test_large_pictures_are_made_smaller():
 
 def test_scores_are_there_with_intervals_and_conventions(written, grid):
     text = Reader(written).text
-    for name in ("clip_style", "clip_score_style", "style_probability", "similarity_to_unsteered"):
+    for name in ("clip_style_cosine", "clip_score_style", "clip_style_probability", "similarity_to_unsteered"):
         values = np.array([row[2].scores[name] for row in grid.rows])
         assert "{:.3f} [{:.3f}, {:.3f}]".format(*bootstrap_interval(values)) in text
         assert SCORES[name].header in text
@@ -175,7 +175,7 @@ def _records():
 
     def scores(strength: float) -> dict[str, float]:
         by_clip, by_truth = strength * 0.5 + 0.1 * rng.random(4), strength * 0.8 + 0.1 * rng.random(4)
-        names = ("style_probability", "clip_style", "clip_prompt", "similarity_to_unsteered", *TRUTH)
+        names = ("clip_style_probability", "clip_style_cosine", "clip_prompt_cosine", "similarity_to_unsteered", *TRUTH)
         return dict(zip(names, [*by_clip, *by_truth], strict=True))
 
     return [
@@ -204,6 +204,11 @@ def test_an_evaluation_has_methods_by_strengths_with_intervals(random_maps):
         [r.scores["similarity_to_unsteered"] for r in records if (r.method, r.strength) == ("lineas", 0.5)]
     )
     assert "{:.2f} [{:.2f}, {:.2f}]".format(*bootstrap_interval(values)) in text
+    assert page.pictures_note.startswith(
+        "2 of 3 prompts, the methods of each under each other; the other 1 are left out"
+    )
+    assert page.together == 2
+    assert written.count('class="strip first"') == 2
     assert [strip.label for strip in page.strips] == [f"{p}: {m}" for p in prompts for m in ("lineas", "prompting")]
     assert [picture is None for picture in page.strips[1].pictures] == [False, True, False]
     assert "shapeland-clip" in text
@@ -216,7 +221,7 @@ def test_an_evaluation_compares_at_equal_amount():
     titles = [table.title.partition(" (")[0] for table in page.sections[0].tables]
     assert titles == [
         "neon: kept at equal amount of style", "neon: how the dial turns", "neon: methods of one point",
-        "neon: mean [95% interval over prompts]",
+        "neon: mean [95% interval over prompts and training seeds]",
     ]  # fmt: skip
     kept, turns, points = page.sections[0].tables[:3]
     assert kept.head[1] == "object right at 0.85"
@@ -251,9 +256,28 @@ def test_evaluate_writes_a_report(linea, tmp_path, random_maps):
     )  # fmt: skip
     assert code == 0
     assert "report.html" in text
+    assert (out / "evaluation.columns.json").is_file()
     words = Reader((out / "report.html").read_text()).text
+    assert "Every prompt, the methods under each other." in words
     assert "linea evaluate --style neon" in words
     assert "neon, mine" in words
+
+
+def test_evaluate_trains_with_every_seed_and_goes_on_with_what_is_there(linea, tmp_path):
+    out, options = tmp_path / "e", ("--count", 1, "--strengths", "0,1", "--steps", 1, "--shown", 0, "--plots", "pdf")
+    command = ("evaluate", "--style", "neon", "--methods", "mean-shift,prompting", *options, "--out", out)
+    code, _, err = linea(*command, "--seeds", "0,1")
+    assert code == 0, err
+    seeds = {(r.method, r.training_seed) for r in read_records(out / "evaluation.csv")}
+    assert seeds == {("mean-shift", 0), ("mean-shift", 1), ("prompting", None)}
+    kept = [out / "maps" / "neon" / "mean-shift", out / "maps" / "neon" / "seed-1" / "mean-shift"]
+    times = [(folder / "config.json").stat().st_mtime_ns for folder in kept]
+    assert linea(*command, "--seeds", "1,0,2")[0] == 0
+    assert [(folder / "config.json").stat().st_mtime_ns for folder in kept] == times, "nothing is fitted again"
+    words = Reader((out / "report.html").read_text()).text
+    assert "3 trainings of each" in words
+    assert (out / "plots" / "neon-truth_style-against-strength.pdf").is_file()
+    assert linea(*command, "--seeds", "0,x")[0] == 2
 
 
 def test_grid_writes_a_report_if_asked(linea, tmp_path, random_maps):

@@ -29,7 +29,7 @@ def made(*, scored=True, shape=(64, 64), labels=("a red heart", LONG), title="ne
     grid = StyleGrid(rows, style="neon", row_labels=labels, title=title)
     if scored:
         for number, cell in enumerate(grid.cells):
-            cell.scores = {"clip_style": 0.1 * number, "style_probability": 0.9 - 0.1 * number}
+            cell.scores = {"clip_style_cosine": 0.1 * number, "clip_style_probability": 0.9 - 0.1 * number}
     return grid
 
 
@@ -38,7 +38,9 @@ def made(*, scored=True, shape=(64, 64), labels=("a red heart", LONG), title="ne
 def test_every_picture_and_every_label_is_there(size, drawing):
     grid = made()
     sheet = grid.image(cell_size=size, **drawing)
-    layout = _layout(grid, size, "clip_style", drawing.get("score_place", "under"), drawing.get("colorbar", False))
+    layout = _layout(
+        grid, size, "clip_style_cosine", drawing.get("score_place", "under"), drawing.get("colorbar", False)
+    )
     assert sheet.size == (layout.width, layout.height)
     for row, colors in enumerate(COLORS):
         for column, color in enumerate(colors):
@@ -62,11 +64,11 @@ def test_the_score_and_its_place_decide_what_is_drawn():
     grid = made()
     ways = [
         grid.image(cell_size=96),
-        grid.image(cell_size=96, score="style_probability"),
+        grid.image(cell_size=96, score="clip_style_probability"),
         grid.image(cell_size=96, score_place="on"),
         grid.image(cell_size=96, score_place=None),
         grid.image(cell_size=96, colorbar=True),
-        grid.image(cell_size=96, colorbar=True, score="style_probability", score_place=None),
+        grid.image(cell_size=96, colorbar=True, score="clip_style_probability", score_place=None),
     ]
     assert all(a.size != b.size or ImageChops.difference(a, b).getbbox() for i, a in enumerate(ways) for b in ways[:i])
     assert ways[3].height < ways[0].height, "no room for scores that are not shown"
@@ -76,12 +78,12 @@ def test_the_score_and_its_place_decide_what_is_drawn():
 def test_frames_have_the_colours_of_the_scale():
     grid = made()
     sheet = grid.image(cell_size=96, colorbar=True)
-    layout = _layout(grid, 96, "clip_style", "under", True)
-    scale = ColorScale([cell.scores["clip_style"] for cell in grid.cells])
+    layout = _layout(grid, 96, "clip_style_cosine", "under", True)
+    scale = ColorScale([cell.scores["clip_style_cosine"] for cell in grid.cells])
     for row in range(2):
         for column in range(3):
             x, y = layout.place(row, column)
-            value = grid.rows[row][column].scores["clip_style"]
+            value = grid.rows[row][column].scores["clip_style_cosine"]
             assert sheet.getpixel((x - 2, y + 40)) == scale.color(value)
     strip = scale.strip(256, 4)
     assert (strip.getpixel((0, 0)), strip.getpixel((255, 0))) == (scale.color(0.0), scale.color(0.5))
@@ -104,7 +106,8 @@ def test_cells_have_the_shape_of_the_pictures():
     ("drawing", "message"),
     [
         ({"cell_size": 8}, "16 to 2048"),
-        ({"score": "clip_stile"}, "nearest: clip_style"),
+        ({"score": "clip_style_cosin"}, "nearest: clip_style_cosine"),
+        ({"score": "clip_style"}, "it is called clip_style_cosine now"),
         ({"score": "directional_similarity"}, "no picture of this grid has"),
         ({"score_place": "beside"}, "under, on or None"),
     ],

@@ -41,11 +41,11 @@ def test_scores_are_the_scorers(grid):
     images, prompts = [cell.image for cell in grid.cells], [cell.prompt for cell in grid.cells]
     unsteered = [grid.rows[i // 3][0].image for i in range(6)]
     expected = {
-        "clip_style": scorer.text_similarity(images, concept.text),
-        "clip_prompt": scorer.text_similarity(images, prompts),
+        "clip_style_cosine": scorer.text_similarity(images, concept.text),
+        "clip_prompt_cosine": scorer.text_similarity(images, prompts),
         "clip_score_style": scorer.clip_score(images, concept.text),
         "clip_score_prompt": scorer.clip_score(images, prompts),
-        "style_probability": scorer.style_probability(images, concept.text, concept.neutral),
+        "clip_style_probability": scorer.style_probability(images, concept.text, concept.neutral),
         "directional_similarity": scorer.directional_similarity(images, unsteered, concept.text, concept.neutral),
         "similarity_to_unsteered": scorer.image_similarity(images, unsteered),
     }
@@ -60,18 +60,18 @@ def test_csv_has_a_line_per_cell_and_says_the_conventions(grid, tmp_path):
     grid.save_csv(tmp_path / "deep" / "scores.csv")
     rows = list(csv.DictReader((tmp_path / "deep" / "scores.csv").open()))
     facts = ["prompt", "style", "strength", "seed", "row", "column", "method", "strengths"]
-    assert list(rows[0]) == [*facts, *(figure.header for figure in SCORES.values())]
+    assert list(rows[0]) == [*facts, *SCORES]
     assert [float(row["strength"]) for row in rows] == [0, 0.5, 1] * 2
-    assert json.loads(rows[4]["strengths"]) == {"default": 0.5}
-    assert float(rows[4]["clip_style (raw cosine)"]) == pytest.approx(grid.cells[4].scores["clip_style"], abs=1e-5)
-    assert rows[0]["directional_similarity (cosine of changes)"] == ""
+    assert json.loads(rows[4]["strengths"]) == grid.cells[4].strengths == {"default": 0.5}
+    assert float(rows[4]["clip_style_cosine"]) == pytest.approx(grid.cells[4].scores["clip_style_cosine"], abs=1e-5)
+    assert rows[0]["directional_similarity"] == ""
 
 
 def test_mean_scores_are_column_means(grid):
     means = grid.mean_scores()
     assert [row["strength"] for row in means] == list(STRENGTHS)
-    expected = (grid.rows[0][2].scores["clip_style"] + grid.rows[1][2].scores["clip_style"]) / 2
-    assert means[2]["clip_style"] == pytest.approx(expected)
+    expected = (grid.rows[0][2].scores["clip_style_cosine"] + grid.rows[1][2].scores["clip_style_cosine"]) / 2
+    assert means[2]["clip_style_cosine"] == pytest.approx(expected)
 
 
 def test_the_saved_grid_is_the_drawn_one(grid, tmp_path):

@@ -46,17 +46,28 @@ def test_a_folder_and_its_list_are_the_same_pictures(folder):
     assert {entry.reference for entry in one} == {folder / "plain" / "a.png"}
 
 
+def test_the_pictures_of_a_batch_are_in_folders_below(folder):
+    steered, below = folder / "steered", folder / "steered" / "images" / "0a"
+    below.mkdir(parents=True)
+    lines = [{"file_name": f"images/0a/{name}", "prompt": prompt} for name, prompt in PROMPTS.items()]
+    for name in PROMPTS:
+        (steered / name).rename(below / name)
+    (steered / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    entries = find_entries([steered])
+    assert [(entry.image, entry.prompt) for entry in entries] == [(below / n, p) for n, p in PROMPTS.items()]
+
+
 def test_scores_are_the_scorers_whatever_the_batch(folder):
     entries = find_entries([folder / "steered"], reference=folder / "plain")
     scorer = ClipScorer()
     scores = score_entries(entries, scorer, NEON)
     images, references = (open_images([getattr(e, part) for e in entries]) for part in ("image", "reference"))
     expected = {
-        "clip_style": scorer.text_similarity(images, NEON.text),
-        "clip_prompt": scorer.text_similarity(images, list(PROMPTS.values())),
+        "clip_style_cosine": scorer.text_similarity(images, NEON.text),
+        "clip_prompt_cosine": scorer.text_similarity(images, list(PROMPTS.values())),
         "clip_score_style": scorer.clip_score(images, NEON.text),
         "clip_score_prompt": scorer.clip_score(images, list(PROMPTS.values())),
-        "style_probability": scorer.style_probability(images, NEON.text, NEON.neutral),
+        "clip_style_probability": scorer.style_probability(images, NEON.text, NEON.neutral),
         "directional_similarity": scorer.directional_similarity(images, references, NEON.text, NEON.neutral),
         "similarity_to_unsteered": scorer.image_similarity(images, references),
     }
@@ -65,14 +76,16 @@ def test_scores_are_the_scorers_whatever_the_batch(folder):
         assert [one[name] for one in scores] == pytest.approx(values.tolist(), abs=1e-5)
     single = score_entries(entries, ClipScorer(batch_size=1), NEON)
     assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(scores, single, strict=True))
-    assert mean_figures(scores)["clip_style"] == pytest.approx(expected["clip_style"].mean().item(), abs=1e-6)
+    assert mean_figures(scores)["clip_style_cosine"] == pytest.approx(
+        expected["clip_style_cosine"].mean().item(), abs=1e-6
+    )
 
 
 def test_what_is_not_known_is_left_out(folder):
     scorer = ClipScorer()
     entries = [Entry(folder / "plain" / "a.png", "a red heart"), Entry(folder / "plain" / "b.png")]
     prompted, silent = score_entries(entries, scorer, None)
-    assert list(prompted) == ["clip_prompt", "clip_score_prompt"]
+    assert list(prompted) == ["clip_prompt_cosine", "clip_score_prompt"]
     assert silent == {}
     with pytest.raises(LineaError, match="no text"):
         score_entries(entries[1:], scorer, None)
@@ -82,12 +95,16 @@ def test_what_is_not_known_is_left_out(folder):
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_tables_say_conventions(folder, ending):
     entries = [Entry(folder / "plain" / "a.png", "a, b"), Entry(folder / "plain" / "b.png")]
-    write_entries(entries, [{"clip_style": 0.123456}, {"clip_style": 0.5, "clip_prompt": 0.25}], folder / f"t.{ending}")
+    write_entries(
+        entries,
+        [{"clip_style_cosine": 0.123456}, {"clip_style_cosine": 0.5, "clip_prompt_cosine": 0.25}],
+        folder / f"t.{ending}",
+    )
     lines = (folder / f"t.{ending}").read_text(encoding="utf-8").splitlines()
     rows = list(csv.DictReader(lines)) if ending == "csv" else [json.loads(line) for line in lines]
-    assert list(rows[0]) == ["image", "prompt", "clip_style (raw cosine)", "clip_prompt (raw cosine)"]
-    assert [float(row["clip_style (raw cosine)"]) for row in rows] == [0.12346, 0.5]
-    assert rows[0]["clip_prompt (raw cosine)"] in ("", None)
+    assert list(rows[0]) == ["image", "prompt", "clip_style_cosine", "clip_prompt_cosine"]
+    assert [float(row["clip_style_cosine"]) for row in rows] == [0.12346, 0.5]
+    assert rows[0]["clip_prompt_cosine"] in ("", None)
     assert rows[0]["prompt"] == "a, b"
 
 

@@ -41,7 +41,7 @@ def test_directional_similarity_is_the_cosine_of_two_changes():
 def test_what_is_known_decides_which_figures_there_are():
     images = torch.stack([DIAGONAL, UP])
     assert picture_scores(images, scale=1.0) == {}
-    assert list(picture_scores(images, scale=1.0, style=UP)) == ["clip_style", "clip_score_style"]
+    assert list(picture_scores(images, scale=1.0, style=UP)) == ["clip_style_cosine", "clip_score_style"]
     assert list(picture_scores(images, scale=1.0, references=images)) == ["similarity_to_unsteered"]
     references = torch.stack([RIGHT, torch.full((2,), torch.nan)])
     everything = picture_scores(images, scale=1.0, style=UP, neutral=RIGHT, prompts=images, references=references)

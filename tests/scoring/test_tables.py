@@ -62,10 +62,17 @@ def test_every_table_of_ours(tmp_path, text):
     write_records([record], tmp_path / "evaluation.csv")
     assert read_records(tmp_path / "evaluation.csv") == [record]
     cell = Cell(
-        text, -0.5, 1, Image.new("RGB", (8, 8)), {"one": -0.5}, style=text, method=text, scores={"clip_style": -0.25}
+        text,
+        -0.5,
+        1,
+        Image.new("RGB", (8, 8)),
+        {"one": -0.5},
+        style=text,
+        method=text,
+        scores={"clip_style_cosine": -0.25},
     )
     StyleGrid([[cell]], style=text).save_csv(tmp_path / "scores.csv")
-    write_entries([Entry(tmp_path / "a.png", text)], [{"clip_style": -0.25}], tmp_path / "table.csv")
+    write_entries([Entry(tmp_path / "a.png", text)], [{"clip_style_cosine": -0.25}], tmp_path / "table.csv")
     for name, prompts in (
         ("evaluation.csv", ("style", "method", "prompt")),
         ("scores.csv", ("prompt", "style", "row")),
@@ -74,7 +81,7 @@ def test_every_table_of_ours(tmp_path, text):
         header, row = raw(tmp_path / name)
         shown = dict(zip(header, row, strict=True))
         assert {shown[prompt] for prompt in prompts} == {f"'{text}"}
-        assert float(next(value for key, value in shown.items() if key.startswith("clip_style"))) == -0.25
+        assert float(next(value for key, value in shown.items() if key.startswith("clip_style_cosine"))) == -0.25
         assert shown.get("strength", "-0.5") == "-0.5"
 
 

@@ -13,6 +13,7 @@ from linea_diffusion import (
     SteeringMaps,
     TrainingConfig,
     TrainingDivergedError,
+    ZeroMapsWarning,
     find_modules,
     record_activations,
     steering_loss,
@@ -23,7 +24,7 @@ from linea_diffusion.training.calibration.calibrate import calibrate_progress
 from linea_diffusion.training.loss.pooling import mean_pool
 
 from ..conftest import NEON, SHORT, count_hooks, seeded
-from .toy import differ, flat, stopping_after
+from .toy import differ, flat, stopping_after, told
 
 
 def _loss_of(pipe, maps, prompts, target_prompts):
@@ -126,7 +127,7 @@ def test_training_ends_with_a_calibrated_dial_and_the_maps_that_it_has_without_o
     assert "calibration" not in without.metadata
     assert torch.equal(flat(without), flat(maps))
     resumed = train_steering_maps(pipe, FEW, config, checkpoint=tmp_path)
-    assert resumed.metadata == maps.metadata
+    assert told(resumed) == told(maps)
     stopped = train_steering_maps(pipe, FEW, config, stop=stopping_after(1))
     assert "calibration" not in stopped.metadata
 
@@ -316,3 +317,12 @@ def test_a_rank_above_the_features_is_all_of_them(pipe):
     maps = train_steering_maps(pipe, NEON, replace(SHORT, iterations=1, target_modules=one, rank=1000))
     ((_, affine),) = maps.named_maps()
     assert 8 < affine.rank <= affine.features
+
+
+def test_maps_of_zeros_only_are_a_warning(pipe, recwarn):
+    config = TrainingConfig(**{**vars(SHORT), "rank": 0, "l1": 100.0, "calibrate": True, "num_inference_steps": 1})
+    maps = train_steering_maps(pipe, NEON, config)
+    assert (maps.stored, maps.metadata.get("calibration")) == (0, None)
+    (warning,) = [one for one in recwarn if issubclass(one.category, ZeroMapsWarning)]
+    assert f"whose {maps.size} numbers are all zero, with l1=100" in str(warning.message)
+    assert not [one for one in recwarn if "not calibrated" in str(one.message)]

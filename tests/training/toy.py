@@ -107,6 +107,11 @@ def train_toy(
         return stretched(learn(batches, concept, states, every=checkpoint_every, stop=stop), config.stretch or 1.0)
 
 
+def told(maps) -> dict:
+    """All that maps say of their training but the time that it took."""
+    return {name: fact for name, fact in maps.metadata.items() if name != "training_seconds"}
+
+
 def flat(maps: SteeringMaps) -> torch.Tensor:
     """All numbers of some maps."""
     return torch.cat([parameter.detach().flatten() for parameter in maps.parameters()])

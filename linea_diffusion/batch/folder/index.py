@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ class State(IntEnum):
     UNSCORED = 4
 
 
+Planned = tuple[str, int, int, str | None]
+"""Digest of a job, its line and part, and the columns that its line carries into the metadata, as JSON."""
+
+
 class JobIndex:
     """Job digest -> state, in bounded memory: a database of SQLite's that vanishes with the process.
 
@@ -34,7 +39,7 @@ class JobIndex:
         self.damaged = 0
         self._base = open_base()
         self._base.execute("CREATE TABLE job (digest BLOB PRIMARY KEY, state INTEGER NOT NULL) WITHOUT ROWID")
-        self._base.execute("CREATE TABLE plan (digest TEXT PRIMARY KEY, line, part) WITHOUT ROWID")
+        self._base.execute("CREATE TABLE plan (digest TEXT PRIMARY KEY, line, part, meta) WITHOUT ROWID")
 
     def read(self, layout: Layout, *, failures: bool = True, columns: Iterable[str] = ()) -> None:
         """Take in what earlier runs did.
@@ -83,13 +88,14 @@ class JobIndex:
         self.put(digest, State.PLANNED)
         return None
 
-    def meet(self, digest: str, line: int, part: int) -> None:
+    def meet(self, digest: str, line: int, part: int, meta: Mapping[str, Any]) -> None:
         """Note that the present input asks for a job, of any process' share; where it does so first is its place."""
-        self._base.execute("INSERT OR IGNORE INTO plan VALUES (?, ?, ?)", (digest, line, part))
+        text = json.dumps(meta, ensure_ascii=False) if meta else None
+        self._base.execute("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", (digest, line, part, text))
 
-    def plan(self) -> Iterator[tuple[str, int, int]]:
-        """What `meet` was told: digest, line, part."""
-        yield from self._base.execute("SELECT digest, line, part FROM plan")
+    def plan(self) -> Iterator[Planned]:
+        """What `meet` was told."""
+        yield from self._base.execute("SELECT digest, line, part, meta FROM plan")
 
     def count_left_over(self, layout: Layout) -> int:
         """How many of the images that are there no line asks for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from sqlite3 import Connection
 from typing import Any
 
 from ...errors import LineaError, reason
-from .index import open_base, shard_rows
+from .columns import Columns, Row
+from .index import Planned, open_base, shard_rows
 from .layout import Layout, digest_of, is_image_name, is_whole
 
 
@@ -31,7 +32,7 @@ class Merged:
     leftovers: int
 
 
-def merge(layout: Layout, rank: int = 0, plan: Iterable[tuple[str, int, int]] | None = None) -> Merged:
+def merge(layout: Layout, rank: int = 0, plan: Iterable[Planned] | None = None) -> Merged:
     """Write ``metadata.jsonl`` and ``failures.jsonl`` anew, whole or not at all, in bounded memory.
 
     An image that several shards know has the line of the last; images that are not there have none, and neither have
@@ -41,31 +42,37 @@ def merge(layout: Layout, rank: int = 0, plan: Iterable[tuple[str, int, int]] | 
     Args:
         layout: of the output folder.
         rank: this process', in the names of unfinished files.
-        plan: all that the present input asks for, as digest, line and part. It decides what is in the files and in
-            which order; other images are put aside, and other failures forgotten. Without it, as after a run that was
-            stopped, all that is there is in the files, in the order of the input that asked for it.
+        plan: all that the present input asks for. It decides what is in the files, in which order, and with which
+            further columns; other images are put aside, and other failures forgotten. Without it, as after a run that
+            was stopped, all that is there is in the files, in the order of the input that asked for it.
 
     Raises:
         LineaError: the files cannot be written.
     """
     base = open_base()
     try:
-        base.execute("CREATE TABLE image (digest TEXT PRIMARY KEY, line, part, shard, place, at) WITHOUT ROWID")
-        base.execute("CREATE TABLE failure (digest TEXT PRIMARY KEY, line, part, shard, place) WITHOUT ROWID")
+        base.execute("CREATE TABLE image (digest TEXT PRIMARY KEY, line, part, shard, place, meta, at) WITHOUT ROWID")
+        base.execute("CREATE TABLE failure (digest TEXT PRIMARY KEY, line, part, shard, place, meta) WITHOUT ROWID")
         manifests, failed = layout.manifests(), [*layout.failure_shards(), layout.bad_lines]
-        base.executemany("INSERT OR REPLACE INTO image VALUES (?, ?, ?, ?, ?, NULL)", _places(manifests, "file_name"))
-        base.executemany("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?)", _places(failed, "job"))
+        base.executemany(
+            "INSERT OR REPLACE INTO image VALUES (?, ?, ?, ?, ?, NULL, NULL)", _places(manifests, "file_name")
+        )
+        base.executemany("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, NULL)", _places(failed, "job"))
         if plan is not None:
             _settle(layout, base, plan, len(failed) - 1)
         for at, entries in ((_HERE, layout.images_there()), (_ASIDE, layout.leftovers_there())):
             names = ((at, digest_of(entry.name)) for entry in entries)
             base.executemany("UPDATE image SET at = ? WHERE digest = ? AND at IS NULL", names)
         base.execute("DELETE FROM failure WHERE digest IN (SELECT digest FROM image WHERE at = ?)", (_HERE,))
-        rows = "SELECT shard, place, line FROM image WHERE at = ? ORDER BY line, part, digest"
-        images = _write(layout.metadata, rank, manifests, base.execute(rows, (_HERE,)))
-        leftovers = _write(layout.leftover_rows, rank, manifests, base.execute(rows, (_ASIDE,)))
-        rows = "SELECT shard, place, line FROM failure ORDER BY line, part, digest"
-        return Merged(images, _write(layout.failures, rank, failed, base.execute(rows)), leftovers)
+
+        def table(at: int) -> Iterator[Row]:
+            rows = "SELECT shard, place, line, meta FROM image WHERE at = ? ORDER BY line, part, digest"
+            return _in_columns(lambda: _rows(manifests, base.execute(rows, (at,))))
+
+        images = _write(layout.metadata, rank, table(_HERE))
+        leftovers = _write(layout.leftover_rows, rank, table(_ASIDE))
+        failures = base.execute("SELECT shard, place, line, meta FROM failure ORDER BY line, part, digest")
+        return Merged(images, _write(layout.failures, rank, _rows(failed, failures)), leftovers)
     finally:
         base.close()
 
@@ -73,13 +80,15 @@ def merge(layout: Layout, rank: int = 0, plan: Iterable[tuple[str, int, int]] | 
 _HERE, _ASIDE = 1, 2
 
 
-def _settle(layout: Layout, base: Connection, plan: Iterable[tuple[str, int, int]], bad_lines: int) -> None:
+def _settle(layout: Layout, base: Connection, plan: Iterable[Planned], bad_lines: int) -> None:
     """Let the plan decide: where each job stands in the input, which images are of it, which failures."""
-    base.execute("CREATE TABLE plan (digest TEXT PRIMARY KEY, line, part) WITHOUT ROWID")
-    base.executemany("INSERT INTO plan VALUES (?, ?, ?)", plan)
+    base.execute("CREATE TABLE plan (digest TEXT PRIMARY KEY, line, part, meta) WITHOUT ROWID")
+    base.executemany("INSERT INTO plan VALUES (?, ?, ?, coalesce(?, '{}'))", plan)
     for table in ("image", "failure"):
+        meta = "meta" if table == "image" else "NULL"
         base.execute(
-            f"UPDATE {table} SET (line, part) = (SELECT line, part FROM plan WHERE plan.digest = {table}.digest) "
+            f"UPDATE {table} SET (line, part, meta) = "
+            f"(SELECT line, part, {meta} FROM plan WHERE plan.digest = {table}.digest) "
             "WHERE digest IN (SELECT digest FROM plan)"
         )
     base.execute("DELETE FROM failure WHERE shard != ? AND digest NOT IN (SELECT digest FROM plan)", (bad_lines,))
@@ -106,14 +115,33 @@ def _places(shards: Iterable[Path], key: str) -> Iterator[tuple[str, int, int, i
                 yield digest_of(row[key]), row.get("line", 0), row.get("part", 0), number, offset
 
 
-def _write(path: Path, rank: int, shards: list[Path], rows: Iterable[tuple[int, int, int]]) -> int:
+def _rows(shards: list[Path], places: Iterable[tuple[int, int, int, str | None]]) -> Iterator[Row]:
+    """The rows at places of shards, with the line and the further columns that the plan has for them."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(shard.open("rb")) if shard.exists() else None for shard in shards]
+        for shard, offset, line, meta in places:
+            file: Any = files[shard]
+            file.seek(offset)
+            row: Row = json.loads(file.readline())
+            row = {key: value for key, value in row.items() if key != "part"}
+            yield row | {"line": line} | ({} if meta is None else {"meta": json.loads(meta)})
+
+
+def _in_columns(rows: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """Rows with the columns of all of them; read twice."""
+    columns = Columns()
+    for row in rows():
+        columns.learn(row)
+    for row in rows():
+        yield columns.table_row(row)
+
+
+def _write(path: Path, rank: int, rows: Iterable[Row]) -> int:
     partial, count = path.with_name(f".{path.name}.{rank}.part"), 0
     try:
-        with ExitStack() as stack:
-            files = [stack.enter_context(shard.open("rb")) if shard.exists() else None for shard in shards]
-            out = stack.enter_context(partial.open("w", encoding="utf-8", errors="surrogatepass"))
-            for shard, offset, line in rows:
-                out.write(json.dumps(_row(files[shard], offset) | {"line": line}, ensure_ascii=False) + "\n")
+        with partial.open("w", encoding="utf-8", errors="surrogatepass") as out:
+            for row in rows:
+                out.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
             out.flush()
             os.fsync(out.fileno())
@@ -126,9 +154,3 @@ def _write(path: Path, rank: int, shards: list[Path], rows: Iterable[tuple[int, 
             f"got {str(path)!r}: expected to write it ({reason(error)}); make room and start again"
         ) from None
     return count
-
-
-def _row(file: Any, offset: int) -> dict[str, Any]:
-    file.seek(offset)
-    row: dict[str, Any] = json.loads(file.readline())
-    return {key: value for key, value in row.items() if key != "part"}

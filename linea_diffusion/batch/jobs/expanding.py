@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from ...errors import LineaError, short
+from ...errors import LineaError, as_whole, short
 from ...steering.parsing import parse_strengths
 
 MOST_IMAGES = 1_000_000
@@ -202,11 +202,12 @@ def check_seeds(value: Any, images: Any) -> tuple[list[int], int]:
     Raises:
         LineaError: no whole numbers that generators take.
     """
-    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+    count, wanted = as_whole(images), list(value) if isinstance(value, list | tuple) else [value]
+    if count is None or count < 1:
         raise LineaError(f"got images={short(images)}: expected a whole number above 0")
-    seeds = list(value) if isinstance(value, list | tuple) else [value]
-    if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds):
+    seeds = [seed for seed in map(as_whole, wanted) if seed is not None]
+    if not seeds or len(seeds) < len(wanted):
         raise LineaError(f"got seed {short(value)}: expected a whole number, or a list of them")
-    if not all(0 <= seed <= 2**63 - images for seed in seeds):
+    if not all(0 <= seed <= 2**63 - count for seed in seeds):
         raise LineaError(f"got seed {short(value)}: expected 0 to 2^63 - 1")
-    return seeds, images
+    return seeds, count

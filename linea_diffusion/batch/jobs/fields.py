@@ -22,12 +22,6 @@ DIALS: dict[str, Any] = {
     "strength_curve": None,
 }
 """Fields that say how steering acts, as the arguments of a call, with their defaults."""
-FIELDS = (
-    "prompt", "negative_prompt", "seed", "images", "strength", "steering", "steps", "guidance", "width", "height",
-    "size", "denoising_strength", *DIALS,
-)  # fmt: skip
-"""Every field of a job; the keywords of the base pipeline come on top."""
-
 _DEEPEST = 20
 
 

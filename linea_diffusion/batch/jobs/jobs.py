@@ -11,10 +11,10 @@ from ...errors import LineaError, as_python, nearest_hint, short
 from ...pipelines.rendering.requests import SET_BY_RENDERING, Request, check_arguments
 from .defaults import check_defaults
 from .expanding import check_strengths, escape, expand
+from .field_names import FIELDS, split_columns
 from .fields import (
     CHECKS,
     DIALS,
-    FIELDS,
     check_nesting,
     check_window,
     dial_of,
@@ -49,6 +49,7 @@ class Job(Request):
             where some are without, and for jobs whose maps never were calibrated.
         on_curve: adapter name -> whether its strength was read on a calibration.
         recipe: what the digest is made from.
+        columns: of the line that are no fields, carried into the metadata; the image does not depend on them.
     """
 
     digest: str
@@ -59,6 +60,7 @@ class Job(Request):
     calibrated: bool | None
     on_curve: Mapping[str, bool]
     recipe: Mapping[str, Any]
+    columns: Mapping[str, Any]
 
     @property
     def dials(self) -> dict[str, Any]:
@@ -108,9 +110,10 @@ class JobMaker:
         self.sets = SteeringSets(pipe)
         self.model = model_digest(pipe.base)
         self._ending, self._pictures = ending, pictures_by_row(pipe.base)
-        self._field_names = [*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING)]
+        self._field_names = (*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING))
         fields = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(fields)
+        self._refuse_unknown(fields)
         self._defaults = check_defaults(fields)
         self._check_steering(self._defaults)
 
@@ -119,12 +122,13 @@ class JobMaker:
         try:
             check_nesting(fields)
             self._check_names(fields)
+            fields, columns = split_columns(fields, self._field_names)
             complete = {"seed": 0, **self._defaults, **plain(fields)}
             if "steering" in fields and "strength" not in fields and isinstance(complete.get("strength"), Mapping):
                 del complete["strength"]  # the default names other steering than this line
             for part, one in enumerate(expand(complete)):
                 try:
-                    yield self._job(line, part, one)
+                    yield self._job(line, part, one, columns)
                 except LineaError as error:
                     yield error
         except LineaError as error:
@@ -148,13 +152,17 @@ class JobMaker:
                     f"got denoising_strength, which {self._class} has no use for: leave it out, or load an "
                     "image-to-image pipeline"
                 )
+
+    def _refuse_unknown(self, defaults: Mapping[str, Any]) -> None:
+        """Raise for a default that is no field: columns are those of lines."""
+        for name in defaults:
             if name not in self._field_names:
                 raise LineaError(
                     f"got unknown field {short(name)}: expected a field of jobs or an argument of the pipeline"
-                    f"{nearest_hint(name[:100], [*self._field_names])}"
+                    f"{nearest_hint(name[:100], self._field_names)}"
                 )
 
-    def _job(self, line: int, part: int, fields: Mapping[str, Any]) -> Job:
+    def _job(self, line: int, part: int, fields: Mapping[str, Any], columns: Mapping[str, Any]) -> Job:
         prompt, negative = text_of(fields.get("prompt"), "prompt"), fields.get("negative_prompt")
         negative = None if negative is None else text_of(negative, "negative_prompt", empty=True)
         dials = {name: dial_of(name, fields.get(name, default)) for name, default in DIALS.items()}
@@ -181,6 +189,7 @@ class JobMaker:
             tuple(name for name, value in arguments.items() if self._is_row(name, value)),
             digest=digest(recipe)[:_DIGITS], line=line, part=part, negative_prompt=negative, strength=strength,
             calibrated=self._said(on_curve), on_curve=on_curve, recipe=recipe,
+            columns=columns,
         )  # fmt: skip
 
     def _said(self, on_curve: Mapping[str, bool]) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 from ...concepts.files import is_damaged, open_text, text_encoding
 from ...errors import LineaError, as_python, reason, short
+from .field_names import WrittenNumber
 from .fields import check_nesting
 
 Fields = dict[str, Any]
@@ -24,8 +26,9 @@ def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterato
 
     Args:
         source: a ``.jsonl`` file (an object each line), a ``.csv`` file (the first line names the fields, an empty cell
-            is left out), a ``.txt`` file (a prompt each line), or an iterable of dicts or prompts. Blank lines do not
-            count.
+            is left out), a ``.txt`` file (a prompt each line), a DataFrame (a job each row; an index that has a name is
+            a column), or an iterable of dicts or prompts. Blank lines do not count, and what is None, null or NaN is
+            left out.
 
     Raises:
         LineaError: a file that cannot be read, or of no known format. What is wrong with one line is yielded in its
@@ -49,7 +52,7 @@ def _guarded(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encod
 
 
 def _from_iterable(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
-    for number, job in enumerate(jobs, start=1):
+    for number, job in enumerate(_rows(jobs), start=1):
         if isinstance(job, str):
             yield number, {"prompt": job}
         elif isinstance(job, Mapping):
@@ -58,13 +61,34 @@ def _from_iterable(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
             yield number, LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
 
 
+def _rows(jobs: Any) -> Iterable[Any]:
+    """The rows of a DataFrame as dicts, which itself gives the names of its columns; other jobs as they are."""
+    if not hasattr(jobs, "itertuples"):
+        return jobs
+    table = jobs.reset_index() if any(name is not None for name in jobs.index.names) else jobs
+    names = list(table.columns)
+    if len(set(names)) < len(names):
+        raise LineaError(f"got columns {', '.join(map(str, names))}: expected different names")
+    return (dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None))
+
+
 def _python_s(job: Mapping[str, Any]) -> Fields | LineaError:
     """A job with Python's own numbers instead of numpy's and torch's."""
     try:
         check_nesting(job)
-        return dict(as_python(job))
+        return _said(as_python(job))
     except LineaError as error:
         return error
+
+
+def _said(fields: Mapping[str, Any]) -> Fields:
+    """The fields that say something: tables have None, NaN or pandas' NA and NaT where they say nothing."""
+    return {name: value for name, value in fields.items() if not _is_missing(value)}
+
+
+def _is_missing(value: Any) -> bool:
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _text_lines(text: TextIO) -> Iterator[tuple[int, str | LineaError]]:
@@ -92,7 +116,7 @@ def _object(text: str) -> Fields | LineaError:
         return LineaError(f"got {short(text)}: expected one JSON object a line ({reason(error)})")
     if not isinstance(fields, dict):
         return LineaError(f'got {short(text)}: expected a JSON object such as {{"prompt": "a red heart"}}')
-    return {key: value for key, value in fields.items() if value is not None}
+    return _said(fields)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> Fields:
@@ -123,7 +147,7 @@ def _csv(file: TextIO, path: Path) -> Iterator[Line]:
 
 
 def _header(row: list[str], path: Path) -> list[str]:
-    names = [name.strip() for name in row]
+    names = [name.strip() or "index" for name in row]  # pandas leaves the name of its index empty
     if "prompt" not in names or len(set(names)) != len(names):
         raise LineaError(
             f"got columns {', '.join(names)} in {str(path)!r}: expected a header with different names, one of them "
@@ -141,7 +165,7 @@ def _cells(header: list[str], row: list[str]) -> Fields | LineaError:
     if any(map(is_damaged, row)):
         return LineaError(_DAMAGED)
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-    return {name: _value(name, cell) for name, cell in cells.items() if cell}
+    return _said({name: _value(name, cell) for name, cell in cells.items() if cell})
 
 
 def _value(name: str, cell: str) -> Any:
@@ -149,9 +173,10 @@ def _value(name: str, cell: str) -> Any:
     if name.startswith(("prompt", "negative_prompt")):
         return cell
     try:
-        return json.loads(cell)
+        value = json.loads(cell)
     except (ValueError, RecursionError):
         return cell
+    return WrittenNumber(cell) if isinstance(value, float) and "e" in cell.lower() else value
 
 
 READERS: dict[str, Callable[[TextIO, Path], Iterator[Line]]] = {".jsonl": _json_lines, ".csv": _csv, ".txt": _plain}

@@ -37,6 +37,11 @@ def one_of(*names: str) -> Check:
     return check
 
 
+def plots(option: typer.CallbackParam, value: str | None) -> str | None:
+    """A format of plots, or none."""
+    return None if value is None else choice(value, _name(option), ("pdf", "svg", "png"))
+
+
 def seed(option: typer.CallbackParam, value: int) -> int:
     """A seed that every generator takes."""
     return check_seed(value, _name(option))

@@ -10,7 +10,7 @@ import typer
 
 from ...errors import LineaError, check_seed
 from ...maps.facts import Facts
-from ...steering.parsing import parse_strengths
+from ...steering.parsing import parse_seeds, parse_strengths
 from .steering import Steered, open_maps, strength_option
 
 if TYPE_CHECKING:
@@ -75,10 +75,7 @@ class Rows:
 
     @property
     def _seeds(self) -> list[int]:
-        try:
-            seeds = [int(part) for part in (self.seeds or "").split(",") if self.seeds]
-        except ValueError:
-            raise LineaError(f"got --seeds {self.seeds!r}: expected whole numbers such as 0,1,2") from None
+        seeds = parse_seeds(self.seeds) if self.seeds else []
         if len(set(seeds)) != len(seeds):
             raise LineaError(f"got --seeds {self.seeds!r}: expected each once")
         return [check_seed(one, "--seeds") for one in seeds]

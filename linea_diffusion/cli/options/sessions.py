@@ -36,6 +36,10 @@ Modules = Annotated[
     list[str] | None,
     typer.Option(help=f"What is steered; may be repeated. A preset: {presets_help()}", callback=checks.patterns),
 ]
+Plots = Annotated[
+    str | None,
+    typer.Option(help="Also the report's plots as files in OUT/plots: pdf, svg or png.", callback=checks.plots),
+]
 Clip = Annotated[
     str | None,
     typer.Option(

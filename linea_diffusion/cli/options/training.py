@@ -98,7 +98,12 @@ class TrainingOptions:
         typer.Option("--calibrate/--no-calibrate", help="Fit the dial when training ends, so that steps look equal."),
     ] = True
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting, as optimizer=sgd; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other setting, as optimizer=sgd; may be repeated. What each means, and what the paper's l1 and "
+            "group_lasso are here, tells: python -m pydoc linea_diffusion.TrainingConfig",
+        ),
     ] = None
 
     def arguments(self, session: Session) -> dict[str, Any]:

@@ -41,6 +41,8 @@ def facts_of_maps(maps: Mapping[str, SteeringMaps]) -> list[FactTable]:
         facts["numbers"] = f"{one.size}, {one.support:.2%} of them not zero"
         if losses := history.losses:
             facts["loss"] = f"{losses[0]:.4f} at first, {losses[-1]:.4f} at last, {len(losses)} iterations"
+        if history.training_seconds is not None:
+            facts["training time"] = f"{history.training_seconds:.0f} seconds"
         if curve := history.calibration:
             facts["calibration"] = f"by {curve['measure']}, {len(curve['strengths'])} strengths measured"
         facts |= Facts(training=history.training, library_versions=history.library_versions).as_metadata()

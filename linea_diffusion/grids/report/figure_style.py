@@ -60,7 +60,7 @@ def figure_style(theme: str = "light") -> Iterator[tuple[str, ...]]:
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.axisbelow": True,
         "axes.grid": True, "grid.color": ink, "grid.alpha": 0.14, "grid.linewidth": 0.6,
         "lines.linewidth": 1.8, "lines.markersize": 4.5, "axes.prop_cycle": cycler(color=colors),
-        "svg.fonttype": "none", "svg.hashsalt": "linea", "figure.constrained_layout.use": True,
+        "svg.fonttype": "none", "svg.hashsalt": "linea", "pdf.fonttype": 42, "figure.constrained_layout.use": True,
     }  # fmt: skip
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -68,9 +68,13 @@ def figure_style(theme: str = "light") -> Iterator[tuple[str, ...]]:
         yield colors
 
 
+PLOT_ENDINGS = (".pdf", ".svg", ".png")
+"""Of the files that plots are saved in."""
+
+
 @dataclass(frozen=True)
 class Plot:
-    """A figure that is drawn when and as it is wanted: PNG, SVG, inline SVG, or a notebook's output.
+    """A figure that is drawn when and as it is wanted: PNG, SVG, PDF, inline SVG, or a notebook's output.
 
     Attributes:
         draw: puts everything on an empty matplotlib figure, within `figure_style`.
@@ -85,20 +89,27 @@ class Plot:
     size: tuple[float, float] = (4.6, 2.9)
 
     def save(self, path: str | Path, *, theme: str = "light", dpi: int = 150) -> None:
-        """Write a PNG (title and alternative text in its text chunks) or an SVG (in title and desc).
+        """Write a PNG, an SVG or a PDF, each with title and alternative text in its metadata.
 
         Raises:
             LineaError: another ending, an unknown theme.
         """
         path = Path(path)
-        if path.suffix not in (".png", ".svg"):
-            raise LineaError(f"got figure file {str(path)!r}: expected a name that ends in .png or .svg")
+        if path.suffix not in PLOT_ENDINGS:
+            raise LineaError(f"got figure file {str(path)!r}: expected a name that ends in {', '.join(PLOT_ENDINGS)}")
         make_folder(path.parent)
-        path.write_bytes(self.png(theme=theme, dpi=dpi) if path.suffix == ".png" else self._svg(theme).encode())
+        if path.suffix == ".svg":
+            path.write_text(self._svg(theme), encoding="utf-8")
+        else:
+            path.write_bytes(self.pdf(theme=theme) if path.suffix == ".pdf" else self.png(theme=theme, dpi=dpi))
 
     def png(self, *, theme: str = "light", dpi: int = 110) -> bytes:
         """The figure as a PNG file."""
         return self._bytes(theme, "png", dpi, {"Title": self.title, "Description": self.alt, "Software": None})
+
+    def pdf(self, *, theme: str = "light") -> bytes:
+        """The figure as a PDF file, for papers: texts stay texts."""
+        return self._bytes(theme, "pdf", 72, {"Title": self.title, "Subject": self.alt, "CreationDate": None})
 
     def inline_svg(self, name: str) -> str:
         """The figure as an ``<svg>`` element for an HTML page, whose ink (currentColor) and colours it takes.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...scoring.figures import SCORES
 from .fact_sections import facts_of_maps, flat_facts, support_section
 from .inline_images import STORED, data_uri, is_small
 from .page import FactTable, Page, Picture, Slider, Strip
-from .score_sections import DRAWN, column_name, score_sections, turns_one
+from .score_sections import column_name, drawn_in, score_sections, turns_one
 
 if TYPE_CHECKING:
     from ...maps.steering_maps import SteeringMaps
@@ -54,21 +53,18 @@ def _lead(grid: StyleGrid) -> str:
 
 
 def _below(cells: Sequence[Cell]) -> str:
-    name = _main_score(cells)
-    return f"Under each picture: {SCORES[name].header}. " if name else ""
-
-
-def _main_score(cells: Sequence[Cell]) -> str:
-    return next((name for name in DRAWN if any(name in cell.scores for cell in cells)), "")
+    main = next(iter(drawn_in(cells).values()), None)
+    return f"Under each picture: {main.header}. " if main else ""
 
 
 def _strip(grid: StyleGrid, number: int) -> Strip:
     row, label = grid.rows[number], grid.row_labels[number]
-    main = _main_score([cell for cells in grid.rows for cell in cells])
+    drawn = drawn_in(grid.cells)
+    main = next(iter(drawn), "")
     pictures = []
     for cell, column in zip(row, grid.column_labels, strict=True):
         uri, width, height = data_uri(cell.image)
-        scores = {SCORES[name].label: f"{cell.scores[name]:.3f}" for name in DRAWN if name in cell.scores}
+        scores = {one.label: f"{cell.scores[name]:.3f}" for name, one in drawn.items() if name in cell.scores}
         caption = f"{cell.scores[main]:.2f}" if main in cell.scores else ""
         pictures.append(
             Picture(uri, _alt(cell, grid, number, column), column, cell.strength, scores, caption, width, height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -106,6 +107,8 @@ class Page:
         along: what the columns are, such as ``strength``.
         strips: rows of the table.
         dials: over the strips.
+        together: how many strips in turn belong together, such as the methods of one prompt: their dials stand in a row
+            of their own where there is room, and a line is between them and the next.
         small: pictures are enlarged without smoothing.
         pictures_note: above the table.
         sections: figures and tables.
@@ -119,6 +122,7 @@ class Page:
     along: str = "strength"
     strips: Sequence[Strip] = ()
     dials: Sequence[Slider] = ()
+    together: int = 1
     small: bool = False
     pictures_note: str = ""
     sections: Sequence[Section] = ()
@@ -147,6 +151,24 @@ def html(page: Page) -> str:
         inline=lambda plot, name: Markup(plot.inline_svg(name)),
         version=__version__,
     )
+
+
+def save_plots(page: Page, folder: str | Path, ending: str) -> None:
+    """Save every plot of a page as a file of its own, named after its title.
+
+    Args:
+        page: of `grid_page` or `evaluation_page`.
+        folder: made when missing.
+        ending: ``.pdf``, ``.svg`` or ``.png``.
+
+    Raises:
+        LineaError: another ending, or a folder that cannot be made.
+    """
+    plots = [figure.plot for section in page.sections for figure in section.figures]
+    names = [re.sub(r"\W+", "-", plot.title.casefold()).strip("-") for plot in plots]
+    for number, (name, plot) in enumerate(zip(names, plots, strict=True)):
+        again = names[:number].count(name)
+        plot.save(Path(folder) / f"{name}{f'-{again + 1}' if again else ''}{ending}")
 
 
 def write_report(page: Page, path: str | Path) -> None:

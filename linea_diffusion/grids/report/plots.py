@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import LineaError
 from ...maps.facts import Facts
+from ...scoring.resampling import mean_interval
 from ...scoring.statistics import bootstrap_interval
 from .depth import by_depth, stage_of
 from .figure_style import DASHES, MARKERS, Plot
@@ -27,15 +28,20 @@ class Curve:
         label: for the legend.
         x: (k,), such as strengths.
         values: (n, k); n = 1 has no interval.
+        units: prompt of each of the n, and its training seed where there are several: what intervals are over. The n
+            themselves when left out.
     """
 
     label: str
     x: Sequence[float]
     values: np.ndarray
+    units: tuple[Sequence[str], Sequence[int] | None] | None = None
 
     def intervals(self) -> np.ndarray:
         """(k, 3): mean, low, high; all three the same for n = 1."""
         columns = np.asarray(self.values, dtype=float).T
+        if self.units is not None:
+            return np.array([mean_interval(column, *self.units) for column in columns])
         return np.array([bootstrap_interval(column) for column in columns])
 
 

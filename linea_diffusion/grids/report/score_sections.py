@@ -7,21 +7,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...scoring.figures import CURVES, SCORES, meanings
+from ...scoring.figures import CURVES, Figure, base_of, figure_of, meanings, names_in
 from ...scoring.statistics import bootstrap_interval
 from .page import CaptionedPlot, Section, Table
 from .plots import Curve, curves_plot
 
 if TYPE_CHECKING:
     from .. import StyleGrid
+    from ..plans import Cell
 
 _UNITS = ("prompts", "seeds")
 """Kinds of rows that are drawn anew from the same law: means over them have intervals."""
 
-DRAWN = ("style_probability", "clip_style", "clip_prompt", "similarity_to_unsteered", "directional_similarity")
+DRAWN = (
+    "clip_style_probability",
+    "clip_style_cosine",
+    "clip_prompt_cosine",
+    "similarity_to_unsteered",
+    "directional_similarity",
+)
 """Scores with a picture of their own; the CLIPScores are the same curves on another scale, and in the table."""
 
 _MOST_LINES = 7
+
+
+def drawn_in(cells: Sequence[Cell]) -> dict[str, Figure]:
+    """Name -> figure, of those with a picture of their own that some cell has; those that say a style among them."""
+    known = names_in(cell.scores for cell in cells)
+    named = [name for base in DRAWN for name in known if base_of(name) == base]
+    return {name: figure for name in named if (figure := figure_of(name)) is not None}
 
 
 def score_sections(grid: StyleGrid) -> list[Section]:
@@ -50,10 +64,10 @@ def _scored_columns(grid: StyleGrid, name: str) -> list[int]:
 def _scores(grid: StyleGrid) -> Section:
     """Curves of the scores over strength, and the numbers behind them."""
     figures = []
-    for name in DRAWN:
+    for name, figure in drawn_in(grid.cells).items():
         columns = _scored_columns(grid, name)
         if len(columns) > 1:
-            figure, curves = SCORES[name], _curves(grid, name, columns)
+            curves = _curves(grid, name, columns)
             plot = curves_plot(
                 curves, figure=figure.label, title=f"{name} against strength",
                 bounds=(-0.03, 1.03) if figure.is_share else None, along=column_name(grid),
@@ -81,12 +95,12 @@ def _curves(grid: StyleGrid, name: str, columns: Sequence[int]) -> list[Curve]:
 
 
 def _score_table(grid: StyleGrid) -> Table:
-    names = [name for name in SCORES if _scored_columns(grid, name)]
+    names = [name for name in names_in(cell.scores for cell in grid.cells) if _scored_columns(grid, name)]
     rows = []
     for number, label in enumerate(grid.column_labels):
         columns = [[row[number].scores.get(name, np.nan) for row in grid.rows] for name in names]
         rows.append([label, *(_interval(values) for values in columns)])
-    heads = [SCORES[name].header for name in names]
+    heads = [figure.header for name in names if (figure := figure_of(name)) is not None]
     return Table("Mean over rows [95% interval], at each strength", [column_name(grid), *heads], rows)
 
 
@@ -101,14 +115,15 @@ def _has_curves(grid: StyleGrid) -> bool:
     strengths = {cell.strength for cell in grid.rows[0]}
     return (
         bool(grid.embeddings)
+        and turns_one(grid)
         and len(strengths) == len(grid.rows[0]) > 1
-        and all("clip_style" in c.scores for c in grid.rows[0])
+        and all("clip_style_cosine" in c.scores for c in grid.rows[0])
     )
 
 
 def _evenness(grid: StyleGrid) -> Section:
     """How well the dial turns: the figures of every row's curve."""
-    figures = grid.curve_figures("clip_style")
+    figures = grid.curve_figures("clip_style_cosine")
     rows = [
         [label, *("-" if np.isnan(row[name]) else f"{row[name]:.3f}" for name in CURVES)]
         for label, row in zip(grid.row_labels, figures, strict=True)

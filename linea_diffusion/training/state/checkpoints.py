@@ -60,10 +60,14 @@ class Checkpoints:
     Args:
         folder: made when missing.
         identity: JSON-able facts that tell this training from another: settings, prompts, base model, weights.
+
+    Attributes:
+        seconds: that the training took so far; saved and read with a state.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.seconds = 0.0
         self.identity = json.loads(json.dumps(identity, default=str))
 
     def save(self, tensors: Mapping[str, torch.Tensor], losses: list[float]) -> None:
@@ -77,7 +81,7 @@ class Checkpoints:
         if final.exists():
             return
         state = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
-        facts = json.dumps({"losses": losses, "identity": self.identity}).encode()
+        facts = json.dumps({"losses": losses, "seconds": self.seconds, "identity": self.identity}).encode()
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
@@ -106,6 +110,7 @@ class Checkpoints:
             facts = json.loads(read_bytes(states[-1] / _FACTS, limit=_LARGEST))
             tensors = load(read_bytes(states[-1] / _STATE, limit=_LARGEST))
             losses, identity = [float(loss) for loss in facts["losses"]], dict(facts["identity"])
+            seconds = float(facts.get("seconds", 0))
         except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise LineaError(
                 f"got a damaged training state in {str(states[-1])!r} ({reason(error)}): expected one as written; "
@@ -116,6 +121,7 @@ class Checkpoints:
                 f"got a training in {str(self.folder)!r}, unfinished or not saved yet, that differs in "
                 f"{', '.join(different)}: expected the same to go on; give that, or remove the folder to begin anew"
             )
+        self.seconds = seconds
         return tensors, losses
 
     def remove(self) -> None:
