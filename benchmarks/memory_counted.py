@@ -1,31 +1,51 @@
-"""How much memory does end-to-end training of a real-size model need? Counted on the meta device, without a GPU.
+"""What does end-to-end training of a real-size model need? Counted on the meta device, without a GPU.
 
     python -m benchmarks memory_counted
 
-runs one denoising step of SDXL's U-Net at 1024 x 1024 in bfloat16 without numbers, with trainable maps on all norms and
-adds up every tensor that autograd keeps for the backward pass. With ``gradient_checkpointing`` one denoising step is
-alive at a time, whatever their number and whatever the number of prompts (``micro_batch_size=1``), so that this, the
-weights and what is small beside them are what a GPU must hold. Attention keeps what flash attention keeps (queries,
-keys, values, output, and one number for each query), or, without it, the attention matrices. It is a count and no
-measurement: workspaces of kernels and fragmentation of the allocator come on top.
+calls pipelines of real size in bfloat16 without numbers, one prompt for one denoising step, with the maps of the
+default recipe, and adds up every tensor that autograd keeps for the backward pass, text encoders included (T5-XXL in
+its real size). With ``gradient_checkpointing`` one denoising step is alive at a time, whatever their number and
+whatever the number of prompts (``micro_batch_size=1``), so that this, the weights and what is small beside them are
+what a GPU must hold. Attention keeps what flash attention keeps (queries, keys, values, output, and one number for
+each query), or, without it, the attention matrices. It is a count and no measurement: workspaces of kernels and
+fragmentation of the allocator come on top. Passes are those of `training_effort`, for a concept of 32 pairs without
+levels; a picture has the pipeline's own steps and guidance.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
 import torch
+import transformers
 from torch import nn
 
-from linea_diffusion import SteeringMaps, find_modules
-from linea_diffusion.cli.bench.random_models import random_pipeline
-from linea_diffusion.steering.activations import edit_activations, feature_axis, record_activations
+from linea_diffusion import Concept, SteeringMaps, find_modules, recipe_for
+from linea_diffusion.cli.bench.random_models import RANDOM_MODELS, random_pipeline
+from linea_diffusion.pipelines.calling import accepts, call_with_gradients, frozen, measure_activations
+from linea_diffusion.pipelines.choices.calls import is_guided
+from linea_diffusion.steering.affine.affine_map import AffineMap
+from linea_diffusion.training.effort import passes_of_picture, training_effort
+from linea_diffusion.training.learning import for_concept
 
 from .workbench import RESULTS, add_shared, line, table, write
 
 GIB = 2**30
+T5_XXL = {
+    "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "vocab_size": 32128,
+    "feed_forward_proj": "gated-gelu",
+}  # fmt: skip
+T5_AT = {"random-sd3.5-medium": "_3", "random-flux.1": "_2"}
+"""Where pipelines have their T5."""
+CONCEPT = Concept.from_template([f"a {thing}" for thing in map(str, range(32))], "{prompt}, painted", name="counted")
+HEADER = (
+    "model", "weights, GiB", "of which T5, GiB", "maps, gradients, Adam, GiB", "kept, flash attention, GiB",
+    "**sum**, GiB", "kept, attention matrices, GiB", "passes of a training", "the same in pieces of 1, checkpointed",
+    "passes of a picture", "a training in pictures",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,37 +53,53 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    pipe = random_pipeline("random-sdxl", device="meta", dtype=torch.bfloat16)
-    inputs = {
-        "sample": torch.empty(1, 4, 128, 128, device="meta", dtype=torch.bfloat16),
-        "timestep": torch.empty((), device="meta"),
-        "encoder_hidden_states": torch.empty(1, 77, 2048, device="meta", dtype=torch.bfloat16),
-        "added_cond_kwargs": {
-            "text_embeds": torch.empty(1, 1280, device="meta", dtype=torch.bfloat16),
-            "time_ids": torch.empty(1, 6, device="meta", dtype=torch.bfloat16),
-        },
-    }
-    parts = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
-    weights = sum(_bytes(parameter) for part in parts for parameter in part.parameters())
-    matrices, maps = kept_for_backward(pipe, inputs)
-    with patch.object(nn.functional, "scaled_dot_product_attention", _flash_attention):
-        flash, _ = kept_for_backward(pipe, inputs)
-    rows = {
-        "weights, all parts": weights,
-        "maps on all norms, with gradients and Adam's state (float32)": 4 * 4 * maps,
-        "kept for the backward pass of one denoising step, one prompt, flash attention": flash,
-        "the same with attention matrices": matrices,
-        "**sum, flash attention**": weights + flash + 16 * maps,
-        "sum, attention matrices": weights + matrices + 16 * maps,
-    }
-    cells = [(name, f"{size / GIB:.2f}") for name, size in rows.items()]
-    print(*map(line, cells), sep="\n")
+    rows = [_row(name) for name in RANDOM_MODELS]
+    print(*map(line, rows), sep="\n")
     about = (
-        "`random-sdxl` (real configuration) on the meta device, 1024 x 1024, bfloat16, guidance 1, maps on the U-Net's "
-        "norms, `gradient_checkpointing=True`, `micro_batch_size=1`: any number of denoising steps and prompts. "
-        "Counted, not measured; `python -m benchmarks memory_counted --help` says how."
+        "Real configurations on the meta device, 1024 x 1024, bfloat16, guidance 1 while training, maps of the default "
+        "recipe, `gradient_checkpointing=True`, `micro_batch_size=1`: any number of denoising steps and prompts. "
+        "Counted, not measured, and never run on real weights; `python -m benchmarks memory_counted --help` says how."
     )
-    write(RESULTS / "memory_counted.md", "Memory of end-to-end training, counted", about, table(("what", "GiB"), cells))
+    write(RESULTS / "memory_counted.md", "What end-to-end training needs, counted", about, table(HEADER, rows))
+
+
+def _row(name: str) -> tuple[str, ...]:
+    pipe = real_size(name)
+    config = for_concept(recipe_for(pipe, CONCEPT), CONCEPT)
+    pieces = for_concept(recipe_for(pipe, CONCEPT, micro_batch_size=1, gradient_checkpointing=True), CONCEPT)
+    modules = find_modules(pipe, config.target_modules)
+    widths = {one: features for one, (_, features) in measure_activations(pipe, modules).items()}
+    maps = SteeringMaps.of({one: AffineMap(widths[one], 1, config.rank) for one in modules if one in widths}).to("meta")
+    with patch.object(nn.functional, "scaled_dot_product_attention", _flash_attention):
+        flash = kept_for_backward(pipe, maps)
+    weights = sum(_bytes(one) for part in _models(pipe).values() for one in part.parameters())
+    t5 = _models(pipe).get(f"text_encoder{T5_AT.get(name)}")
+    encoder = sum(_bytes(one) for one in t5.parameters()) if t5 else 0
+    small = 16 * sum(parameter.numel() for parameter in maps.parameters())
+    sizes = (weights, encoder, small, flash, weights + small + flash, kept_for_backward(pipe, maps))
+    whole, split = (sum(one.passes for one in training_effort(pipe, CONCEPT, some)) for some in (config, pieces))
+    picture = passes_of_picture(pipe, {})
+    pictures = f"{whole / picture:.0f}, in pieces {split / picture:.0f}"
+    return (
+        name, *(f"{size / GIB:.2f}" for size in sizes), f"{whole:.0f}", f"{split:.0f}",
+        f"{picture}{' (guided)' if is_guided(pipe, {}) else ''}", pictures,
+    )  # fmt: skip
+
+
+def real_size(name: str) -> Any:
+    """A pipeline of real size without numbers, with the whole T5 where the real one has it."""
+    pipe = random_pipeline(name, device="meta", dtype=torch.bfloat16)
+    if name in T5_AT:
+        with torch.device("meta"):
+            t5 = transformers.T5EncoderModel(transformers.T5Config(**T5_XXL)).to(torch.bfloat16).eval()
+        place = T5_AT[name]
+        pipe.register_modules(**{f"text_encoder{place}": t5, f"tokenizer{place}": transformers.ByT5Tokenizer()})
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _models(pipe: Any) -> dict[str, nn.Module]:
+    return {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
 
 
 class _Flash(torch.autograd.Function):
@@ -85,14 +121,9 @@ def _flash_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     return _Flash.apply(query, key, value)
 
 
-def kept_for_backward(pipe: Any, inputs: dict[str, Any]) -> tuple[int, int]:
-    """Bytes that autograd keeps of one call of the U-Net, weights not counted; and how many numbers the maps have."""
-    modules = find_modules(pipe, "norms")
-    with torch.no_grad(), record_activations(modules) as seen:
-        pipe.unet(**inputs)
-    axes = {name: (feature_axis(modules[name], z[0]), z[0].shape) for name, z in seen.items()}
-    maps = SteeringMaps({name: shape[axis] for name, (axis, shape) in axes.items()}).to("meta")
-    own = {p.untyped_storage()._cdata for p in pipe.unet.parameters()}
+def kept_for_backward(pipe: Any, maps: SteeringMaps) -> int:
+    """Bytes that autograd keeps of one call of one step for one prompt, weights not counted."""
+    own = {one.untyped_storage()._cdata for part in _models(pipe).values() for one in part.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -101,16 +132,14 @@ def kept_for_backward(pipe: Any, inputs: dict[str, Any]) -> tuple[int, int]:
             kept[storage._cdata] = tensor
         return tensor
 
-    def edit(name: str) -> Any:
-        affine = dict(maps.named_maps())[name]
-        move = affine.move()
-        return lambda z: move.apply(z, axis=axes[name][0])
-
-    edits = {name: edit(name) for name in modules}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), edit_activations(modules, edits):
-        pipe.unet(**inputs)
-    numbers = sum(parameter.numel() for parameter in maps.parameters())
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), numbers
+    guidance = {"guidance_scale": 1.0} if accepts(pipe, "guidance_scale") else {}
+    with ExitStack() as stack:
+        stack.enter_context(frozen(pipe))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor))
+        stack.enter_context(maps.apply(pipe, 1.0))
+        call_with_gradients(pipe, prompt=["a picture"], num_inference_steps=1, output_type="latent", **guidance)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
 def _bytes(tensor: torch.Tensor) -> int:

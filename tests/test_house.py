@@ -20,12 +20,14 @@ RULE = next(
     if one["name"].startswith("Rooms")
 )
 FLOORS = [[room.strip() for room in floor.split("|")] for floor in RULE["layers"]]
-ROOMS = sorted(room for floor in FLOORS for room in floor if room != "errors")
+FILES = ("errors", "progress")
+"""What every room may import."""
+ROOMS = sorted(room for floor in FLOORS for room in floor if room not in FILES)
 
 
 def test_the_root_has_rooms_and_little_else():
     entries = {one.name for one in PACKAGE.iterdir() if one.name != "__pycache__"}
-    assert entries == {*ROOMS, "__init__.py", "__init__.pyi", "errors.py", "py.typed"}
+    assert entries == {*ROOMS, "__init__.py", "__init__.pyi", *(f"{file}.py" for file in FILES), "py.typed"}
     assert len(ROOMS) <= 11
     assert len(FLOORS) <= 7, "six floors above the ground"
 
@@ -56,9 +58,9 @@ def picture() -> str:
     lines = []
     for floor in FLOORS:
         for number, room in enumerate(floor):
-            file = PACKAGE / "errors.py" if room == "errors" else PACKAGE / room / "__init__.py"
+            file = PACKAGE / f"{room}.py" if room in FILES else PACKAGE / room / "__init__.py"
             first = (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n", 1)[0]
-            lines.append(f"{'-' if number == 0 else ' '} {room + '/' * (room != 'errors'):12}{first}")
+            lines.append(f"{'-' if number == 0 else ' '} {room + '/' * (room not in FILES):12}{first}")
     return "\n".join(lines)
 
 
@@ -86,7 +88,7 @@ def _names(tree: ast.AST) -> Iterator[ast.expr]:
 
 def test_training_knows_a_model_by_its_run_alone():
     """Whoever says `pipe` makes the `Run`, is it, renders pictures, or chooses a recipe."""
-    allowed = {"diffusion.py", "prompts_read.py", "recipes.py", "calibration"}
+    allowed = {"diffusion.py", "prompts_read.py", "recipes.py", "calibration", "effort.py", "preview.py"}
     room = PACKAGE / "training"
     files = [file for file in room.rglob("*.py") if file.relative_to(room).parts[0] not in allowed]
     found = {f"{file.name}: {node.name}" for file in files for node in ast.walk(_tree(file)) if _takes_pipe(node)}

@@ -9,9 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from ..errors import LineaError
+from ..progress import bar_of
 from .folder.shares import Share
 from .jobs.expanding import count_images
 from .jobs.reading import read_jobs
@@ -28,7 +27,7 @@ class Bar:
 
     def __init__(self, jobs: Any, defaults: Mapping[str, Any], share: Share) -> None:
         self._failures, self._ended = 0, threading.Event()
-        self._bar = tqdm(desc="see what is there", unit="image", smoothing=0.05)
+        self._bar = bar_of(desc="see what is there", unit="image", smoothing=0.05)
         self._counter = threading.Thread(target=self._count, args=(jobs, defaults, share), daemon=True)
         if isinstance(jobs, str | Path):
             self._counter.start()

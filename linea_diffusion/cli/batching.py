@@ -14,7 +14,7 @@ from ..batch.jobs.field_names import FIELDS
 from ..errors import LineaError
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
-from .options.batch_log import print_event, print_plan, print_summary, silence_loading
+from .options.batch_log import print_event, print_plan, print_summary
 from .options.sessions import (
     Clip,
     ClipWeights,
@@ -86,7 +86,7 @@ def batch(
         str, typer.Option("--format", help="png, jpg or webp.", callback=checks.one_of("png", "jpg", "webp"))
     ] = "png",
     score: Annotated[bool, typer.Option("--score", help="Add CLIP figures to every line of metadata.jsonl.")] = False,
-    clip: Clip = "shapeland-clip",
+    clip: Clip = None,
     clip_weights: ClipWeights = None,
     grid: Annotated[
         Path | None, typer.Option(help="Also a contact sheet of the first images, such as sheet.png.")
@@ -116,11 +116,11 @@ def batch(
         "defaults": defaults.fields(steered), "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
     }  # fmt: skip
-    if log != "bar":
-        silence_loading()
     machine = replace(machine, device=_process_device(out, machine.device, dry_run))
+    scorer = Scoring(clip, clip_weights).scorer(machine.device, steered.base()) if score else None
     pipe = steered.open(machine)
-    settings["scorer"] = Scoring(clip, clip_weights).scorer(machine.device) if score else None
+    settings["scorer"] = scorer
+    pipe.set_progress_bar_config(disable=True)
     if dry_run:
         _plan(pipe, jobs, out, settings, log)
     else:
@@ -147,11 +147,14 @@ def _process_device(out: Path, device: str, dry_run: bool) -> str:
     from ..batch.folder.layout import Layout
     from ..batch.folder.locks import take_share
     from ..batch.folder.shares import process_share
+    from ..pipelines.choices.devices import fitting_device
 
     share = process_share()
     if not dry_run:
         take_share(Layout(out), share)
-    return f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}" if share.world > 1 and device == "cuda" else device
+    if share.world == 1 or device not in ("auto", "cuda") or fitting_device() != "cuda":
+        return device
+    return f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}"
 
 
 def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, grid: Path | None) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated, get_type_hints
 
 import typer
 
+from .. import __version__
 from ..errors import LineaError
 from . import batching, demo, evaluating, exporting, generating, grids, inspecting, pushing, scores, training
 from .bench import command as benching
@@ -17,8 +21,26 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Learn a style from words, then turn it from 0 to 1 on any diffusers text-to-image pipeline.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"linea-diffusion {__version__}")
+        others = ((name, find_spec(name) and version(name)) for name in ("diffusers", "torch", "peft"))
+        python = ".".join(map(str, sys.version_info[:3]))
+        typer.echo(", ".join([f"{name} {one}" for name, one in others if one] + [f"Python {python}"]))
+        raise typer.Exit
+
+
+@app.callback()
+def linea(
+    _version: Annotated[
+        bool, typer.Option("--version", help="This version and those below it.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Learn a style from words, then turn it from 0 to 1 on any diffusers text-to-image pipeline."""
+
 
 _NAMES = {"import_lora": "import"}
 """Commands whose name is a word of Python."""

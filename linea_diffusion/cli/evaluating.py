@@ -13,10 +13,12 @@ from ..steering.parsing import parse_seeds, parse_strengths
 from .options import checks
 from .options.sessions import Model, Plots, ScoredSession, command_line
 from .options.steering import Calibrated, split_name, strength_option
+from .options.waiting import DryRun, waiting
 
 if TYPE_CHECKING:
     from ..evaluation.records import Record
     from ..maps.steering_maps import SteeringMaps
+    from ..training.effort import Effort
 
 
 def evaluate(
@@ -46,14 +48,17 @@ def evaluate(
     strengths: Annotated[str, strength_option("The dial's positions")] = ("0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1"),
     calibrated: Calibrated = None,
     model: Model = "shapeland-unet",
+    dry_run: DryRun = False,
     session: ScoredSession,
 ) -> None:
     """Compare ways to steer on held-out prompts, with 95% intervals over prompts and training seeds.
 
     Maps in OUT/maps are used, not fitted again, so that the same command goes on where it was stopped.
     """
+    ways, positions = _named([*methods.split(","), *steering]), parse_strengths(strengths)
     from ..concepts.concept import load_concept
     from ..evaluation.comparison import comparison_markdown
+    from ..evaluation.effort import comparison_effort
     from ..evaluation.evaluate import Pictures, check_dial, evaluate, keep_first
     from ..evaluation.evaluation_page import evaluation_page
     from ..evaluation.held_out import check_removal, judge_of, prompts_for
@@ -61,32 +66,37 @@ def evaluate(
     from ..evaluation.records import write_records
     from ..grids.report.page import save_plots, write_report
 
-    concepts, positions = [load_concept(name) for name in style], parse_strengths(strengths)
+    concepts = [load_concept(name) for name in style]
     trainings = parse_seeds(seeds) if seeds else [session.seed]
-    ways = _named([*methods.split(","), *steering])
     for concept in concepts:
         check_removal(concept, ways, prompts)
     held_out = {concept.name: prompts_for(concept, model, prompts, count) for concept in concepts}
     check_dial(positions)
-    make_folder(out)
-    scorer, pipe = session.scorer(session.device), session.load(model)
+    if not dry_run:
+        make_folder(out)
+    scorer, pipe = session.scorer(session.device, model), session.load(model)
     seed, call = session.seed + 1000, session.arguments
     facts = {"model": model, "strengths": positions, "noise from seed": seed, "scorer": scorer.name, **call}
     records: list[Record] = []
     pictures: Pictures = {}
     used: dict[str, SteeringMaps] = {}
+    efforts: list[Effort] = []
     for concept in concepts:
-        texts = held_out[concept.name]
-        maps = {name: maps_by_seed(way, pipe, concept, out / "maps" / concept.name) for name, way in ways.items()}
-        records += evaluate(
-            pipe, maps, concept.texts, texts, strengths=positions, scorer=scorer, calibrated=calibrated,
-            judge=judge_of(concept, model), seed=seed, seeds=trainings,
-            on_pictures=keep_first(pictures, concept.name, texts[:shown]), **call,
-        )  # fmt: skip
-        first = {name: one(trainings[0]) if callable(one) else one for name, one in maps.items()}
-        used |= {f"{concept.name}, {name}": one for name, one in first.items() if one is not None}
-        write_records(records, out / "evaluation.csv")
-        (out / "evaluation.md").write_text(comparison_markdown(records), encoding="utf-8")
+        folder, texts = out / "maps" / concept.name, held_out[concept.name]
+        efforts += comparison_effort(pipe, ways, concept, folder, texts, positions, call, seeds=trainings)
+    with waiting(pipe, efforts, call, dry_run=dry_run):
+        for concept in concepts:
+            folder, texts = out / "maps" / concept.name, held_out[concept.name]
+            maps = {name: maps_by_seed(way, pipe, concept, folder) for name, way in ways.items()}
+            records += evaluate(
+                pipe, maps, concept.texts, texts, strengths=positions, scorer=scorer, calibrated=calibrated,
+                judge=judge_of(concept, model), seed=seed, seeds=trainings,
+                on_pictures=keep_first(pictures, concept.name, texts[:shown]), **call,
+            )  # fmt: skip
+            first = {name: one(trainings[0]) if callable(one) else one for name, one in maps.items()}
+            used |= {f"{concept.name}, {name}": one for name, one in first.items() if one is not None}
+            write_records(records, out / "evaluation.csv")
+            (out / "evaluation.md").write_text(comparison_markdown(records), encoding="utf-8")
     facts["strength"] = {name: one.dial(calibrated).name for name, one in used.items()}
     page = evaluation_page(records, command=command_line(), pictures=pictures, maps=used, facts=facts)
     write_report(page, out / "report.html")
@@ -101,7 +111,7 @@ def evaluate(
 
 def _named(methods: Sequence[str]) -> dict[str, str]:
     """Methods, and folders of maps, by the name that tables have for them: NAME=FOLDER, or a folder's last part."""
-    from ..evaluation.methods import check_method
+    from ..evaluation.method_names import check_method
 
     pairs = [split_name(method) for method in methods]
     named = {name or Path(method).name: method for name, method in pairs}

@@ -16,6 +16,7 @@ from .options.grid_rows import Rows
 from .options.sessions import Plots, ScoredSession, command_line
 from .options.steering import Steered
 from .options.texts import Texts
+from .options.waiting import DryRun, waiting
 
 if TYPE_CHECKING:
     from ..concepts.concept import StyleTexts
@@ -29,12 +30,19 @@ if TYPE_CHECKING:
 class GridSession(ScoredSession):
     """A session that need not score."""
 
-    clip: Annotated[str, typer.Option(help="As for `linea score`, or none for no scores.")] = "shapeland-clip"
+    clip: Annotated[
+        str | None,
+        typer.Option(help="As for `linea score`; none for no scores, and so it is for real models when left out."),
+    ] = None
 
-    @property
-    def scores(self) -> bool:
-        """Whether it does."""
-        return self.clip != "none"
+    def scores(self, model: str) -> bool:
+        """Whether pictures of a model are scored; if not although nobody said so, that is told."""
+        from ..scoring.fitting import REAL_CLIP, fits
+
+        known = self.clip is not None or fits(None, model)
+        if not known:
+            typer.echo(f"linea: no scores, for shapeland-clip knows no pictures of {model}: {REAL_CLIP}", err=True)
+        return known and self.clip != "none"
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class GridOutput:
         check_drawing(self.cell_size, self.score)
         if not scores and (self.colorbar or self.score):
             raise LineaError(
-                f"got {'--colorbar' if self.colorbar else '--score'} and --clip none: expected a CLIP to score with, "
+                f"got {'--colorbar' if self.colorbar else '--score'} and no --clip: expected a CLIP to score with, "
                 "or the option left out"
             )
         if self.animate:
@@ -113,22 +121,29 @@ def grid(
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures at once; a row when left out.", callback=checks.at_least(1))
     ] = None,
+    dry_run: DryRun = False,
     session: GridSession,
 ) -> None:
     """Render a grid of pictures, each row from one noise, with CLIP scores."""
     from ..grids import StyleGrid
+    from ..training.effort import picture_effort
 
     texts = scored.texts
     rows.check_prompts(prompts)
-    output.check(len(steered.dials(rows.strengths)), scores=session.scores)
-    make_folder(out)
-    scorer = session.scorer(session.device) if session.scores else None
+    base = steered.base()
+    scores = session.scores(base)
+    output.check(len(steered.dials(rows.strengths)), scores=scores)
+    if not dry_run:
+        make_folder(out)
+    scorer = session.scorer(session.device, base) if scores else None
     pipe = steered.open(session, load=rows.loads)
     plan = rows.plan(pipe, steered, prompts, session.seed, texts.name if texts else "")
     if scorer:
         _check_texts(scorer, plan, texts)
     call = {**steered.dial, "batch_size": batch_size, **session.arguments}
-    rendered = StyleGrid.of_plan(pipe, plan, folder=output.images, **call)
+    pictures = picture_effort(pipe, "render", len(plan.rows) * len(plan.columns), session.arguments)
+    with waiting(pipe, [pictures], session.arguments, dry_run=dry_run):
+        rendered = StyleGrid.of_plan(pipe, plan, folder=output.images, **call)
     if scorer:
         rendered.score(scorer, texts)
     output.write(rendered, out, {**pipe.steering, **plan.maps})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options.sessions import Machine, Modules
+from ..steering.preset_names import PRESET_MEANINGS
+from .bench.command import BenchMachine, is_random
+from .options.machines import RANDOM_HELP
+from .options.sessions import MODEL_HELP, Modules
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
@@ -42,26 +46,39 @@ def concepts(
 
 
 def modules(
-    model: Annotated[str, typer.Argument(help="shapeland-unet or shapeland-dit, a diffusers folder, or a Hub id.")],
+    model: Annotated[str, typer.Argument(help=f"{MODEL_HELP} {RANDOM_HELP}")],
     modules: Modules = None,
 ) -> None:
-    """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have."""
+    """List what would be steered: activations, their shapes for one prompt, and how many numbers maps of them have.
+
+    Without --modules also how many each preset chooses.
+    """
     from ..pipelines.calling import measure_activations
-    from ..steering.presets import find_modules
+    from ..steering.presets import find_modules, find_presets
     from ..training.recipes import recipe_for
 
-    pipe = Machine().load(model)
+    pipe = BenchMachine("meta" if is_random(model) else "auto").load(model)
+    pipe.set_progress_bar_config(disable=True)
     recipe = recipe_for(pipe)
     each = recipe.scale + recipe.shift + 2 * recipe.rank
-    activations = find_modules(pipe, modules or recipe.target_modules)
-    shapes = measure_activations(pipe, activations)
-    typer.echo(f"{'activation':<72} {'class':<24} {'shape':<20} {'numbers':>8}")
-    for name, module in activations.items():
+    chosen = find_modules(pipe, modules or recipe.target_modules)
+    presets = {} if modules else find_presets(pipe)
+    everything = {name: one for some in (chosen, *presets.values()) for name, one in some.items()}
+    shapes = measure_activations(pipe.base if is_random(model) else pipe, everything)
+    typer.echo(f"{'activation':<72} {'class':<24} {'shape':<20} {'numbers':>9}")
+    for name, module in chosen.items():
         shape, features = shapes.get(name, ((), 0))
         seen = " x ".join(map(str, shape)) or "never run"
-        typer.echo(f"{name:<72} {type(module).__name__:<24} {seen:<20} {each * features:>8}")
-    count = sum(each * features for _, features in shapes.values())
-    typer.echo(f"{len(activations)} modules, {count} numbers in dense maps")
+        typer.echo(f"{name:<72} {type(module).__name__:<24} {seen:<20} {each * features:>9}")
+
+    def count(names: Iterable[str]) -> int:
+        return sum(each * shapes[name][1] for name in names if name in shapes)
+
+    typer.echo(f"{len(chosen)} modules, {count(chosen)} numbers in dense maps")
+    if presets:
+        typer.echo(f"\n{'--modules':<20} {'activations':>11} {'numbers':>9}")
+    for preset, some in presets.items():
+        typer.echo(f"{preset:<20} {len(some):>11} {count(some):>9}  {PRESET_MEANINGS[preset]}")
 
 
 def info(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import make_folder
-from .options.sessions import Device, Scoring
+from ..errors import LineaError, make_folder
+from .options.machines import Device
+from .options.sessions import Scoring
+
+if TYPE_CHECKING:
+    from ..scoring.entries import Entry
 
 
 def score(
@@ -29,7 +35,7 @@ def score(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="CSV or .jsonl file; CSV on standard output when left out.")] = None,
     scoring: Scoring,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Score pictures made anywhere by CLIP.
 
@@ -48,9 +54,31 @@ def score(
     if out:
         check_table_name(out)
         make_folder(out.parent)
-    scorer = scoring.scorer(device)
+    scorer = scoring.scorer(device, _model_of(entries) or EMBEDDED)
     texts = StyleTexts(text, text, neutral) if text else None
     scores = score_entries(entries, scorer, texts)
     write_entries(entries, scores, out)
     for name, mean in mean_figures(scores).items():
         typer.echo(f"{SCORES[name].header}: mean {mean:.5f}", err=out is None)
+
+
+EMBEDDED = "shapeland-unet"
+"""Whose pictures those are that do not say and are as small."""
+_SMALL, _LOOKED_AT = 64, 100
+
+
+def _model_of(entries: Sequence[Entry]) -> str | None:
+    """The first model other than an embedded one that a picture names, or that made a picture larger than theirs."""
+    from ..scoring.images.opening import opened
+    from ..scoring.images.saving import read_record
+    from ..shapeland import MODELS
+
+    for entry in entries[:_LOOKED_AT]:
+        model, large = "", False
+        with suppress(LineaError):  # what is no picture is told when it is scored
+            with opened(entry.image) as image:
+                large = max(image.size) > _SMALL
+            model = str(read_record(entry.image).get("model") or "")
+        if model not in MODELS and (model or large):
+            return model or f"no known model, such as {entry.image}"
+    return None

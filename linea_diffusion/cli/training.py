@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ import typer
 
 from ..errors import LineaError, TrainingDivergedError, ZeroMapsWarning, make_folder
 from ..maps.facts import Facts
+from ..progress import say
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
 from .options.next_steps import quoted, say_next
@@ -19,12 +20,15 @@ from .options.sessions import MODEL_HELP, Model, ScoredSession, Session
 from .options.steering import Steered
 from .options.texts import Texts
 from .options.training import ConceptFiles, TrainingOptions
+from .options.waiting import DryRun, Watched, waiting
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept, StyleTexts
     from ..maps.steering_maps import SteeringMaps
     from ..pipelines.pipeline import LinEASDiffusionPipeline
     from ..training.calibration.measures import Measure
+    from ..training.config import TrainingConfig
+    from ..training.preview import Preview
 
 
 def train(
@@ -49,14 +53,21 @@ def train(
             callback=checks.at_least(1),
         ),
     ] = 10,
+    watched: Watched,
     session: Session,
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
-    learned = files.concept(concept)
-    if not overwrite:
+    from ..training.effort import training_effort
+
+    learned, settings = files.concept(concept), options.arguments(session)
+    if not overwrite and not watched.dry_run:
         _refuse_other_maps(out)
-    arguments = options.arguments(session)
-    _, maps = train_maps(session, model, learned, arguments, out, checkpoint_every=checkpoint_every)
+    with alone_in(out, dry_run=watched.dry_run):
+        pipe = session.load(model)
+        config = settings_for(pipe, learned, settings)
+        efforts, preview = training_effort(pipe, learned, config), watched.pictures(out)
+        with waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run, hint=watched.hint(out)):
+            maps = train_maps(pipe, learned, config, out, checkpoint_every=checkpoint_every, preview=preview)
     if not (maps.stored or allow_zeros):
         typer.echo(
             f"linea: got maps whose {maps.size} numbers are all zero (in {out}): expected some that act; lower l1 or "
@@ -83,45 +94,55 @@ def _refuse_other_maps(out: Path) -> None:
         raise LineaError(f"got --out {out}, which holds maps already: expected another folder, or --overwrite")
 
 
+@contextmanager
+def alone_in(out: Path, *, dry_run: bool = False) -> Iterator[None]:
+    """Within the context a folder is there, and no other training is at work in it; a dry run makes none."""
+    from ..training.state.checkpoints import claimed
+    from ..training.state.processes import is_main_process
+
+    if dry_run:
+        yield
+        return
+    make_folder(out)
+    with claimed(out / "checkpoint") if is_main_process() else nullcontext():
+        yield
+
+
+def settings_for(pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any]) -> TrainingConfig:
+    """The settings of a training in full, which choose some modules of the pipeline."""
+    from ..steering.presets import find_modules
+    from ..training.learning import for_concept
+    from ..training.recipes import recipe_for
+
+    config = for_concept(recipe_for(pipe, concept, **settings), concept)
+    find_modules(pipe, config.target_modules)
+    return config
+
+
 def train_maps(
-    session: Session, model: str, concept: Concept, settings: dict[str, Any], out: Path, *, checkpoint_every: int = 10
-) -> tuple[LinEASDiffusionPipeline, SteeringMaps]:
-    """A pipeline, and the maps of a concept for it, learned, saved and told of; a killed training goes on.
+    pipe: LinEASDiffusionPipeline,
+    concept: Concept,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    checkpoint_every: int = 10,
+    preview: Preview | None = None,
+) -> SteeringMaps:
+    """The maps of a concept, learned, saved and told of; a killed training goes on.
 
     Raises:
         Stopped: a signal ended the training; what is learned so far is saved.
     """
-    from ..training.state.checkpoints import claimed
-    from ..training.state.processes import is_main_process
-
-    make_folder(out)
-    with claimed(out / "checkpoint") if is_main_process() else nullcontext():
-        pipe = session.load(model)
-        maps = _trained(pipe, concept, settings, out, checkpoint_every)
-    facts = Facts.of(maps.metadata)
-    if (after := facts.stopped_after) is not None:
-        kept = f"the maps learned so far are in {out}" if after else "nothing is learned yet"
-        total = (facts.training or {})["iterations"]
-        raise Stopped(f"training stopped after {after} of {total} iterations; {kept}, and the same command goes on")
-    STOP.end_gently(STOP.reason)
-    return pipe, maps
-
-
-def _trained(
-    pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any], out: Path, checkpoint_every: int
-) -> SteeringMaps:
-    """Maps that are learned and, whatever is learned of them, saved."""
-    from ..training.recipes import recipe_for
     from ..training.state.processes import is_main_process
     from ..training.train import train_steering_maps
 
-    config = recipe_for(pipe, concept, **settings)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ZeroMapsWarning)  # the command itself tells
             maps = train_steering_maps(
-                pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP
-            )
+                pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP,
+                preview=preview,
+            )  # fmt: skip
     except TrainingDivergedError as error:
         _save(error.maps, out)
         raise
@@ -130,10 +151,16 @@ def _trained(
     if losses and is_main_process():
         _save(maps, out)
         first, last = (sum(part) / len(part) for part in (losses[:turns], losses[-turns:]))
-        typer.echo(
+        say(
             f"loss {first:.4f} -> {last:.4f} (mean over the strengths, in {facts.training_seconds:.0f} seconds, see "
             f"losses.svg); {len(maps.maps)} maps with a support of {maps.support:.1%} in {out}"
         )
+    if (after := facts.stopped_after) is not None:
+        kept = f"the maps learned so far are in {out}" if after else "nothing is learned yet"
+        raise Stopped(
+            f"training stopped after {after} of {config.iterations} iterations; {kept}, and the same command goes on"
+        )
+    STOP.end_gently(STOP.reason)
     return maps
 
 
@@ -208,6 +235,7 @@ def calibrate(
     model: Annotated[
         str | None, typer.Option(help=f"{MODEL_HELP} When left out: the one that the maps were learned on.")
     ] = None,
+    dry_run: DryRun = False,
     session: ScoredSession,
 ) -> None:
     """Fit the dial of maps so that equal steps of strength look equal: what other commands use from then on.
@@ -216,16 +244,19 @@ def calibrate(
     """
     from ..scoring.tables import write_table
     from ..training.calibration.calibrate import calibrate, clip_measure
+    from ..training.effort import picture_effort
 
     steered = Steered([str(steering)], model)
     (maps,) = steered.maps.values()
     prompts = _prompts_of(maps, texts, source)
     measure: Measure | Literal["progress"] = "progress"
     if by == "clip":
-        measure = clip_measure(session.scorer(session.device), _texts_of(maps, texts))
+        measure = clip_measure(session.scorer(session.device, steered.base()), _texts_of(maps, texts))
     pipe = steered.open(session, load=False)
     seed = session.seed + 500
-    curve = calibrate(pipe, maps, measure, prompts, points=points, seed=seed, **session.arguments)
+    efforts = [picture_effort(pipe, "calibrate", points * len(prompts), session.arguments)]
+    with waiting(pipe, efforts, session.arguments, dry_run=dry_run):
+        curve = calibrate(pipe, maps, measure, prompts, points=points, seed=seed, **session.arguments)
     maps.save_pretrained(steering)
     rows = [
         {"strength": strength, "style_share": value, "measure": curve["measure"], "seed": seed}

@@ -2,7 +2,7 @@
 
     concept <- prompt_files (TOML, JSON lines, CSV, text) <- prompt_values, prompt_checks; levels, pairing
     template (a file to fill in)
-    files (regular ones, and their text); notices; words
+    files (regular ones, and their text); notices; signs; words
 
 The packaged concepts lie beside the code as TOML. Imports errors.
 """

@@ -12,11 +12,11 @@ from pathlib import Path
 from ..errors import LineaError, nearest_hint, short
 from .files import read_text
 from .levels import Level, check_level_strength, check_levels, fill_template
-from .notices import hint_at_syntax
 from .pairing import check_pairs, rows_match
 from .prompt_checks import check_prompts, check_side
 from .prompt_files import SUFFIXES, concept_fields, prompt_lines
 from .prompt_values import KINDS, SIDES
+from .signs import hint_at_syntax
 
 WORLDS = {
     "shapeland": "for the embedded models",

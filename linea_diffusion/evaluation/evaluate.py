@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..concepts.concept import StyleTexts
 from ..concepts.notices import noticing
@@ -15,6 +14,7 @@ from ..errors import LineaError, check_seed, short
 from ..pipelines.rendering.batch_size import BatchSize
 from ..pipelines.rendering.render import render_prompts
 from ..pipelines.rendering.requests import check_arguments
+from ..progress import stage
 from ..scoring.clip_scorer import ClipScorer
 from ..scoring.formulas import score_pictures
 from ..steering.dial import check_positions
@@ -92,22 +92,25 @@ def evaluate(
     with noticing(pipe.base, [*prompts, *(style_prompts if asked else [])]):
         unsteered = render_prompts(pipe.base, prompts, noises, **settings)
         references = list(scorer.embed_images(unsteered))
-        for way, strength in tqdm(plan, desc=f"evaluate {texts.name}", unit="strength"):
-            if strength == 0:
-                images = unsteered
-            elif way.maps is None:
-                images = render_prompts(pipe.base, style_prompts, noises, **settings)
-            else:
-                with way.maps.apply(pipe, strength, calibrated=calibrated):
-                    images = render_prompts(pipe.base, prompts, noises, **settings)
-            vectors = scorer.embed_images(images)
-            figures = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
-            judged = judge(images, prompts) if judge else {}
-            for row, (prompt, scores) in enumerate(zip(prompts, figures, strict=True)):
-                scores |= {name: float(values[row]) for name, values in judged.items()}
-                records.append(Record(texts.name, way.method, strength, prompt, scores, noises[row], way.training_seed))
-            if on_pictures is not None:
-                on_pictures(way.method, strength, images)
+        with stage(f"evaluate {texts.name}", len(plan), unit="position") as going:
+            for way, strength in plan:
+                if strength == 0:
+                    images = unsteered
+                elif way.maps is None:
+                    images = render_prompts(pipe.base, style_prompts, noises, **settings)
+                else:
+                    with way.maps.apply(pipe, strength, calibrated=calibrated):
+                        images = render_prompts(pipe.base, prompts, noises, **settings)
+                vectors = scorer.embed_images(images)
+                figures = score_pictures(scorer, vectors, texts=texts, prompts=prompts, references=references)
+                judged = judge(images, prompts) if judge else {}
+                for row, (prompt, scores) in enumerate(zip(prompts, figures, strict=True)):
+                    scores |= {name: float(values[row]) for name, values in judged.items()}
+                    facts = (noises[row], way.training_seed)
+                    records.append(Record(texts.name, way.method, strength, prompt, scores, *facts))
+                if on_pictures is not None:
+                    on_pictures(way.method, strength, images)
+                going.update()
     return records
 
 

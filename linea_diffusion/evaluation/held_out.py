@@ -12,7 +12,7 @@ from ..shapeland import MODELS
 from ..shapeland.styles import STYLES
 from ..shapeland.truth import held_out_prompts, truth_judge
 from .evaluate import Judge
-from .methods import PROMPTING
+from .method_names import PROMPTING
 
 
 def prompts_for(concept: Concept, model: str, file: Path | None, count: int) -> list[str]:

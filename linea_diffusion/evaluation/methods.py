@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..concepts.concept import Concept
-from ..errors import LineaError, nearest_hint
+from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
+from ..progress import stage
 from ..training.config import TrainingConfig
 from ..training.diffusion import DiffusionRun
 from ..training.iteration import facts_of
 from ..training.recipes import PAPER, recipe_for
 from ..training.train import train_steering_maps
 from .baselines import gaussian_act, linear_act, mean_shift
+from .method_names import PROMPTING, check_method
 from .ways import MapsOfSeed, training_seed_of
-
-PROMPTING = "prompting"
 
 Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
 
@@ -41,36 +42,37 @@ def _by_laws(method: Callable[..., SteeringMaps], **changes: Any) -> Method:
     """A method of coordinate-wise maps and laws, with the recipe for such maps, and calls as the settings say."""
 
     def fitted(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
-        calls = {name: getattr(config, name) for name in _CALLS}
-        return method(pipe, concept, recipe_for(pipe, pairing="law", **calls, **changes))
+        return method(pipe, concept, law_settings(pipe, config, **changes))
 
     return fitted
+
+
+def law_settings(pipe: Any, config: TrainingConfig, **changes: Any) -> TrainingConfig:
+    """The recipe for laws, with calls as other settings say, and some changes."""
+    calls = {name: getattr(config, name) for name in _CALLS}
+    return recipe_for(pipe, pairing="law", **calls, **changes)
+
+
+PAPERS: dict[str, dict[str, Any]] = {"lineas-laws": {}, "lineas-paper": PAPER}
+"""Ways to train for laws -> what they change of their recipe."""
+CLOSED_FORMS: dict[str, Callable[..., SteeringMaps]] = {
+    "mean-shift": mean_shift,
+    "gaussian-act": gaussian_act,
+    "lin-act": linear_act,
+    "lin-act-at-once": partial(linear_act, sequential=False),
+}
+"""The baselines."""
 
 
 METHODS: dict[str, Method] = {
     "lineas": train_steering_maps,
     "lineas-dense": lambda pipe, concept, config: train_steering_maps(pipe, concept, replace(config, sparsity=0.0)),
-    "lineas-laws": _by_laws(train_steering_maps),
-    "lineas-paper": _by_laws(train_steering_maps, **PAPER),
-    "mean-shift": _by_laws(mean_shift),
-    "gaussian-act": _by_laws(gaussian_act),
-    "lin-act": _by_laws(linear_act),
-    "lin-act-at-once": _by_laws(partial(linear_act, sequential=False)),
+    **{name: _by_laws(train_steering_maps, **changes) for name, changes in PAPERS.items()},
+    **{name: _by_laws(method) for name, method in CLOSED_FORMS.items()},
 }
 """Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; with
 coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
 forms of `baselines`. "prompting" needs no maps."""
-
-
-def check_method(method: str) -> None:
-    """Whether there is a method of this name.
-
-    Raises:
-        LineaError: there is none.
-    """
-    names = [*METHODS, PROMPTING]
-    if method not in names:
-        raise LineaError(f"got method {method!r}: expected one of {', '.join(names)}{nearest_hint(method, names)}")
 
 
 def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:
@@ -90,7 +92,9 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
     check_method(method)
     if method == PROMPTING:
         return None
-    return METHODS[method](pipe, concept, config or recipe_for(pipe, concept))
+    config = config or recipe_for(pipe, concept)
+    with stage(f"fit {method}", 1) if method in CLOSED_FORMS else nullcontext():
+        return METHODS[method](pipe, concept, config)
 
 
 def maps_by_seed(method: str, pipe: Any, concept: Concept, folder: Path) -> SteeringMaps | MapsOfSeed | None:

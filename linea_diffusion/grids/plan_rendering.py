@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm.auto import tqdm
 
 from .. import __version__
 from ..concepts.notices import noticing
@@ -20,6 +19,7 @@ from ..maps.steering_maps import SteeringMaps
 from ..pipelines.rendering.batch_size import BatchSize
 from ..pipelines.rendering.render import images_of
 from ..pipelines.rendering.requests import Request, requests_of
+from ..progress import stage
 from ..steering.addresses import model_name
 from .image_folder import cell_file
 from .plans import Cell, Plan, PlanRow
@@ -51,11 +51,11 @@ def render_cells(
         if folder is not None:
             make_folder(folder)
         pictures = _pictures(pipe, requests, len(plan.columns), wanted)
-        with tqdm(total=len(places), desc="render", unit="picture") as bar:
+        with stage("render", len(places), unit="picture") as going:
             for (row, column), request, picture in zip(places, requests, pictures, strict=True):
                 file = None if folder is None else folder / cell_file(row, column)
                 rows[row].append(_cell(plan.rows[row], column, request, picture, file))
-                bar.update()
+                going.update()
     return rows
 
 

@@ -180,17 +180,26 @@ def frozen(pipe: Any) -> Iterator[None]:
     parameters = [parameter for module in modules for parameter in module.parameters(recurse=False)]
     wanted = [parameter.requires_grad for parameter in parameters]
     modes = [module.training for module in modules]
-    bar = dict(getattr(pipe, "_progress_bar_config", {}))
     try:
         for parameter in parameters:
             parameter.requires_grad_(False)
         for module in modules:
             module.training = False
-        pipe.set_progress_bar_config(disable=True)
-        yield
+        with without_bar(pipe):
+            yield
     finally:
         for parameter, flag in zip(parameters, wanted, strict=True):
             parameter.requires_grad_(flag)
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+@contextmanager
+def without_bar(pipe: Any) -> Iterator[None]:
+    """Within the context a pipeline shows no progress of its own."""
+    bar = dict(getattr(pipe, "_progress_bar_config", {}))
+    pipe.set_progress_bar_config(disable=True)
+    try:
+        yield
+    finally:
         pipe.set_progress_bar_config(**bar)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm.auto import tqdm
 
 from ..concepts.concept import StyleTexts
 from ..concepts.files import MEBIBYTE, read_text
 from ..errors import LineaError
+from ..progress import stage
 from .figures import SCORES
 from .formulas import score_pictures
 from .images.opening import find_images, open_images
@@ -130,14 +130,16 @@ def score_entries(entries: Sequence[Entry], scorer: ClipScorer, texts: StyleText
         return scorer.embed_images(open_images(files, background=scorer.background))
 
     scores: list[dict[str, float]] = []
-    for start in tqdm(range(0, len(entries), scorer.batch_size), desc="score", unit="batch"):
-        batch = entries[start : start + scorer.batch_size]
-        files = [entry.reference for entry in batch if entry.reference]
-        references = iter(embed(files) if files else ())
-        scores += score_pictures(
-            scorer, embed([entry.image for entry in batch]), texts=texts, prompts=[entry.prompt for entry in batch],
-            references=[next(references) if entry.reference else None for entry in batch],
-        )  # fmt: skip
+    with stage("score", len(entries), unit="picture") as going:
+        for start in range(0, len(entries), scorer.batch_size):
+            batch = entries[start : start + scorer.batch_size]
+            files = [entry.reference for entry in batch if entry.reference]
+            references = iter(embed(files) if files else ())
+            scores += score_pictures(
+                scorer, embed([entry.image for entry in batch]), texts=texts, prompts=[entry.prompt for entry in batch],
+                references=[next(references) if entry.reference else None for entry in batch],
+            )  # fmt: skip
+            going.update(len(batch))
     return scores
 
 

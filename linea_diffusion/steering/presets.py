@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 from torch import nn
 
 from ..errors import LineaError, nearest_hint
 from .addresses import Address, base_layer, idle_projections, split_entry, steerable_modules
+from .preset_names import PATTERNS, check_pattern
 
 
 def is_attention(module: nn.Module) -> bool:
@@ -56,9 +58,7 @@ PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "queries-keys": lambda name, module: _projects(name, module, "qk") and Address.of(name).in_denoiser,
     "values": lambda name, module: _projects(name, module, "v") and Address.of(name).in_denoiser,
 }
-"""Module choices by name: attention outputs of text encoders and denoiser (the default of training), of one of them, of
-the denoiser's cross-attention alone; normalisation layers of the denoiser (the paper's choice) or of the text encoders;
-feed-forward layers of either; query and key projections, and value projections, of the denoiser."""
+"""Module choices by name; `preset_names` says what each is for."""
 
 
 def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -> dict[str, nn.Module]:
@@ -66,9 +66,10 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
 
     Args:
         pipe: a diffusers pipeline.
-        target_modules: one or several of `PRESETS`, or regular expressions that must match a whole canonical
-            name, such as ``unet.*norm.*``. An ending ``:1`` chooses the second entry of a tuple output, ``:0`` the
-            first, as nothing does.
+        target_modules: one or several of `PRESETS`; or, as PEFT's target_modules, endings of canonical names (whole
+            parts of them: ``attn2``, ``mid_block.attentions.0``) and regular expressions that must match a whole one,
+            such as ``unet.*norm.*``. Each may be either, in a list or alone. Behind it, ``:1`` chooses the second
+            entry of a tuple output, ``:0`` the first, as nothing does.
 
     Returns:
         Activation name -> module, in the order in which the pipeline registers them.
@@ -93,7 +94,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
         if not matches:
             raise LineaError(
                 f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
-                f"or a regular expression for a whole module name{nearest_hint(entry, [*PRESETS, *named])}"
+                f"or {PATTERNS}{nearest_hint(entry, [*PRESETS, *named])}"
             )
         places |= matches
     order = {name: number for number, name in enumerate(named)}
@@ -101,11 +102,17 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     return {replace(Address.of(name), entry=entry).name: named[name] for name, entry in ordered}
 
 
+def find_presets(pipe: Any) -> dict[str, dict[str, nn.Module]]:
+    """Preset -> the activations of a pipeline that it chooses, as `find_modules`; none where it fits no module."""
+    named = dict(steerable_modules(pipe))
+    fitting = {name: any(starmap(chooses, named.items())) for name, chooses in PRESETS.items()}
+    return {name: find_modules(pipe, name) if fits else {} for name, fits in fitting.items()}
+
+
 def _matcher(entry: str) -> Callable[[str, nn.Module], bool]:
     if entry in PRESETS:
         return PRESETS[entry]
-    try:
-        pattern = re.compile(entry)
-    except re.error as error:
-        raise LineaError(f"got module pattern {entry!r}: expected a preset or a regular expression ({error})") from None
-    return lambda name, module: pattern.fullmatch(name) is not None
+    check_pattern(entry)
+    pattern = re.compile(entry)
+    ending = f".{entry}"
+    return lambda name, module: f".{name}".endswith(ending) or pattern.fullmatch(name) is not None

@@ -17,6 +17,7 @@ from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
+from ..pipelines.prompts import repeat_arguments
 from ..steering.addresses import Address, model_name
 from ..steering.calls.acted import guard_hooks
 from ..steering.calls.call import RunningCall
@@ -24,7 +25,9 @@ from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedu
 from ..steering.presets import find_modules
 from ..steering.steer import steer
 from .config import TrainingConfig
+from .preview import Preview
 from .prompts_read import check_prompts_read, follow_masks
+from .runs import OnIteration
 from .state.identity import identity_of
 
 
@@ -92,7 +95,8 @@ class DiffusionRun:
 
     def forward(self, prompts: Sequence[str], seeds: Sequence[int]) -> None:
         """Call the pipeline; classifier-free guidance doubles the rows of denoisers."""
-        call_with_gradients(self.pipe, prompt=list(prompts), generator=generators(seeds), **self.arguments)
+        arguments = repeat_arguments(self.arguments, len(prompts), self.pipe)
+        call_with_gradients(self.pipe, prompt=list(prompts), generator=generators(seeds), **arguments)
 
     def segments(self) -> list[nn.Module]:
         """The denoisers."""
@@ -114,6 +118,17 @@ class DiffusionRun:
             LineaError: the model reads the same of the sources as of the targets.
         """
         check_prompts_read(self.pipe, concept, lambda prompts: self.forward(prompts, range(len(prompts))), size=size)
+
+    def preview(self, preview: Preview, concept: Concept) -> OnIteration:
+        """What shows maps after iterations of a concept's training."""
+        total = self.config.iterations
+
+        def show(done: int, maps: SteeringMaps) -> None:
+            if preview.is_due(done, total):
+                title = f"{concept.name} after {done} of {total} iterations"
+                preview.show(self.pipe, maps, concept.source[0], self.arguments, title)
+
+        return show
 
     def facts(self) -> Facts:
         """The name and the class of the pipeline."""

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from ..concepts.concept import Concept
 from ..concepts.pairing import check_pairs
@@ -18,10 +17,12 @@ from ..errors import LineaError, TrainingDivergedError
 from ..maps.facts import Facts
 from ..maps.packing import check_shapes
 from ..maps.steering_maps import SteeringMaps
+from ..progress import stage
 from .config import TrainingConfig
 from .iteration import Batches, NotFiniteError, facts_of, with_prompts
 from .loss.starting import start_from_regression
 from .loss.targets import positions_of, targets_of
+from .runs import OnIteration
 from .state.checkpoints import Checkpoints, claimed
 from .state.optimizer import MapOptimizer
 from .state.processes import any_of_all, is_main_process, wait_for_all
@@ -60,6 +61,7 @@ def learn(
     *,
     every: int = 10,
     stop: StopRequest | None = None,
+    on_iteration: OnIteration | None = None,
 ) -> SteeringMaps:
     """Learn maps on whatever model the batches run through; `train_steering_maps` says how.
 
@@ -69,6 +71,7 @@ def learn(
         states: to go on from, and to write to.
         every: iterations between states.
         stop: asked before each iteration.
+        on_iteration: called by the main process with the number of iterations done, and the maps.
 
     Returns:
         The maps at the end of the last iteration, not stretched.
@@ -81,7 +84,7 @@ def learn(
     training = _Training(batches, concept, began=time.monotonic() - (states.seconds if states else 0))
     if state:
         training.resume(*state)
-    training.learn(states, every, stop or StopRequest())
+    training.learn(states, every, stop or StopRequest(), on_iteration or (lambda done, maps: None))
     return training.maps.requires_grad_(False)
 
 
@@ -125,11 +128,11 @@ class _Training:
         self.optimizer.load(tensors)
         self.settled, self.good = (tensors, losses), tensors
 
-    def learn(self, states: Checkpoints | None, every: int, stop: StopRequest) -> None:
+    def learn(self, states: Checkpoints | None, every: int, stop: StopRequest, on_iteration: OnIteration) -> None:
         """Fit the maps in place, and note in their metadata how it went."""
         stop.gentle = True
         try:
-            self._iterate(states, every, stop)
+            self._iterate(states, every, stop, on_iteration)
         except NotFiniteError as error:
             self.optimizer.load(self.good)
             self._note()
@@ -149,10 +152,10 @@ class _Training:
             self._keep(states)
         self._note(stopped=len(self.losses) < self.config.iterations)
 
-    def _iterate(self, states: Checkpoints | None, every: int, stop: StopRequest) -> None:
+    def _iterate(self, states: Checkpoints | None, every: int, stop: StopRequest, on_iteration: OnIteration) -> None:
         total = self.config.iterations
         quiet = not is_main_process()
-        with tqdm(total=total, initial=len(self.losses), desc="train", unit="it", disable=quiet) as bar:
+        with stage("learn", total, unit="iteration", done=len(self.losses), shown=not quiet) as going:
             while len(self.losses) < total and not any_of_all(stop()):
                 iteration = len(self.losses)
                 loss = self._gradients(iteration)
@@ -166,8 +169,9 @@ class _Training:
                 self.settled = (self.optimizer.state(), [*self.losses, loss])
                 if states and is_main_process() and len(self.losses) % every == 0 and len(self.losses) < total:
                     self._save(states)
-                bar.update()
-                bar.set_postfix(loss=f"{_mean(self.losses[-len(self.targets) :]):.4f}")
+                if not quiet:
+                    on_iteration(len(self.losses), self.maps)
+                going.update(loss=f"{_mean(self.losses[-len(self.targets) :]):.4f}")
 
     def _gradients(self, iteration: int) -> float:
         turn = iteration % len(self.targets)

@@ -16,6 +16,7 @@ from .config import TrainingConfig
 from .diffusion import DiffusionRun
 from .iteration import batches_of
 from .learning import for_concept, learn, states_in, stretched
+from .preview import Preview
 from .recipes import recipe_for
 from .state.stopping import StopRequest
 
@@ -28,6 +29,7 @@ def train_steering_maps(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 10,
     stop: StopRequest | None = None,
+    preview: Preview | None = None,
 ) -> SteeringMaps:
     """Learn the maps that carry a model's activations from the source prompts to the target prompts.
 
@@ -48,6 +50,7 @@ def train_steering_maps(
         stop: asked before each iteration; when it says True, training ends with the maps learned so far, and
             ``metadata["stopped_after"]`` says after how many iterations; 0: nothing is learned. Of several processes
             all end when one is asked to.
+        preview: pictures of what is learned so far, see `Preview`.
 
     Returns:
         The maps, with the losses and all settings in their metadata. An interrupt from the keyboard ends training
@@ -69,7 +72,8 @@ def train_steering_maps(
         batches = stack.enter_context(batches_of(run, config))
         config = batches.fit_tokens(concept)
         states = None if checkpoint is None else stack.enter_context(states_in(Path(checkpoint), batches, concept))
-        maps = learn(batches, concept, states, every=checkpoint_every, stop=stop)
+        shown = None if preview is None else run.preview(preview, concept)
+        maps = learn(batches, concept, states, every=checkpoint_every, stop=stop, on_iteration=shown)
         if not maps.stored and Facts.of(maps.metadata).losses:
             _warn_of_zeros(maps, config)
             return stretched(maps, config.stretch or 1.0)

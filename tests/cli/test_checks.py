@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps
+from linea_diffusion import ClipScorer, LinEASDiffusionPipeline, SteeringMaps, __version__
 
 HUGE = str(10**400)
 SHARED = {
@@ -16,7 +19,7 @@ SHARED = {
     ("--guidance", "1e39"): "got --guidance 1e+39",
     ("--seed", "-5"): "got --seed=-5: expected a whole number from 0 to 2^63 - 1",
     ("--seed", HUGE): "got --seed=a whole number of 1329 bits",
-    ("--dtype", "float8"): "got --dtype 'float8': expected one of float32",
+    ("--dtype", "float8"): "got --dtype 'float8': expected one of auto, float32",
     ("--device", "gpu"): "got --device 'gpu': expected one that this machine has",
     ("--device", "meta"): "got --device 'meta'",
 }
@@ -55,6 +58,8 @@ SINGLE = {
     ("train", "--lr", "nan"): "got lr=nan",
     ("train", "--iterations", "0"): "got iterations=0",
     ("train", "--sparsity", "1"): "got sparsity=1",
+    ("train", "--modules", "unet.("): "got module pattern 'unet.(': expected a preset or an ending",
+    ("train", "--modules", " "): "got module pattern ' '",
     ("train", "--batch-size", "1"): "got batch_size=1",
     ("train", "--checkpoint-every", "0"): "got --checkpoint-every 0: expected a whole number of at least 1",
     ("calibrate", "--points", "2"): "got --points 2: expected a whole number of at least 3",
@@ -120,3 +125,17 @@ def test_a_long_name_does_not_fill_the_screen(linea):
     assert len(err) < 1100
     assert err.startswith("linea: got steering 'nnn")
     assert err.rstrip().endswith("a name that the Hub allows")
+
+
+def test_names_are_known_before_anything_heavy_is_imported():
+    """A mistyped concept or method is an error at once."""
+    light = "import sys, linea_diffusion.concepts.concept, linea_diffusion.evaluation.method_names as names"
+    heavy = "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules), names"
+    subprocess.run([sys.executable, "-c", f"{light}; {heavy}"], check=True)
+
+
+def test_the_version_is_told_without_loading_anything(linea):
+    code, out, _ = linea("--version")
+    assert code == 0
+    assert out.splitlines()[0] == f"linea-diffusion {__version__}"
+    assert "torch " in out

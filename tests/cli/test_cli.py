@@ -28,7 +28,8 @@ def test_help_of_every_command_has_an_example(linea):
     names = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
     learning = {"demo", "train", "calibrate", "evaluate", "bench"}
     pictures = {"generate", "grid", "batch", "score"}
-    assert learning | pictures | {"concepts", "modules", "info"} == set(names)
+    sharing = {"push", "export", "import"}
+    assert learning | pictures | sharing | {"concepts", "modules", "info"} == set(names)
     for name in names:
         assert name in out
         assert f"Example: linea {name}" in linea(name, "--help")[1]
@@ -201,9 +202,11 @@ def test_modules(linea, random_maps):
     code, out, _ = linea("modules", "shapeland-unet", "--modules", "text-attention")
     assert code == 0
     assert out.splitlines()[-1] == f"3 modules, {each * 3 * 128} numbers in dense maps"
-    last = linea("modules", "shapeland-unet")[1].splitlines()[-1]
+    lines = linea("modules", "shapeland-unet")[1].splitlines()
     features = [affine.features for _, affine in random_maps.named_maps()]  # of attention outputs, as by default
-    assert last == f"{len(features)} modules, {each * sum(features)} numbers in dense maps"
+    assert f"{len(features)} modules, {each * sum(features)} numbers in dense maps" in lines
+    attention = next(line.split()[:3] for line in reversed(lines) if line.startswith("attention "))
+    assert attention == ["attention", str(len(features)), str(each * sum(features))]
 
 
 TEMPLATE = ("train", "x", "--source", "TWO", "--template", "{prompt}, x", "--out", "OUT")

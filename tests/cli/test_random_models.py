@@ -9,6 +9,8 @@ import torch
 from linea_diffusion import LineaError, LinEASDiffusionPipeline
 from linea_diffusion.cli.bench.bench import BenchConfig, bench
 from linea_diffusion.cli.bench.random_models import RANDOM_MODELS, random_pipeline
+from linea_diffusion.cli.options.machines import RANDOM_HELP
+from linea_diffusion.steering.preset_names import PRESET_MEANINGS
 
 PARAMETERS = {
     "random-sdxl": {
@@ -57,3 +59,16 @@ def test_random_models_are_the_same_every_time_and_their_names_are_known():
     assert all(torch.equal(one[key], two[key]) for key in one)
     with pytest.raises(LineaError, match="expected one of random-sdxl, "):
         random_pipeline("random-sd9")
+
+
+@pytest.mark.parametrize("name", RANDOM_MODELS)
+def test_modules_of_real_models_are_counted_without_weights(linea, name):
+    code, out, _ = linea("modules", name)
+    assert code == 0
+    lines = [line.split() for line in out.partition("--modules ")[2].splitlines()[1:]]
+    rows = {words[0]: (int(words[1]), int(words[2])) for words in lines}
+    assert list(rows) == list(PRESET_MEANINGS)
+    assert rows["text-attention"][1] + rows["denoiser-attention"][1] == rows["attention"][1] > 1e6
+    assert f"{rows['attention'][0]} modules" in out
+    assert name in RANDOM_HELP
+    assert "--modules " not in linea("modules", name, "--modules", "norms")[1]

@@ -73,7 +73,7 @@ def test_impossible_settings_are_one_line(linea, tmp_path, setting, message):
 
 def _trained(server, folder, **order) -> int:
     """The exit code of a training of its own process; each of its states needs two calls of fsync, the maps three."""
-    options = ["--iterations", "12", "--checkpoint-every", "1", *QUICK]
+    options = ["--iterations", "12", "--checkpoint-every", "1", "--preview", "0", *QUICK]
     return server.run(argv=["train", "neon", "--out", str(folder), *options], log=f"{folder}.txt", **order)
 
 
@@ -245,3 +245,49 @@ def test_a_style_of_ones_own_is_learned_calibrated_and_not_overwritten(linea, tm
     code, out, error = linea("calibrate", tmp_path / "glow", "--by", "progress", "--points", 3, "--steps", 1)
     assert code == 0, error
     assert "share of the style" in out
+
+
+def test_a_training_shows_pictures_of_what_it_learns(linea, tmp_path):
+    code, _, err = linea("train", "neon", "--out", tmp_path / "maps", "--iterations", 2, *QUICK)
+    assert code == 0
+    assert f"look at {tmp_path / 'maps' / 'preview.png'}" in err
+    assert Image.open(tmp_path / "maps" / "preview.png").size[0] > 3 * 192
+    told = [line for line in err.splitlines() if " left" in line]
+    assert len(told) == 2, "a log gets a line at the start and one at the end"
+    code, _, err = linea("train", "neon", "--out", tmp_path / "none", "--iterations", 1, "--preview", 0, *QUICK)
+    assert code == 0
+    assert not (tmp_path / "none" / "preview.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "stages"),
+    [
+        (("train", "neon", "--iterations", 7), {"record": 640, "learn": 7 * 8 * 4 * 3, "reach": 320, "calibrate": 288}),
+        (("demo",), {"record": 640, "learn": 80 * 8 * 4 * 3, "reach": 320, "calibrate": 288, "render": 30 * 9}),
+        (
+            ("evaluate", "--style", "neon", "--methods", "mean-shift,prompting", "--count", 3),
+            {"fit mean-shift": 64 * 4, "evaluate neon": 3 * (1 + 8 + 1) * 9},
+        ),
+    ],
+)
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(linea, tmp_path, command, stages):
+    code, out, _ = linea(*command, "--out", tmp_path / "out", "--dry-run")
+    assert code == 0
+    for stage, passes in {**stages, "all": sum(stages.values())}.items():
+        assert any(line.startswith(f"{stage} ") and f" {passes} " in line for line in out.splitlines())
+    assert "Nothing was done." in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_of_what_renders_with_maps(linea, tmp_path, random_maps):
+    random_maps.save_pretrained(tmp_path / "maps")
+    before = {file: file.read_bytes() for file in (tmp_path / "maps").iterdir()}
+    options = ("--model", "shapeland-unet", "--dry-run")
+    measured = ("calibrate", tmp_path / "maps", "--concept", "neon", "--by", "progress", "--points", 5)
+    code, out, _ = linea(*measured, *options)
+    assert (code, f" {5 * 32 * 9} " in out) == (0, True)
+    assert before == {file: file.read_bytes() for file in (tmp_path / "maps").iterdir()}
+    grid = ("grid", "a red heart", "--steering", tmp_path / "maps", "--out", tmp_path / "grid", "--clip", "none")
+    code, out, _ = linea(*grid, "--strength", "0:1:4", "--steps", 2, *options)
+    assert (code, f" {4 * 3} " in out) == (0, True)
+    assert not (tmp_path / "grid").exists()

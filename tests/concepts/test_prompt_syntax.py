@@ -8,7 +8,7 @@ import pytest
 
 from linea_diffusion import Concept, StyleGrid, generate_batch, load_concept
 from linea_diffusion.concepts.concept import list_concepts
-from linea_diffusion.concepts.notices import foreign_signs, hint_at_syntax
+from linea_diffusion.concepts.signs import foreign_signs, hint_at_syntax
 
 SIGNS = {
     "a {red|blue} cat": ("alternatives", "{red|blue}"),

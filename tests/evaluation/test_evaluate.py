@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
+from linea_diffusion.evaluation.method_names import METHOD_NAMES
 from linea_diffusion.evaluation.methods import METHODS, fit, maps_by_seed
 from linea_diffusion.evaluation.records import (
     Record,
@@ -239,3 +240,7 @@ def test_each_method_is_read_on_its_own_dial(pipe, random_maps, scorer):
     assert on_dials["calibrated"] < as_trained["calibrated"] - 1e-3
     with pytest.raises(LineaError, match="without a calibration"):
         figures(calibrated=True)
+
+
+def test_names_of_methods_are_known_without_the_methods():
+    assert tuple(METHODS) == METHOD_NAMES

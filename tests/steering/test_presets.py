@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from linea_diffusion import LineaError, find_modules
+from linea_diffusion.steering.preset_names import PRESET_MEANINGS, presets_help
 from linea_diffusion.steering.presets import PRESETS
 
 
@@ -35,7 +36,22 @@ def test_a_pattern_must_match_the_whole_name(pipe):
         "unet.mid_block.attentions.0.transformer_blocks.0.attn2"
     ]
     with pytest.raises(LineaError, match="no module"):
-        find_modules(pipe, r"mid_block")
+        find_modules(pipe, r"mid_bl")
+
+
+def test_an_ending_chooses_whole_parts_of_names_as_in_peft(pipe):
+    """A list of PEFT's takes endings; a text alone is a regular expression there, and either here."""
+    assert find_modules(pipe, ["to_q", "to_k"]) == find_modules(pipe, r".*\.to_[qk]")
+    assert list(find_modules(pipe, "mid_block.attentions.0.transformer_blocks.0.attn2")) == list(
+        find_modules(pipe, r"unet\.mid_block.*attn2")
+    )
+    with pytest.raises(LineaError, match="an ending such as attn2"):
+        find_modules(pipe, "o_v")
+
+
+def test_every_preset_says_what_it_is_for():
+    assert list(PRESET_MEANINGS) == list(PRESETS)
+    assert all(name in presets_help() for name in PRESETS)
 
 
 def test_no_match_names_the_nearest(pipe):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, make_folder
-from ..options.sessions import Call, Machine, Seeded, dtype_of
+from ..options.machines import RANDOM_HELP, Machine, device_of, dtype_of
+from ..options.sessions import MODEL_HELP, Call, Seeded
 from ..options.steering import Steering, open_maps
 
 if TYPE_CHECKING:
@@ -21,20 +22,21 @@ if TYPE_CHECKING:
 class BenchMachine(Machine):
     """A machine that also runs models of random weights, which are made where they are used."""
 
-    def load(self, model: str) -> LinEASDiffusionPipeline:
-        """The pipeline of --model."""
-        if not _is_random(model):
-            return super().load(model)
+    def pipeline(self, model: str) -> LinEASDiffusionPipeline:
+        """The pipeline as it comes."""
+        if not is_random(model):
+            return super().pipeline(model)
         import torch
 
         from ...pipelines.pipeline import LinEASDiffusionPipeline
         from .random_models import random_pipeline
 
+        device = device_of(self.device)
         try:
-            made = random_pipeline(model, device=self.device, dtype=dtype_of(self.dtype))
+            made = random_pipeline(model, device=device, dtype=dtype_of(self.dtype, device, model))
         except torch.OutOfMemoryError:
             raise LineaError(
-                f"got {model}, which does not fit on {self.device!r}: expected a smaller one, or bfloat16"
+                f"got {model}, which does not fit on {device!r}: expected a smaller one, or bfloat16"
             ) from None
         return LinEASDiffusionPipeline(made)
 
@@ -43,10 +45,7 @@ def bench(
     *,
     model: Annotated[
         str,
-        typer.Option(
-            help="shapeland-unet (embedded), a diffusers folder, a Hub id; or random-sdxl, random-sd3.5-medium, "
-            "random-flux.1: real size, random weights, nothing to download."
-        ),
+        typer.Option(help=f"{MODEL_HELP} {RANDOM_HELP}"),
     ] = "shapeland-unet",
     steering: Steering = [],  # noqa: B006
     modules: Annotated[
@@ -80,8 +79,9 @@ def bench(
         pipe.load_steering(one, adapter_name=name)
     make_folder(out)
     result = bench(pipe, config, track=lambda numbers: tqdm(numbers, desc="rounds", leave=False))
-    text = markdown(result, model, machine.dtype)
-    facts = {"model": model, "dtype": machine.dtype, **asdict(result)}
+    dtype = str(pipe.dtype).removeprefix("torch.")
+    text = markdown(result, model, dtype)
+    facts = {"model": model, "dtype": dtype, **asdict(result)}
     (out / "bench.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     (out / "bench.md").write_text(text, encoding="utf-8")
     typer.echo(text)
@@ -102,7 +102,7 @@ def markdown(result: Bench, model: str, dtype: str) -> str:
 
 def _caption(result: Bench, model: str, dtype: str) -> list[str]:
     config, machine = result.config, result.machine
-    weights = ", random weights: speed and memory are a real model's, pictures are not" if _is_random(model) else ""
+    weights = ", random weights: speed and memory are a real model's, pictures are not" if is_random(model) else ""
     facts = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "date")
     calls = "; ".join(f"{part}: {_listed(arguments)}" for part, arguments in result.calls.items())
     return [
@@ -122,7 +122,8 @@ def _listed(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in arguments.items()) or "the pipeline's defaults"
 
 
-def _is_random(model: str) -> bool:
+def is_random(model: str) -> bool:
+    """Whether a model is one of random weights."""
     return model.startswith("random-")
 
 

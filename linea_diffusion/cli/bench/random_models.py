@@ -83,7 +83,7 @@ def random_pipeline(
 
     Args:
         name: one of `RANDOM_MODELS`.
-        device: where the weights are made.
+        device: where the weights are made; on ``meta`` there are none, only shapes, and calls make only shapes.
         dtype: in which they are made.
         tiny: the same classes with a few thousand numbers, for tests.
 
@@ -100,7 +100,8 @@ def random_pipeline(
         if isinstance(part, nn.Module):
             nn.Module.to(part, device, dtype)  # diffusers' own warns of layers to be kept in float32: there are none
             part.eval().requires_grad_(False)
-    pipe = pipeline_class(**made, scheduler=scheduler())
+    shapes_only = torch.device(device).type == "meta"
+    pipe = pipeline_class(**made, scheduler=_ShapesOnly() if shapes_only else scheduler())
     pipe.register_to_config(_name_or_path=name)
     return pipe
 
@@ -194,6 +195,19 @@ def _flow(**options: Any) -> Callable[[], Any]:
 def _euler() -> Any:
     times = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     return diffusers.EulerDiscreteScheduler(**times, timestep_spacing="leading", steps_offset=1)
+
+
+class _ShapesOnly(diffusers.EulerDiscreteScheduler):
+    """A scheduler of one step for latents without numbers, whatever it is asked for."""
+
+    def set_timesteps(self, count: int | None = None, device: Any = None, sigmas: Any = None, **_: Any) -> None:
+        self.timesteps, self.num_inference_steps = torch.ones(1, device=device), 1
+
+    def scale_model_input(self, sample: torch.Tensor, *_: Any) -> torch.Tensor:
+        return sample
+
+    def step(self, output: torch.Tensor, timestep: Any, sample: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
+        return (sample,)
 
 
 RANDOM_MODELS: dict[str, tuple[Any, Callable[[bool], Parts], Callable[[], Any]]] = {

@@ -77,15 +77,6 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def silence_loading() -> None:
-    """No bars of the libraries that load models between the lines of a log."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-
-
 def print_event(event: dict[str, Any]) -> None:
     """A line for each event but those that only pass something over, which the end counts."""
     from datetime import UTC, datetime

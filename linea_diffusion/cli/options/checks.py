@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ...errors import LineaError, check_seed
+from ...steering.preset_names import check_pattern
 
 DTYPE_NAMES = ("float32", "float16", "bfloat16")
 _LARGEST = 3.4e38
@@ -55,12 +56,12 @@ def guidance(option: typer.CallbackParam, value: float | None) -> float | None:
 
 def dtype(option: typer.CallbackParam, value: str) -> str:
     """The name of a dtype."""
-    return choice(value, _name(option), DTYPE_NAMES)
+    return choice(value, _name(option), ("auto", *DTYPE_NAMES))
 
 
 def device(option: typer.CallbackParam, value: str) -> str:
     """A device that this machine has."""
-    if value == "cpu":
+    if value in ("auto", "cpu"):
         return value
     import torch
 
@@ -80,6 +81,13 @@ def choice(value: str, what: str, names: Sequence[str]) -> str:
     if value not in names:
         raise LineaError(f"got {what} {value!r}: expected one of {', '.join(names)}")
     return value
+
+
+def patterns(option: typer.CallbackParam, values: list[str] | None) -> list[str] | None:
+    """Presets and patterns of modules that could choose some in any model."""
+    for value in values or ():
+        check_pattern(value)
+    return values
 
 
 def _name(option: typer.CallbackParam) -> str:

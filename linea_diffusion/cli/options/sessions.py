@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, short
+from ...steering.preset_names import presets_help
 from . import checks
+from .machines import Machine, device_of, dtype_of
 
 if TYPE_CHECKING:
     from ...pipelines.pipeline import LinEASDiffusionPipeline
@@ -30,30 +32,22 @@ Steps = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(help="Guidance scale; the model's own default when left out.", callback=checks.guidance)
 ]
-Modules = Annotated[list[str] | None, typer.Option(help="Preset or pattern; may be repeated.")]
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(help=f"What is steered; may be repeated. A preset: {presets_help()}", callback=checks.patterns),
+]
 Plots = Annotated[
     str | None,
     typer.Option(help="Also the report's plots as files in OUT/plots: pdf, svg or png.", callback=checks.plots),
 ]
-Clip = Annotated[str, typer.Option(help="shapeland-clip, an open_clip architecture, a folder, or a Hub id.")]
+Clip = Annotated[
+    str | None,
+    typer.Option(
+        help="An open_clip architecture such as ViT-L-14-quickgelu (with --clip-weights openai), a folder, a Hub id. "
+        "When left out: shapeland-clip, for pictures of embedded models alone."
+    ),
+]
 ClipWeights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file of --clip.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.", callback=checks.device)]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where models run, and in which numbers."""
-
-    device: Device = "cpu"
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.", callback=checks.dtype)] = "float32"
-
-    def load(self, model: str) -> LinEASDiffusionPipeline:
-        """The pipeline of --model; of several processes each takes its own GPU."""
-        from ...pipelines.pipeline import LinEASDiffusionPipeline
-        from ...training.state.processes import process_device
-
-        device = process_device() if self.device == "cuda" else self.device
-        return LinEASDiffusionPipeline.from_pretrained(model, dtype=dtype_of(self.dtype)).to(device)
 
 
 @dataclass(frozen=True)
@@ -70,6 +64,20 @@ class Call:
 
 
 @dataclass(frozen=True)
+class PromptedCall(Call):
+    """How the base pipeline is called, and what pictures shall not show."""
+
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What pictures shall not show; wants a guidance scale above 1.")
+    ] = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the options give the base pipeline; nothing that was left out."""
+        return super().arguments | without_none(negative_prompt=self.negative_prompt)
+
+
+@dataclass(frozen=True)
 class Seeded:
     """The noise."""
 
@@ -80,7 +88,7 @@ class Seeded:
 class Scoring:
     """The CLIP that scores."""
 
-    clip: Clip = "shapeland-clip"
+    clip: Clip = None
     clip_weights: ClipWeights = None
     clip_set: Annotated[
         list[str],
@@ -90,8 +98,15 @@ class Scoring:
         ),
     ] = field(default_factory=list)
 
-    def scorer(self, device: str) -> ClipScorer:
-        """The CLIP of --clip and --clip-weights, with the settings of --clip-set."""
+    def scorer(self, device: str, model: str) -> ClipScorer:
+        """The CLIP of --clip and --clip-weights, with the settings of --clip-set, for pictures of a model.
+
+        Raises:
+            LineaError: no such CLIP, or none is named and the embedded one does not know such pictures.
+        """
+        from ...scoring.fitting import clip_for
+
+        clip = clip_for(self.clip, model)
         from ...scoring.clip_scorer import ClipScorer
 
         keys = ("dtype", "batch_size", "quick_gelu", "mean", "std", "interpolation", "resize_mode", "background")
@@ -99,28 +114,29 @@ class Scoring:
             key: dtype_of(text) if key == "dtype" else literal(text)
             for key, text in key_values("--clip-set", self.clip_set, keys)
         }
-        return ClipScorer(self.clip, self.clip_weights, device=device, **settings)
+        return ClipScorer(clip, self.clip_weights, device=device_of(device), **settings)
 
 
 @dataclass(frozen=True)
-class Session(Machine, Seeded, Call):
+class Session(Machine, Seeded, PromptedCall):
     """Calls of a pipeline on a machine."""
 
+    def load(self, model: str) -> LinEASDiffusionPipeline:
+        """The pipeline of --model, which takes the arguments of the calls.
+
+        Raises:
+            LineaError: it does not.
+        """
+        from ...pipelines.choices.calls import check_call
+
+        pipe = super().load(model)
+        check_call(pipe, self.arguments)
+        return pipe
+
 
 @dataclass(frozen=True)
-class ScoredSession(Machine, Seeded, Scoring, Call):
+class ScoredSession(Session, Scoring):
     """Calls of a pipeline on a machine, and the CLIP that scores their pictures."""
-
-
-def dtype_of(name: str) -> Any:
-    """The torch dtype of a name.
-
-    Raises:
-        LineaError: none that models run in.
-    """
-    import torch
-
-    return getattr(torch, checks.choice(name, "dtype", checks.DTYPE_NAMES))
 
 
 def key_values(

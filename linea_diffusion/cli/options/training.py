@@ -110,15 +110,24 @@ class TrainingOptions:
         """The checked settings: those of options of their own, the session's, and those of --set KEY=VALUE."""
         from ...training.config import TrainingConfig
 
+        call = session.arguments
+        negative = call.pop("negative_prompt", None)
+        if negative is not None and (session.guidance or 0) <= 1:
+            raise LineaError(
+                f"got --negative-prompt {short(negative)} for a training at guidance {session.guidance or 1:g}, which "
+                "leaves it out: expected --guidance above 1, such as 5"
+            )
         same = ("iterations", "lr", "batch_size", "micro_batch_size", "rank", "sparsity")
         made = without_none(
             **{name: getattr(self, name) for name in same},
-            **session.arguments,
+            **call,
             calibrate=None if self.calibrate else False,
             target_modules=tuple(self.modules) if self.modules else None,
             seed=session.seed,
         )
         keys = [one.name for one in fields(TrainingConfig)]
         made |= {key: literal(text) for key, text in key_values("--set", self.settings or (), keys)}
+        if negative is not None:
+            made["call_arguments"] = {"negative_prompt": negative, **made.get("call_arguments", {})}
         TrainingConfig(**made)
         return made

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from PIL import Image
 
 from ...errors import LineaError, reason, short
-from ..calling import generators
+from ...progress import is_busy
+from ..calling import generators, without_bar
 from ..overflow import look_out, refusing
 from ..prompts import repeat_arguments
 from .batch_size import BatchSize, BatchSizeArgument, is_out_of_memory
@@ -161,7 +163,7 @@ def _call(pipe: Any, group: Sequence[Request]) -> list[Outcome]:
         }
     elif group[0].strengths is not None or group[0].dial:
         raise LineaError(f"got strengths for a {type(pipe).__name__}: expected a LinEASDiffusionPipeline over it")
-    with refusing(), look_out(base) as outlook:
+    with refusing(), look_out(base) as outlook, without_bar(base) if is_busy() else nullcontext():
         result = pipe([request.prompt for request in group], **arguments)
     if outlook.why:
         raise LineaError(outlook.why)

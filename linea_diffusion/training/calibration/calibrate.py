@@ -13,13 +13,13 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ...concepts.notices import noticing
 from ...errors import LineaError, as_whole, check_seed, short
 from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
 from ...pipelines.rendering.requests import check_arguments
+from ...progress import stage
 from .measures import Measure, Reading, clip_measure, picture_measure, progress_measure
 
 __all__ = ["calibrate", "calibrate_progress", "clip_measure", "isotonic"]
@@ -138,11 +138,11 @@ def _measure(read: Reading, points: int, at_once: int) -> dict[float, float]:
     means: dict[float, float] = {}
     first = np.linspace(0, 1, 5 if points >= 5 else 3).tolist()
     rounds = [first[start : start + at_once] for start in range(0, len(first), at_once)]
-    with tqdm(total=points, desc="calibrate", unit="strength") as bar:
+    with stage("calibrate", points, unit="strength") as going:
         while rounds:
             some = rounds.pop(0)
             means.update(zip(some, map(float, read(some).mean(axis=1)), strict=True))
-            bar.update(len(some))
+            going.update(len(some))
             if not rounds and (more := next_strengths(means, min(at_once, points - len(means)))):
                 rounds.append(more)
     return dict(sorted(means.items()))

@@ -10,6 +10,7 @@ from ...concepts.concept import Concept
 from ...errors import LineaError
 from ...maps.facts import Facts
 from ...maps.steering_maps import SteeringMaps
+from ...progress import stage
 from ..config import TrainingConfig
 from ..learning import stretched
 from .calibrate import calibrate_progress
@@ -41,7 +42,8 @@ def with_even_dial(
     try:
         if config.stretch is None and config.pairing == "rows":
             seeds = range(first, first + len(prompts))
-            stretch = reach_of(pipe, stretched(learned, 1.0), prompts, target, seeds, **options)
+            with stage("reach", 1):
+                stretch = reach_of(pipe, stretched(learned, 1.0), prompts, target, seeds, **options)
         maps = stretched(learned, stretch)
         if config.calibrate:
             calibrate_progress(pipe, maps, prompts, seed=first, **options)

@@ -10,8 +10,10 @@ import torch
 
 from ...concepts.concept import Concept
 from ...concepts.levels import Level
+from ...progress import Stage, stage
 from ..config import TrainingConfig
 from ..runs import Place, Places
+from ..state.processes import is_main_process
 from .distances import interpolate_laws, variance_of, wasserstein_1d
 
 Scales = dict[Place, float]
@@ -111,19 +113,28 @@ def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> 
         config: pairing, strengths, dial_exponent, scale_by_variance.
     """
 
-    def record(prompts: Sequence[str]) -> Places:
+    def record(prompts: Sequence[str], going: Stage) -> Places:
         """Kept in the machine's memory: rows go to the device when their turn comes."""
-        return {place: rows.cpu() for place, rows in recorder.record(prompts, range(len(prompts))).items()}
+        rows = {place: rows.cpu() for place, rows in recorder.record(prompts, range(len(prompts))).items()}
+        going.update()
+        return rows
 
-    target, scaled = record(concept.target), config.scale_by_variance
-    halfway = any(strength != 1 for strength in config.strengths)
-    source = record(concept.source) if halfway or (config.pairing == "rows" and config.rank) else target
-    positions = positions_of(concept, config)
+    sides, between = recorded_sides(concept, config)
+    with stage("record", len(sides) + len(between), unit="side", shown=is_main_process()) as going:
+        target, *rest = (record(side, going) for side in sides)
+        levels = {level.strength: record(level.target, going) for level in between}
+    source, scaled, positions = rest[0] if rest else target, config.scale_by_variance, positions_of(concept, config)
     if config.pairing != "rows":
         return [*law_targets(flattened(source), flattened(target), positions, scaled=scaled)], source, target
-    between = _levels(concept, config) if halfway else ()
-    levels = {level.strength: record(level.target) for level in between}
     return [*row_targets({0.0: source, **levels, 1.0: target}, positions, scaled=scaled)], source, target
+
+
+def recorded_sides(concept: Concept, config: TrainingConfig) -> tuple[list[Sequence[str]], tuple[Level, ...]]:
+    """The prompts whose activations are recorded before the first iteration: targets, sources where they are wanted,
+    and levels."""
+    halfway = any(strength != 1 for strength in config.strengths)
+    sources = halfway or (config.pairing == "rows" and config.rank)
+    return [concept.target, *([concept.source] if sources else [])], _levels(concept, config) if halfway else ()
 
 
 def positions_of(concept: Concept, config: TrainingConfig) -> list[float]:

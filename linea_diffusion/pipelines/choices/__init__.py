@@ -1,0 +1,1 @@
+"""What a loaded pipeline runs on and with: device and dtype, scheduler, LoRA. Imports shapeland, errors."""
