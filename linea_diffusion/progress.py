@@ -146,9 +146,8 @@ def bar_of(**options: Any) -> Any:
     """A bar with options of tqdm; where standard error is no terminal and no notebook, lines, one a minute at most."""
     if draws():
         return tqdm(**options)
-    left = "" if options.get("total") is None else ", {remaining} left"
     done = "{n_fmt}/{total_fmt} {unit}s" if "unit" in options else "{percentage:.0f}%"
-    form = f"{{desc}}: {done}, {{elapsed}} gone{left}{{postfix}}"
+    form = f"{{desc}}: {done}, {{elapsed}} gone, {{remaining}} left{{postfix}}"
     return tqdm(file=_Lines(sys.stderr), mininterval=_MINUTE, miniters=0, **options | {"bar_format": form})
 
 

@@ -44,7 +44,7 @@ class Bar:
         """Take an event into account."""
         event = facts["event"]
         if event == "start":
-            self._bar.set_description("images")
+            self._bar.set_description_str("images")
         if event == "columns":
             self._bar.write(f"columns for metadata.jsonl: {', '.join(facts['names'])}", file=sys.stderr)
         if event in ("failure", "bad_line", "failed_before"):

@@ -90,7 +90,7 @@ def test_a_folder_that_a_grid_was_rendered_into_gets_its_lines(grid, tmp_path):
     grid.save_images(tmp_path / "x")
     lines = [json.loads(line) for line in (tmp_path / "x" / "metadata.jsonl").read_text().splitlines()]
     assert {line["scores"]["clip_prompt_cosine"] for line in lines} == {0.5}
-    assert len(list((tmp_path / "x").iterdir())) == 10
+    assert len([one for one in (tmp_path / "x").iterdir() if not one.name.startswith(".")]) == 10
 
 
 @pytest.mark.parametrize("ending", ["gif", "webp"])

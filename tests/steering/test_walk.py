@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import linea_diffusion
+from linea_diffusion import SteeringMaps
 
 from ..conftest import seeded
 
@@ -71,8 +72,8 @@ def _holds(value: Any, depth: int = 5) -> bool:
 
 @pytest.mark.parametrize("strength", [STRENGTH, [STRENGTH, 0.25]], ids=["one", "a row"])
 def test_the_walk_of_a_strength(pipe, random_maps, strength):
-    pipe.load_steering(random_maps)
-    pipe.steering["default"].metadata["calibration"] = {"strengths": [0.0, 1.0], "values": [0.0, 1.0], "measure": "x"}
+    pipe.load_steering(SteeringMaps.of(dict(random_maps.named_maps())), "loud")
+    pipe.steering["loud"].metadata["calibration"] = {"strengths": [0.0, 1.0], "values": [0.0, 1.0], "measure": "x"}
     with _walk(_is_handed_the_strength) as stops:
         pipe("a red heart", strength=strength, num_inference_steps=1, guidance_scale=1.0, output_type="latent")
     assert len(stops) <= 5, list(stops.items())
