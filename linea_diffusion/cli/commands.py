@@ -13,7 +13,19 @@ import typer
 
 from .. import __version__
 from ..errors import LineaError
-from . import batching, demo, evaluating, exporting, generating, grids, inspecting, pushing, scores, training
+from . import (
+    batching,
+    calibrating,
+    demo,
+    evaluating,
+    exporting,
+    generating,
+    grids,
+    inspecting,
+    pushing,
+    scores,
+    training,
+)
 from .bench import command as benching
 from .options.blocks import blocks
 
@@ -51,7 +63,7 @@ for _command, _example in (
         "linea train neon --out neon\n\n"
         'linea train mine --source prompts.txt --template "{prompt}, in neon light" --out mine',
     ),
-    (training.calibrate, "linea calibrate neon"),
+    (calibrating.calibrate, "linea calibrate neon"),
     (
         generating.generate,
         'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png\n\n'

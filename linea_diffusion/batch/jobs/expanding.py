@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from ...errors import LineaError, as_whole, short
-from ...steering.parsing import parse_strengths
+from ...steering.parsing import parse_dials
 
 MOST_IMAGES = 1_000_000
 """Images that one line may ask for."""
@@ -186,10 +186,10 @@ def check_strengths(value: Any) -> list[Any]:
     """The strengths of a line, one or several; what each may be is checked where its steering is known.
 
     Raises:
-        LineaError: an empty list, or text that `parse_strengths` cannot read.
+        LineaError: an empty list, or text that `parse_dials` cannot read.
     """
     if isinstance(value, str):
-        return [*parse_strengths(value)]
+        return [*parse_dials(value)]
     values = value if isinstance(value, list | tuple) else [value]
     if not values:
         raise LineaError("got an empty list of strengths: expected at least one number, or leave it out")
