@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from ..errors import LineaError
 from ..pipelines.pipeline import LinEASDiffusionPipeline
 from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.rendering.requests import grouped
+from ..progress import bar_of
 from ..scoring.tables import write_conventions
 from .describing import COLUMNS, SCORED
 from .folder.index import JobIndex
@@ -197,7 +196,7 @@ def plan_batch(
         if on_bad_line is not None:
             on_bad_line(line, error)
 
-    seen = tqdm(lines, desc="plan", unit="line", disable=not progress)
+    seen = bar_of(iterable=lines, desc="plan", unit="line", disable=not progress)
     planned = planned_jobs(seen, maker, index, process_share(), plan, bad_line)
     for batch in grouped(planned, size.of, window):
         plan.images += len(batch)

@@ -15,6 +15,7 @@ from ..errors import LineaError
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
 from .options.batch_log import print_event, print_plan, print_summary
+from .options.next_steps import quoted, say_next
 from .options.sessions import (
     Clip,
     ClipWeights,
@@ -27,6 +28,7 @@ from .options.sessions import (
     without_none,
 )
 from .options.steering import Steered, strength_option
+from .options.waiting import duration
 
 _WIDTH = max(map(len, FIELDS)) + 2
 FIELDS_HELP = "\n".join(
@@ -169,6 +171,11 @@ def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, g
         write_sheet(out, grid)
     alone = process_share().world == 1
     print_summary(summary, out, grid if summary.images else None, prune=settings["prune"])
+    if summary.images:
+        say_next(
+            load=f"datasets.load_dataset('imagefolder', data_dir={str(out)!r})",
+            score=f"linea score {quoted(out)} --out {quoted(out)}-scores.csv",
+        )
     if summary.stopped:
         raise Stopped("stopped; the same command goes on")
     failed = summary.failed + summary.bad_lines if alone else summary.failures
@@ -176,10 +183,22 @@ def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, g
         sys.exit(1)
 
 
+def _time(pipe: Any, images: int, defaults: dict[str, Any]) -> str:
+    """How long so many images take, as one step measures it now, with the settings that jobs share."""
+    from ..training.effort import picture_effort, seconds_of_pass
+
+    names = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
+    arguments = {names[name]: value for name, value in defaults.items() if name in names}
+    passes = picture_effort(pipe, "images", images, arguments).passes
+    return duration(passes * seconds_of_pass(pipe, arguments))
+
+
 def _plan(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str) -> None:
     from ..batch.engine import plan_batch
 
     plan = plan_batch(pipe, jobs, out, progress=log == "bar", **settings)
     print_plan(plan, out)
+    if plan.images:
+        typer.echo(f"about {_time(pipe, plan.images, settings['defaults'])} for them here")
     if plan.bad_lines or plan.failed:
         sys.exit(1)

@@ -13,6 +13,7 @@ import typer
 from ..errors import LineaError, make_folder
 from .options import checks
 from .options.grid_rows import Rows
+from .options.next_steps import say_next
 from .options.sessions import Plots, ScoredSession, command_line
 from .options.steering import Steered
 from .options.texts import Texts
@@ -147,6 +148,8 @@ def grid(
     if scorer:
         rendered.score(scorer, texts)
     output.write(rendered, out, {**pipe.steering, **plan.maps})
+    if not output.report:
+        say_next(turn_the_dial_in_a_browser="the same command with --report")
 
 
 def _check_texts(scorer: ClipScorer, plan: Plan, texts: StyleTexts | None) -> None:

@@ -14,6 +14,7 @@ from .options.sessions import MODEL_HELP, Modules
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
+    from ..maps.steering_maps import SteeringMaps
 
 
 def concepts(
@@ -93,8 +94,19 @@ def info(
     maps = SteeringMaps.from_pretrained(steering)
     typer.echo(aligned({**described(maps), **history(maps)}))
     typer.echo(f"\n{by_component(maps)}")
+    typer.echo(f"\nas a LoRA file: {_as_lora(maps)}")
     if modules:
         typer.echo(f"\n{maps.summary()}")
+
+
+def _as_lora(maps: SteeringMaps) -> str:
+    """Which programs can have these maps whole, and how to learn maps that more of them can."""
+    if any(affine.bins > 1 for _, affine in maps.named_maps()):
+        return "none, because a file knows no parts of the schedule"
+    return (
+        "linea export; whole in ComfyUI, Forge and diffusers where layers carry it; A1111 and InvokeAI drop biases, "
+        "and lose least of maps learned with --rank 8 --set scale=False --set shift=False"
+    )
 
 
 def _print_concept(concept: Concept) -> None:

@@ -158,5 +158,5 @@ def _line(cell: Cell, row: str, column: str, names: Sequence[str], adapters: Seq
         "prompt": cell.prompt, "style": cell.style, "strength": f"{cell.strength:g}", "seed": cell.seed, "row": row,
         "column": column, "method": cell.method, "strengths": json.dumps(cell.strengths, ensure_ascii=False),
     }  # fmt: skip
-    facts |= {f"strength_{name}": cell.strengths.get(name, 0.0) for name in adapters}
+    facts |= {f"strength.{name}": cell.strengths.get(name, 0.0) for name in adapters}
     return {**facts, **{name: f"{cell.scores[name]:.5f}" if name in cell.scores else "" for name in names}}

@@ -1,11 +1,10 @@
-"""The set of affine maps that steers a model: applied, combined, saved."""
+"""The set of affine maps that steers a model: applied, combined, and (`file_methods`) saved."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,16 +17,13 @@ from ..steering.calls.call import RunningCall
 from ..steering.curves import read_curve
 from ..steering.dial import Calibration, check_strength, choose_calibration, is_curve
 from ..steering.steer import steer
-from .card import Samples
 from .description import aligned, described
 from .facts import Facts
-from .lora.export import LARGEST_LOSS, LoraReport, save_lora
-from .lora.reading import read_lora
+from .file_methods import FileMethods
 from .plain_tensors import PlainMap, numbers_from, plain
-from .storage import push_maps, read_maps, write_maps
 
 
-class SteeringMaps:
+class SteeringMaps(FileMethods):
     """The maps of one concept: canonical activation name -> `AffineMap`, with what was recorded at training.
 
     Maps form a vector space of moves: ``a + b``, ``a - b``, ``0.5 * a``, ``-a`` (at strength 1 what a is at -1).
@@ -243,118 +239,6 @@ class SteeringMaps:
         kept = Facts(base_model=facts[0].base_model, base_class=facts[0].base_class)
         concept = wording.format(*(f"({one.concept or 'maps'})" for one in facts))
         return SteeringMaps.of(maps, kept.as_metadata() | Facts(concept=concept).as_metadata())
-
-    def save_lora(
-        self,
-        path: str | Path,
-        pipe: Any,
-        program: str = "comfyui",
-        *,
-        dtype: torch.dtype = torch.float16,
-        largest_loss: float = LARGEST_LOSS,
-        approximate_bias: bool = False,
-    ) -> LoraReport:
-        """Write these maps as a LoRA file, for programs in which a slider turns it: weight s is strength s.
-
-        A map on what a layer puts out is a change of its weight and bias, exactly proportional to the strength. The
-        file is of one checkpoint's weights: on another it is an approximation. Not carried: calibration (even steps are
-        named in the file's header), a strength per picture, a part of the schedule.
-
-        Args:
-            path: ends in ``.safetensors``.
-            pipe: the pipeline that the maps are for, a diffusers one or a `LinEASDiffusionPipeline`.
-            program: that reads the file: ``comfyui``, ``forge``, ``a1111``, ``invokeai`` or ``diffusers``.
-            dtype: of matrices.
-            largest_loss: share of the effect that may be lost; more is refused.
-            approximate_bias: carry a bias that the program would drop as one more rank, nearly.
-
-        Returns:
-            What the file carries, and what it loses, measured on latents.
-
-        Raises:
-            LineaError: a model whose LoRA files the program does not read, maps for parts of the schedule, or a loss
-                that is larger than allowed.
-        """
-        return save_lora(
-            self, Path(path), pipe, program, dtype=dtype, largest_loss=largest_loss, approximate_bias=approximate_bias
-        )
-
-    @classmethod
-    def from_lora(cls, file: str | Path, pipe: Any) -> SteeringMaps:
-        """Maps from a LoRA file that changes layers as maps of their outputs do, such as one of `save_lora`.
-
-        Args:
-            file: a ``.safetensors`` file with names of any program that `save_lora` writes for.
-            pipe: the pipeline that the file is for.
-
-        Raises:
-            LineaError: no such file, layers of another model, or changes that are none of a layer's output.
-        """
-        maps, facts = read_lora(Path(file), pipe)
-        return cls.of(maps, facts)
-
-    def save_pretrained(self, folder: str | Path, *, samples: Samples | None = None, dense: bool = False) -> None:
-        """Write ``steering.safetensors``, ``config.json`` and a model card ``README.md`` into `folder`.
-
-        Args:
-            folder: made when missing.
-            samples: pictures for the model card, such as `render_samples` makes.
-            dense: write every tensor whole, zeros too, for programs that read safetensors and know nothing of index and
-                value: ``<activation>.scale_offset`` is w - 1, ``<activation>.shift`` is b.
-        """
-        write_maps(Path(folder), self.numbers(), self.metadata, samples=samples, dense=dense)
-        self._saved()
-
-    @classmethod
-    def from_pretrained(
-        cls, source: str | Path, *, revision: str | None = None, token: str | None = None
-    ) -> SteeringMaps:
-        """Read maps that `save_pretrained` wrote: a local folder or file, or a Hugging Face Hub id.
-
-        Args:
-            source: where they are.
-            revision: branch, tag or commit on the Hub.
-            token: for private repositories; the logged-in user's when left out.
-
-        Raises:
-            LineaError: nothing there, or a file that is not a valid set of maps.
-        """
-        return cls.from_numbers(*read_maps(str(source), revision=revision, token=token))
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool = False,
-        token: str | None = None,
-        commit_message: str = "Upload steering maps",
-        revision: str | None = None,
-        samples: Samples | None = None,
-    ) -> str:
-        """Upload the maps, their facts and a model card to the Hugging Face Hub; returns the commit's address.
-
-        Args:
-            repo_id: ``namespace/name``, or a name in the user's own namespace.
-            private: make a new repository private.
-            token: one that may write; default the one of ``hf auth login``.
-            commit_message: first line of the commit.
-            revision: branch to push to, made when missing; default ``main``.
-            samples: pictures for the model card, such as `render_samples` makes.
-
-        Raises:
-            LineaError: not logged in, not allowed, no network; the message says what to do.
-        """
-        address = push_maps(
-            repo_id, self.numbers(), self.metadata,
-            private=private, token=token, commit_message=commit_message, revision=revision, samples=samples,
-        )  # fmt: skip
-        self._saved()
-        return address
-
-    def _saved(self) -> None:
-        if self.on_saved is not None:
-            self.on_saved()
-            self.on_saved = None
 
     def trimmed(self) -> SteeringMaps:
         """The same maps without ranks that do nothing, see `AffineMap.trimmed`; copies, not to be trained."""

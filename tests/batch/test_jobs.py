@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from linea_diffusion import LineaError, SteeringMaps
+from linea_diffusion.batch.jobs.expanding import check_strengths
 from linea_diffusion.batch.jobs.fingerprint import canonical
 from linea_diffusion.batch.jobs.jobs import JobMaker
 from linea_diffusion.maps.digests import maps_digest
@@ -252,3 +253,8 @@ def test_groups_have_one_shape_and_wait_no_longer_than_the_window(maker):
     assert len({next(iter(job.strength)) for job in first}) == 2  # different styles in one batch
     alone = list(grouped(iter(jobs), lambda job: 4, window=1))
     assert all(len(group) == 1 for group in alone)
+
+
+def test_strengths_by_style_as_text_are_those_of_every_command():
+    assert check_strengths("neon=0.7,mosaic=0:1:3") == [{"neon": 0.7, "mosaic": value} for value in (0.0, 0.5, 1.0)]
+    assert check_strengths("0:1:3") == [0.0, 0.5, 1.0]

@@ -188,7 +188,7 @@ def test_a_second_dial_is_scored_for_both_styles_without_a_rank_correlation(line
     assert "spearman" not in out
     assert (tmp_path / "g" / "plots" / "clip_style_cosine_mosaic-against-strength.pdf").is_file()
     rows = table(tmp_path / "g")
-    assert [(row["strength_mosaic"], row["strength_neon"]) for row in rows][1:3] == [("0.0", "1.0"), ("1.0", "0.0")]
+    assert [(row["strength.mosaic"], row["strength.neon"]) for row in rows][1:3] == [("0.0", "1.0"), ("1.0", "0.0")]
 
 
 def test_score_needs_something_to_score_by(linea, tmp_path):

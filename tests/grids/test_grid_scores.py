@@ -70,7 +70,7 @@ def test_two_dials_are_scored_for_both_styles_each_under_its_name(scorer, tmp_pa
     assert "clip_prompt_cosine" in shown
     grid.save_csv(tmp_path / "scores.csv")
     head = (tmp_path / "scores.csv").read_text().splitlines()[0].split(",")
-    assert {"clip_style_cosine_mosaic", "clip_style_cosine_neon", "strength_mosaic", "strength_neon"} <= set(head)
+    assert {"clip_style_cosine_mosaic", "clip_style_cosine_neon", "strength.mosaic", "strength.neon"} <= set(head)
     told = json.loads((tmp_path / "scores.columns.json").read_text())["columns"]
     assert told["clip_style_cosine_neon"]["convention"] == "raw cosine"
     assert told["clip_style_cosine_neon"]["label"] == "CLIP, style: neon"
