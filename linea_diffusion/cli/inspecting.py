@@ -92,9 +92,8 @@ def info(
     from ..training.history import history
 
     maps = SteeringMaps.from_pretrained(steering)
-    typer.echo(aligned({**described(maps), **history(maps)}))
+    typer.echo(aligned({**described(maps), **history(maps), "as a LoRA": _as_lora(maps)}))
     typer.echo(f"\n{by_component(maps)}")
-    typer.echo(f"\nas a LoRA file: {_as_lora(maps)}")
     if modules:
         typer.echo(f"\n{maps.summary()}")
 
