@@ -94,6 +94,29 @@ def test_maps_of_one_concept_are_called_by_their_folders_and_two_of_one_name_are
     assert (code, "NAME=FOLDER" in error) == (2, True)
 
 
+def test_texts_of_ones_own_are_scored_against(linea, random_maps, tmp_path):
+    SteeringMaps.of(dict(random_maps.named_maps()), {}).save_pretrained(tmp_path / "silent")
+    call = (
+        "grid",
+        "a heart",
+        "--steering",
+        tmp_path / "silent",
+        "--strength",
+        "0,1",
+        *STEPS,
+        "--out",
+        tmp_path / "grid",
+    )
+    scores = []
+    for texts in (("--text", "a picture in neon style"), ("--text", "a drawing", "--neutral", "a star")):
+        assert linea(*call, *texts)[0] == 0
+        rows = list(csv.DictReader((tmp_path / "grid" / "scores.csv").open()))
+        scores.append([(row["clip_style_cosine"], row["clip_style_probability"]) for row in rows])
+    assert scores[0] != scores[1]
+    code, _, error = linea(*call, "--neutral", "a star")
+    assert (code, "without --text" in error) == (2, True)
+
+
 def test_maps_know_their_model(linea, styles, tmp_path):
     facts = {"concept": "other", "base_model": "shapeland-dit"}
     SteeringMaps({"transformer.norm_out": 4}, metadata=facts).save_pretrained(tmp_path / "dit")

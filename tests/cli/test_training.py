@@ -185,6 +185,10 @@ def test_evaluate_fits_scores_and_reuses(linea, tmp_path, monkeypatch, random_ma
     random_maps.save_pretrained(tmp_path / "mine")
     options = ("--count", 3, "--strengths", "0,1", "--steps", 2, "--out", tmp_path / "out")
     methods = f"mean-shift,prompting,{tmp_path / 'mine'}"
+    named = ("--methods", "prompting", "--steering", f"ours={tmp_path / 'mine'}", *options[:-1], tmp_path / "named")
+    assert linea("evaluate", "--style", "neon", *named)[0] == 0
+    made = csv.DictReader((tmp_path / "named" / "evaluation.csv").open())
+    assert {row["method"] for row in made} == {"prompting", "ours"}
     code, out, err = linea("evaluate", "--style", "neon", "--style", "mosaic", "--methods", methods, *options)
     assert code == 0, err
     assert "| mosaic | mine |" in out
@@ -245,6 +249,11 @@ def test_a_style_of_ones_own_is_learned_calibrated_and_not_overwritten(linea, tm
     code, out, error = linea("calibrate", tmp_path / "glow", "--by", "progress", "--points", 3, "--steps", 1)
     assert code == 0, error
     assert "share of the style" in out
+    (tmp_path / "none.txt").write_text("one prompt alone\n")
+    code, _, error = linea("calibrate", tmp_path / "glow", "--source", tmp_path / "none.txt")
+    assert (code, "got 1 prompts" in error) == (2, True)
+    code, _, error = linea("calibrate", tmp_path / "glow", "--text", "a picture of " + "neon " * 30)
+    assert (code, "expected at most 24" in error) == (2, True)
 
 
 def test_a_training_shows_pictures_of_what_it_learns(linea, tmp_path):

@@ -166,6 +166,7 @@ def test_what_a_program_cannot_carry_is_refused(tmp_path):
     assert not any(name.endswith(".diff_b") for name in _keys(tmp_path / "x.safetensors"))
     nearly = maps.save_lora(tmp_path / "x.safetensors", pipe, "a1111", largest_loss=9, approximate_bias=True)
     assert nearly.loss < 0.8 * dropped.loss
+    assert "but nearly" in str(nearly)
     norms = _random_maps(pipe, ("norms",), "whole")
     with pytest.raises(LineaError, match="use load_steering, which takes all of it"):
         norms.save_lora(tmp_path / "x.safetensors", pipe, "diffusers")
@@ -178,6 +179,17 @@ def test_what_a_program_cannot_carry_is_refused(tmp_path):
         maps.save_lora(tmp_path / "x.safetensors", pipe, "comfy")
     with pytest.raises(LineaError, match=r"ends in \.safetensors"):
         maps.save_lora(tmp_path / "x.bin", pipe)
+
+
+def test_norms_without_a_bias_are_told_and_change_nothing(tmp_path):
+    case = CASES["z-image"]
+    pipe = LinEASDiffusionPipeline(case.build())
+    pipe.default_arguments.update(case.arguments)
+    maps = _random_maps(pipe, (r"transformer\.layers.*attention_norm1",), "whole")
+    report = maps.save_lora(tmp_path / "x.safetensors", pipe, largest_loss=9)
+    assert report.layers == 0
+    assert len(report.lost) == len(maps.maps)
+    assert report.loss == pytest.approx(1, abs=1e-3)
 
 
 def test_the_header_says_what_it_is(tmp_path):

@@ -3,5 +3,5 @@
     export (a file for a program) -> changes (what maps add to layers) <- users; parts <- names, programs; biases, probe
     reading (a file -> maps)
 
-Imports steering and maps.
+Imports steering, maps and, for files, concepts.
 """

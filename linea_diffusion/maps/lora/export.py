@@ -92,15 +92,16 @@ def save_lora(
         raise LineaError(f"got {str(path)!r}: expected a file that ends in .safetensors")
     probe = Probe(pipe)
     changes, left = layer_changes(base, dict(maps.named_maps()), probe.run)
-    if approximate_bias:
-        changes = with_carried_biases(base, changes, parts_for(reader, family, changes, base).lost, probe.run)
+    nearly = parts_for(reader, family, changes, base).lost if approximate_bias else {}
+    changes = with_carried_biases(base, changes, nearly, probe.run) if nearly else changes
     parts = parts_for(reader, family, changes, base, dtype)
     lost = left | {f"{name} ({what})": what for name, what in parts.lost.items()}
+    lost |= {f"{name} (bias, but nearly)": "bias" for name, what in nearly.items() if what == "bias"}
     loss = probe.loss(maps, parts.carried)
     if loss > largest_loss:
         raise LineaError(
             f"got maps of which {reader.title} would lose {loss:.0%} of the effect ({_listed(lost) or 'rounding'}): "
-            f"expected at most {largest_loss:.0%}; {_advice(reader, parts, maps)}, or allow a larger loss"
+            f"expected at most {largest_loss:.0%}; {_advice(reader, parts)}, or allow a larger loss"
         )
     data = save({name: one.contiguous() for name, one in parts.tensors.items()}, _header(maps, family, base, path))
     make_folder(path.parent)
@@ -114,7 +115,7 @@ def _listed(lost: Mapping[str, str]) -> str:
     return ", ".join(names[:_MOST_SHOWN]) + more
 
 
-def _advice(program: Program, parts: Parts, maps: SteeringMaps) -> str:
+def _advice(program: Program, parts: Parts) -> str:
     """What to do about a loss."""
     if not program.norms and any(what == "all" for what in parts.lost.values()):
         return "use load_steering, which takes all of it"

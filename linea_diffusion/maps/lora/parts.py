@@ -63,15 +63,15 @@ def _slider_parts(
     modules, parts = dict(steerable_modules(pipe)), Parts()
     pairs: dict[str, list[tuple[Key, LayerChange]]] = defaultdict(list)
     for change in changes:
-        key = _key(program, family, change, pipe)
-        if key is None:
+        key, biased = _key(program, family, change, pipe), getattr(modules[change.layer], "bias", None) is not None
+        if key is None or (change.is_norm and not biased):  # both numbers of a normalisation, or neither
             parts.lost[change.layer] = "all"
         elif change.is_norm:
             parts.tensors |= _norm_tensors(key.name, change)
             parts.carried.append(change)
         else:
-            no_place = getattr(modules[change.layer], "bias", None) is None or "." in key.name
-            if change.bias is not None and (no_place or not program.bias):
+            has_place = biased and program.bias and "." not in key.name
+            if change.bias is not None and not has_place:
                 parts.lost[change.layer] = "bias"
                 parts.carried.append(replace(change, bias=None))
             else:
