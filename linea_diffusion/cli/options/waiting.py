@@ -37,8 +37,8 @@ class Watched:
     track: Annotated[
         str | None,
         typer.Option(
-            help="Trackers with commas, as accelerate knows them: tensorboard, wandb, trackio ...; what they write goes "
-            "to OUT/tracking. They get losses, support, and the previews' pictures.",
+            help="Trackers, with commas, as accelerate knows them: tensorboard, wandb, trackio ...; they write to "
+            "OUT/tracking, and get losses, support, and the pictures of previews.",
             metavar="NAMES",
         ),
     ] = None
