@@ -13,7 +13,7 @@ from ..steering.calls.acted import tell_resting
 from ..steering.dial import Composition, Dial
 from ..steering.weights.fusing import Fusion, fuse
 from .adapters import Adapters, StrengthArgument, check_adapter_name
-from .calling import accepts
+from .modular import accepts, called
 
 
 class SteeringMethods:
@@ -127,7 +127,7 @@ class SteeringMethods:
         if accepts(self.base, "num_inference_steps"):
             arguments["num_inference_steps"] = 1
         arguments.update(kwargs)
-        self.steering.fusion = fuse(self.base, setting.layers, lambda: self.base(**arguments), dial=dial)
+        self.steering.fusion = fuse(self.base, setting.layers, lambda: called(self.base, **arguments), dial=dial)
         return self.steering.fusion
 
     def unfuse_steering(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from ..errors import LineaError
 from ..steering.calls.call import RunningCall
 from ..steering.weights.carried import carried
-from .calling import accepts
+from .modular import accepts
 
 
 def spread(prompt: Any, rows: int | None, arguments: Mapping[str, Any], pipe: Any) -> tuple[Any, dict[str, Any]]:

@@ -16,7 +16,8 @@ from ..concepts.notices import noticing
 from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
+from ..pipelines.calling import call_with_gradients, denoisers_of, frozen, generators
+from ..pipelines.modular import accepts, is_modular
 from ..pipelines.prompts import repeat_arguments
 from ..steering.addresses import Address, model_name
 from ..steering.calls.acted import guard_hooks
@@ -46,7 +47,7 @@ class DiffusionRun:
 
     def __init__(self, pipe: Any, config: TrainingConfig) -> None:
         self.pipe, self.config, self.schedule = getattr(pipe, "base", pipe), config, Progress()
-        self.arguments = {**getattr(pipe, "default_arguments", {}), "output_type": _cheapest_output(self.pipe)}
+        self.arguments = {**getattr(pipe, "default_arguments", {}), **_cheapest_output(self.pipe)}
         self.arguments |= config.call_arguments
         if accepts(self.pipe, "num_inference_steps"):
             self.arguments["num_inference_steps"] = config.num_inference_steps
@@ -139,6 +140,12 @@ class DiffusionRun:
         return identity_of(self.pipe.components)
 
 
-def _cheapest_output(pipe: Any) -> str:
-    """The output type that leaves the autoencoder out, if the pipeline's code has it, else one that takes gradients."""
-    return "latent" if '"latent"' in inspect.getsource(inspect.unwrap(type(pipe).__call__)) else "pt"
+def _cheapest_output(pipe: Any) -> dict[str, str]:
+    """The output type that leaves the autoencoder out, if the pipeline's code has it, else one that takes gradients.
+
+    Modular pipelines do without the blocks behind their schedule.
+    """
+    if is_modular(pipe):
+        return {}
+    has_latents = '"latent"' in inspect.getsource(inspect.unwrap(type(pipe).__call__))
+    return {"output_type": "latent" if has_latents else "pt"}

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from ..errors import LineaError, as_whole, reason, short
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import generators
+from ..pipelines.modular import called
 from ..pipelines.prompts import repeat_arguments
 from ..scoring.images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
 from ..scoring.images.lettering import draw_line, line_height
@@ -84,8 +85,8 @@ class Preview:
     ) -> Image.Image:
         call = {name: value for name, value in arguments.items() if name != "output_type"}
         with maps.apply(pipe, strength, calibrated=False):
-            made: Image.Image = pipe([prompt], generator=generators([0]), **repeat_arguments(call, 1, pipe)).images[0]
-        return made
+            made = called(pipe, [prompt], generator=generators([0]), **repeat_arguments(call, 1, pipe))
+        return next(iter(made.images))
 
 
 def _sheet(pictures: Sequence[Image.Image], captions: Sequence[str], title: str) -> Image.Image:

@@ -51,9 +51,10 @@ def test_the_docs_say_what_was_found():
 
 def _page() -> str:
     names = [key for key in CASES if key in AUTO_TEXT2IMAGE_PIPELINES_MAPPING]
-    others = [key for key in CASES if key not in AUTO_TEXT2IMAGE_PIPELINES_MAPPING]
+    blocks = [key for key in CASES if key.endswith("(modular)")]
+    others = [key for key in CASES if key not in {*names, *blocks}]
     intro = _INTRO.format(version=diffusers.__version__, count=len(names))
-    return "\n".join([intro, *_table(names), "", _OTHERS, "", *_table(others), ""])
+    return "\n".join([intro, *_table(names), "", _OTHERS, "", *_table(others), "", _MODULAR, "", *_table(blocks), ""])
 
 
 _INTRO = """# Pipelines
@@ -70,6 +71,12 @@ model's bits; maps saved and loaded give the same bits; no hook is left.
 All {count} entries of `AutoPipelineForText2Image`:
 """
 _OTHERS = "Image-to-image, inpainting and ControlNet classes (their own `strength` is `denoising_strength` here):"
+
+_MODULAR = """## Modular pipelines
+
+`LinEASDiffusionPipeline(modular_pipe)` is called by prompt, `strength=` and the inputs of its blocks, and gives back
+what the modular pipeline does: its state (`.images`), or what `output="images"` names. `guidance_scale=` is its
+guider's, for that call. Pictures are those of the classic class with the same maps, unless remarked:"""
 
 
 def _table(keys: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from linea_diffusion import Concept, LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, find_modules
-from linea_diffusion.pipelines.calling import accepts
+from linea_diffusion.pipelines.modular import accepts, made_of
 from linea_diffusion.steering.activations import record_activations
 from linea_diffusion.steering.addresses import is_denoiser, is_text_encoder
 from linea_diffusion.training.diffusion import DiffusionRun
@@ -40,7 +40,7 @@ class Subject:
         torch.manual_seed(0)  # two classes draw from torch's own generator as well
         generators = [torch.Generator().manual_seed(row) for row in rows]
         output = self.pipe([PROMPTS[row] for row in rows], generator=generators, output_type="np", **given, **kwargs)
-        return np.asarray(output.images if hasattr(output, "images") else output.frames)
+        return np.asarray(made_of(output))
 
     def _random_maps(self) -> SteeringMaps:
         modules = find_modules(self.pipe.base, TARGETS)

@@ -152,5 +152,6 @@ def calls_open() -> int:
 
 def _is_call(frame: FrameType) -> bool:
     return frame.f_code.co_name == "__call__" and any(
-        ancestor.__name__ == "DiffusionPipeline" for ancestor in type(frame.f_locals.get("self")).__mro__
+        ancestor.__name__ in ("DiffusionPipeline", "ModularPipeline")
+        for ancestor in type(frame.f_locals.get("self")).__mro__
     )
