@@ -68,8 +68,7 @@ def joint_signature(wrapper: Any, base: Any) -> inspect.Signature:
     places: dict[Any, list[inspect.Parameter]] = {kind: [] for kind in _KINDS}
     theirs = list(inspect.signature(base.__call__).parameters.values())
     behind = False
-    if "prompt" not in {one.name for one in theirs} and theirs[-1].kind is inspect.Parameter.VAR_KEYWORD:
-        # a modular pipeline's: its blocks know what it takes, by name
+    if "state" in {one.name for one in theirs}:  # a modular pipeline's, whose blocks know what it takes, by name
         own = inspect.signature(wrapper.__call__).parameters
         places[_EITHER] = [theirs.pop(0), own["prompt"]]
         behind = True

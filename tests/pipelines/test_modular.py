@@ -111,6 +111,20 @@ def test_a_state_of_other_blocks_goes_on():
         pictures(state={"prompt": "a red heart"})
 
 
+def test_a_mask_limits_steering(xl):
+    mask = np.zeros((16, 16), np.float32)
+    mask[:8] = 1
+    given = {"strength": 0.7, "output_type": "np", **FEW}
+    steered, plain = (
+        xl("a red heart", generator=seeded(), output="images", **given | more) for more in ({}, {"strength": 0.0})
+    )
+    for output in (None, "images", ["images", "latents"]):
+        made = xl("a red heart", generator=seeded(), mask=mask, output=output, **given)
+        made = made if output == "images" else made.images if output is None else made["images"]
+        assert (made[:, 8:] == plain[:, 8:]).all()
+        np.testing.assert_allclose(made[:, :8], steered[:, :8], atol=1e-6)
+
+
 def test_guidance_is_the_guiders_for_one_call(xl):
     scale = xl.guider.guidance_scale
     assert parameters(xl)["guidance_scale"] == scale == 7.5
