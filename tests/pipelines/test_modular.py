@@ -24,9 +24,9 @@ from linea_diffusion.pipelines.rendering.requests import Request
 
 from ..zoo.cases import CASES
 from ..zoo.checks import Subject, count_hooks
-from ..zoo.modular import KEYS
+from ..zoo.modular import KEYS, modular_case
 
-LIKE_CLASSIC = [key for key in KEYS if key not in ("flux2", "helios")]
+LIKE_CLASSIC = [*(key for key in KEYS if key not in ("flux2", "helios")), "ideogram4"]
 """Those whose unsteered pictures are the classic class's."""
 FEW = {"num_inference_steps": 2, "height": 16, "width": 16}
 
@@ -34,7 +34,7 @@ FEW = {"num_inference_steps": 2, "height": 16, "width": 16}
 @cache
 def subject(key: str) -> Subject:
     """One for all tests of a key: they leave it as it was."""
-    return Subject(CASES[f"{key} (modular)"])
+    return Subject(modular_case(CASES[key]))
 
 
 def seeded(count: int = 1):

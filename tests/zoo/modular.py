@@ -11,8 +11,8 @@ from diffusers.modular_pipelines.modular_pipeline import MODULAR_PIPELINE_MAPPIN
 from .case import Case
 
 KEYS = (
-    "stable-diffusion-xl", "stable-diffusion-3", "flux", "flux2", "flux2-klein", "qwenimage", "qwenimage21",
-    "ideogram4", "z-image", "helios",
+    "stable-diffusion-xl", "stable-diffusion-3", "flux", "flux2", "flux2-klein", "qwenimage", "qwenimage21", "z-image",
+    "helios",
 )  # fmt: skip
 """The classic pipelines that there are blocks for which begin with a prompt alone."""
 
@@ -26,10 +26,11 @@ def modular(base: Any, key: str) -> Any:
 
 def modular_cases(cases: Mapping[str, Case]) -> list[Case]:
     """The modular pipelines of these cases; what scales true guidance is the guider's there."""
-    return [_modular_case(cases[key]) for key in KEYS]
+    return [modular_case(cases[key]) for key in KEYS]
 
 
-def _modular_case(case: Case) -> Case:
+def modular_case(case: Case) -> Case:
+    """A case's modular pipeline."""
     names = {"true_cfg_scale": "guidance_scale"}
     arguments = {names.get(name, name): value for name, value in case.arguments.items()}
     return Case(f"{case.key} (modular)", lambda: modular(case.build(), case.key), arguments, case.per_image)
