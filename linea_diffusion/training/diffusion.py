@@ -22,6 +22,7 @@ from ..pipelines.modular import accepts, is_modular
 from ..pipelines.prompts import repeat_arguments
 from ..steering.addresses import Address, model_name
 from ..steering.calls.acted import guard_hooks
+from ..steering.calls.caches import StepCaches
 from ..steering.calls.call import RunningCall
 from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedulers
 from ..steering.presets import find_modules
@@ -80,6 +81,12 @@ class DiffusionRun:
     def frozen(self) -> Iterator[None]:
         """See `Run.frozen`; prompts that are cut are told by `check` alone."""
         guard_hooks()
+        if cached := StepCaches(self.pipe.components.values()).models:
+            names = [name for name, part in self.pipe.components.items() if part in cached]
+            raise LineaError(
+                f"got {names[0]!r} with a step cache, whose layers do not run in every step: expected a training "
+                f"without; call pipe.{names[0]}.disable_cache() first, and enable_cache for pictures"
+            )
         with ExitStack() as stack:
             stack.callback(self._let_go)
             stack.enter_context(frozen(self.pipe))
