@@ -180,7 +180,8 @@ def bars_of(pipe: Any) -> list[Any]:
 def _blocks(block: Any) -> Iterator[Any]:
     """A block and all within it."""
     yield block
-    for part in block.sub_blocks.values():
+    within = getattr(block, "blocks", None)
+    for part in (*block.sub_blocks.values(), *([] if within is None else [within])):
         yield from _blocks(part)
 
 
