@@ -54,7 +54,9 @@ def _page() -> str:
     blocks = [key for key in CASES if key.endswith("(modular)")]
     others = [key for key in CASES if key not in {*names, *blocks}]
     intro = _INTRO.format(version=diffusers.__version__, count=len(names))
-    return "\n".join([intro, *_table(names), "", _OTHERS, "", *_table(others), "", _MODULAR, "", *_table(blocks), ""])
+    return "\n".join(
+        [intro, *_table(names), "", _OTHERS, "", *_table(others), "", _MODULAR, "", *_table(blocks), "", _BESIDE]
+    )
 
 
 _INTRO = """# Pipelines
@@ -77,6 +79,8 @@ _MODULAR = """## Modular pipelines
 `LinEASDiffusionPipeline(modular_pipe)` is called by prompt, `strength=` and the inputs of its blocks, and gives back
 what the modular pipeline does: its state (`.images`), or what `output="images"` names. `guidance_scale=` is its
 guider's, for that call. Pictures are those of the classic class with the same maps, unless remarked:"""
+
+_BESIDE = (Path(__file__).parents[1] / "zoo" / "beside.md").read_text(encoding="utf-8")
 
 
 def _table(keys: list[str]) -> list[str]:

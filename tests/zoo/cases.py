@@ -47,6 +47,7 @@ REMARKS = {
     "helios-pyramid": "a video class: `.frames`",
     "helios (modular)": "a video class: `.videos`; its unsteered videos are not the classic class's",
     "stable-diffusion-3 (modular)": "guided where a negative prompt is given",
+    "qwenimage (modular)": "lists of prompts need a negative prompt each in the class",
     "flux2 (modular)": "its unsteered pictures are not the classic class's",
     "z-image (modular)": "its guider counts one more than the classic class; off unless a scale is given",
     "qwenimage21": "its cache processes the text in the first step only",

@@ -223,7 +223,8 @@ def _model_hook(rows: BatchRows, names: list[str | None], guiders: Sequence[Any]
         if scope.acts() and not torch.compiler.is_compiling():
             name = names[-1]
             for guider in guiders:  # of a modular pipeline; it runs the model once for each of its predictions
-                name = "cond" if guider.is_conditional else "uncond"
+                is_first = guider._count_prepared == 1  # some have no answer of their own
+                name = "cond" if getattr(guider, "is_conditional", is_first) else "uncond"
             rows.meet_model(arguments_of(inputs, keywords), name)
 
     return hook
