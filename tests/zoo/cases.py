@@ -36,6 +36,7 @@ _CLASSIC: dict[str, Case] = {case.key: case for family in _FAMILIES for case in 
 CASES: dict[str, Case] = _CLASSIC | {case.key: case for case in modular_cases(_CLASSIC)}
 """Key -> case, those that take lists of prompts."""
 REMARKS = {
+    "ideogram4": "prompt and picture come in one sequence: masks by pictures only",
     "stable-diffusion-3-controlnet": "the class draws from torch's own generator too",
     "cogview4-control": "the class draws from torch's own generator too",
     "glm_image": "its token generation runs without gradients; its text encoder only reads quoted words",
