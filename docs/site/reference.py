@@ -108,7 +108,7 @@ def errors_page(root: Path) -> str:
     package = root / "linea_diffusion"
     lines = [
         "# Errors", "",
-        "What a user can cause and mend is a `LineaError` (on the command line one line and exit code 1): what was got, "
+        "What a user can cause and mend is a `LineaError` (on the command line one line, exit code 1): what was got, "
         "what was expected, and what to do. `{...}` stands for what the case has.", "",
     ]  # fmt: skip
     rooms: dict[str, dict[str, None]] = {}

@@ -10,10 +10,11 @@ from ..errors import LineaError
 from ..maps.steering_maps import SteeringMaps
 from ..steering.addresses import absent, model_name
 from ..steering.calls.acted import tell_resting
+from ..steering.calls.caches import forgetting
 from ..steering.dial import Composition, Dial
 from ..steering.weights.fusing import Fusion, fuse
 from .adapters import Adapters, StrengthArgument, check_adapter_name
-from .calling import accepts
+from .modular import accepts, called
 from .packaged import place_of
 
 
@@ -131,7 +132,8 @@ class SteeringMethods:
         if accepts(self.base, "num_inference_steps"):
             arguments["num_inference_steps"] = 1
         arguments.update(kwargs)
-        self.steering.fusion = fuse(self.base, setting.layers, lambda: self.base(**arguments), dial=dial)
+        with forgetting(self.base):
+            self.steering.fusion = fuse(self.base, setting.layers, lambda: called(self.base, **arguments), dial=dial)
         return self.steering.fusion
 
     def unfuse_steering(self) -> None:

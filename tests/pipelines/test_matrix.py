@@ -51,9 +51,12 @@ def test_the_docs_say_what_was_found():
 
 def _page() -> str:
     names = [key for key in CASES if key in AUTO_TEXT2IMAGE_PIPELINES_MAPPING]
-    others = [key for key in CASES if key not in AUTO_TEXT2IMAGE_PIPELINES_MAPPING]
+    blocks = [key for key in CASES if key.endswith("(modular)")]
+    others = [key for key in CASES if key not in {*names, *blocks}]
     intro = _INTRO.format(version=diffusers.__version__, count=len(names))
-    return "\n".join([intro, *_table(names), "", _OTHERS, "", *_table(others), ""])
+    return "\n".join(
+        [intro, *_table(names), "", _OTHERS, "", *_table(others), "", _MODULAR, "", *_table(blocks), "", _BESIDE]
+    )
 
 
 _INTRO = """# Pipelines
@@ -72,6 +75,14 @@ remarked); no hook is left.
 All {count} entries of `AutoPipelineForText2Image`:
 """
 _OTHERS = "Image-to-image, inpainting and ControlNet classes (their own `strength` is `denoising_strength` here):"
+
+_MODULAR = """## Modular pipelines
+
+`LinEASDiffusionPipeline(modular_pipe)` is called by prompt, `strength=` and the inputs of its blocks, and gives back
+what the modular pipeline does: its state (`.images`), or what `output="images"` names. `guidance_scale=` is its
+guider's, for that call. Pictures are those of the classic class with the same maps, unless remarked:"""
+
+_BESIDE = (Path(__file__).parents[1] / "zoo" / "beside.md").read_text(encoding="utf-8")
 
 
 def _table(keys: list[str]) -> list[str]:
