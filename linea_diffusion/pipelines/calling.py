@@ -196,7 +196,10 @@ def frozen(pipe: Any) -> Iterator[None]:
 
 @contextmanager
 def without_bar(pipe: Any) -> Iterator[None]:
-    """Within the context a pipeline shows no progress of its own."""
+    """Within the context a pipeline shows no progress of its own; a language model has none."""
+    if not hasattr(pipe, "set_progress_bar_config"):
+        yield
+        return
     bar = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(disable=True)
     try:

@@ -46,17 +46,28 @@ def _projects(name: str, module: nn.Module, letters: str) -> bool:
     return isinstance(base_layer(module), nn.Linear) and match is not None and match[1] in letters
 
 
+def _is_in_maker(name: str) -> bool:
+    """Whether an activation is where pictures or texts are made, and no text encoder's."""
+    return Address.of(name).in_denoiser or Address.of(name).in_language_model
+
+
+def _stands_after(name: str) -> bool:
+    """Whether a norm is called after what it follows: post_attention_layernorm, post_feedforward_layernorm."""
+    return name.rpartition(".")[2].startswith("post_")
+
+
 PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "attention": lambda name, module: is_attention(module),
     "text-attention": lambda name, module: is_attention(module) and Address.of(name).in_text_encoder,
     "denoiser-attention": lambda name, module: is_attention(module) and Address.of(name).in_denoiser,
     "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
-    "norms": lambda name, module: is_norm(module) and Address.of(name).in_denoiser,
+    "norms": lambda name, module: is_norm(module) and _is_in_maker(name),
+    "post-norms": lambda name, module: is_norm(module) and _is_in_maker(name) and _stands_after(name),
     "text-norms": lambda name, module: is_norm(module) and Address.of(name).in_text_encoder,
-    "mlps": lambda name, module: is_mlp(module) and Address.of(name).in_denoiser,
+    "mlps": lambda name, module: is_mlp(module) and _is_in_maker(name),
     "text-mlps": lambda name, module: is_mlp(module) and Address.of(name).in_text_encoder,
-    "queries-keys": lambda name, module: _projects(name, module, "qk") and Address.of(name).in_denoiser,
-    "values": lambda name, module: _projects(name, module, "v") and Address.of(name).in_denoiser,
+    "queries-keys": lambda name, module: _projects(name, module, "qk") and _is_in_maker(name),
+    "values": lambda name, module: _projects(name, module, "v") and _is_in_maker(name),
 }
 """Module choices by name; `preset_names` says what each is for."""
 
@@ -65,7 +76,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     """The activations of a pipeline that presets or patterns choose.
 
     Args:
-        pipe: a diffusers pipeline.
+        pipe: a diffusers pipeline, or a `LanguageModel`.
         target_modules: one or several of `PRESETS`; or, as PEFT's target_modules, endings of canonical names (whole
             parts of them: ``attn2``, ``mid_block.attentions.0``) and regular expressions that must match a whole one,
             such as ``unet.*norm.*``. Each may be either, in a list or alone. Behind it, ``:1`` chooses the second

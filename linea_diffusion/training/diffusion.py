@@ -24,6 +24,7 @@ from ..steering.calls.call import RunningCall
 from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedulers
 from ..steering.presets import find_modules
 from ..steering.steer import steer
+from .calibration.reach import with_even_dial
 from .config import TrainingConfig
 from .preview import Preview
 from .prompts_read import check_prompts_read, follow_masks
@@ -129,6 +130,10 @@ class DiffusionRun:
                 preview.show(self.pipe, maps, concept.source[0], self.arguments, title)
 
         return show
+
+    def finished(self, learned: SteeringMaps, concept: Concept) -> SteeringMaps:
+        """See `with_even_dial`."""
+        return with_even_dial(self.pipe, learned, concept, self.config, self.arguments)
 
     def facts(self) -> Facts:
         """The name and the class of the pipeline."""
