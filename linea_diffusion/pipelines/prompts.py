@@ -68,7 +68,8 @@ def missing_rows(prompt: Any, rows: int | None, arguments: Mapping[str, Any]) ->
         return None
     if present != 1:
         raise LineaError(
-            f"got {rows} strengths and {present or 'no'} prompts: expected one prompt, or one for each strength (or mask)"
+            f"got {rows} strengths and {present or 'no'} prompts: expected one prompt, or one for each of the "
+            "strengths or masks"
         )
     return rows
 
