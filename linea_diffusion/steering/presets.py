@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import LineaError, nearest_hint
 from .addresses import Address, base_layer, idle_projections, split_entry, steerable_modules
+from .language import steerable
 from .preset_names import PATTERNS, check_pattern
 
 
@@ -76,7 +77,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     """The activations of a pipeline that presets or patterns choose.
 
     Args:
-        pipe: a diffusers pipeline, or a `LanguageModel`.
+        pipe: a diffusers pipeline, or what `steerable` makes a `LanguageModel` of.
         target_modules: one or several of `PRESETS`; or, as PEFT's target_modules, endings of canonical names (whole
             parts of them: ``attn2``, ``mid_block.attentions.0``) and regular expressions that must match a whole one,
             such as ``unet.*norm.*``. Each may be either, in a list or alone. Behind it, ``:1`` chooses the second
@@ -88,6 +89,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     Raises:
         LineaError: an entry matches no module, and the error names the nearest names; or none that runs.
     """
+    pipe = steerable(pipe)
     named = dict(steerable_modules(pipe))
     models = [model for model in pipe.components.values() if isinstance(model, nn.Module)]
     idle = {module for model in models for module in idle_projections(model)}
@@ -115,6 +117,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
 
 def find_presets(pipe: Any) -> dict[str, dict[str, nn.Module]]:
     """Preset -> the activations of a pipeline that it chooses, as `find_modules`; none where it fits no module."""
+    pipe = steerable(pipe)
     named = dict(steerable_modules(pipe))
     fitting = {name: any(starmap(chooses, named.items())) for name, chooses in PRESETS.items()}
     return {name: find_modules(pipe, name) if fits else {} for name, fits in fitting.items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from ..concepts.concept import Concept
@@ -29,6 +30,7 @@ from .learning import stretched
 from .preview import Preview
 from .runs import OnIteration
 from .state.identity import identity_of
+from .watching import Callback, TrainingState
 
 _DIFFUSION: dict[str, tuple[Any, ...]] = {
     "step_bins": (1,),
@@ -140,13 +142,23 @@ class LanguageRun:
                 "expected two sets that differ in words that its tokenizer knows"
             )
 
-    def preview(self, preview: Preview, concept: Concept) -> OnIteration:
-        """There are no pictures.
+    def watched(self, concept: Concept, preview: Preview | None, callback: Callback | None) -> OnIteration:
+        """What calls back after iterations of a concept's training.
 
         Raises:
-            LineaError: always.
+            LineaError: a preview, or a callback that asks for pictures.
         """
-        raise LineaError("got a preview of a language model's training: expected none, because it makes no pictures")
+        if preview is not None:
+            raise _no_pictures()
+
+        def pictures(maps: SteeringMaps, prompt: str | None, strengths: Sequence[float]) -> list[Image.Image]:
+            raise _no_pictures()
+
+        def look(done: int, losses: Mapping[str, float], maps: SteeringMaps) -> None:
+            if callback is not None:
+                callback(TrainingState(done, self.config.iterations, concept.name, losses, maps, pictures))
+
+        return look
 
     def finished(self, learned: SteeringMaps, concept: Concept) -> SteeringMaps:
         """Stretched as the config says; strengths are shares of the way in activations."""
@@ -160,3 +172,7 @@ class LanguageRun:
     def identity(self) -> dict[str, Any]:
         """See `identity_of`."""
         return identity_of(self.pipe.components)
+
+
+def _no_pictures() -> LineaError:
+    return LineaError("got a wish for pictures of a language model's training: expected none, because it makes texts")

@@ -76,6 +76,15 @@ def test_closed_forms_are_for_texts_too(base):
     assert maps.metadata["method"] == "mean shift"
 
 
+def test_a_callback_is_told_of_every_iteration(base):
+    told = []
+    train_steering_maps(base, FRIENDLY, _config(base), callback=told.append)
+    assert [one.iteration for one in told] == [1, 2, 3]
+    assert set(told[0].losses_by_group) >= {"language_model.self_attn", "language_model.mlp"}
+    with pytest.raises(LineaError, match="it makes texts"):
+        told[0].pictures()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -101,7 +110,7 @@ def test_what_teaches_nothing_is_refused(base):
         train_steering_maps(base, long, _config(base))
     with pytest.raises(LineaError, match="without its tokenizer"):
         train_steering_maps(base.model, FRIENDLY, _config(base))
-    with pytest.raises(LineaError, match="no pictures"):
+    with pytest.raises(LineaError, match="it makes texts"):
         train_steering_maps(base, FRIENDLY, _config(base), preview=Preview("preview.png", 1))
 
 

@@ -39,6 +39,13 @@ def load_language_model(name: str | Path, dtype: torch.dtype = torch.float32, **
     return LanguageModel(model.eval(), tokenizer)
 
 
+def writes_texts(name: str | Path) -> bool:
+    """Whether a name is that of the embedded language model, or of a folder that holds one by its looks."""
+    folder = Path(name)
+    is_folder = (folder / "config.json").is_file() and not (folder / "model_index.json").is_file()
+    return str(name) in LANGUAGE_MODELS or is_folder
+
+
 _EXPECTED = (
     f"{', '.join(LANGUAGE_MODELS)}, a folder of transformers with a causal language model and its tokenizer, or a "
     "reachable Hub id"
