@@ -34,7 +34,7 @@ from linea_diffusion.shapeland.wordland.vocabulary import NOTES
 
 from .workbench import RESULTS, add_shared, table, write
 
-STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
+STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 NORMS, ITERATIONS = "norms", 100
 SPARSE = {"l1": 3e-4, "group_lasso": 3e-5}
 """Weights of the paper's penalties, weighed against the mean over places."""
@@ -248,7 +248,7 @@ def sizes(bench: Bench) -> None:
 
 
 def layers(bench: Bench) -> None:
-    for modules in ("norms", "post-norms", "attention", r".*input_layernorm", "mlps"):
+    for modules in ("norms", "post-norms", "attention", r".*input_layernorm", "mlps", r".*\.layers\.[23]\..*norm"):
         for method in ("LinEAS", "ITI-c", "Lin-AcT"):
             bench.judge("layers", method, bench.maps(method, 32, 0, modules), modules=modules)
 

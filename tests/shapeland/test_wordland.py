@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from linea_diffusion import LinEASLanguageModel, LineaError, load_concept
+from linea_diffusion import LineaError, LinEASLanguageModel, load_concept
 from linea_diffusion.shapeland import LANGUAGE_MODELS
 from linea_diffusion.shapeland.pretrain import concepts
 from linea_diffusion.shapeland.pretrain.language import RECIPE, pretrain
