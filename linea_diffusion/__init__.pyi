@@ -23,6 +23,7 @@ from .grids.report.training_record import losses_plot as losses_plot
 from .grids.report.training_record import save_losses as save_losses
 from .grids.style_grid import StyleGrid as StyleGrid
 from .maps.steering_maps import SteeringMaps as SteeringMaps
+from .pipelines.language.language_model import LinEASLanguageModel as LinEASLanguageModel
 from .pipelines.pipeline import LinEASDiffusionPipeline as LinEASDiffusionPipeline
 from .pipelines.rendering.samples import render_samples as render_samples
 from .pipelines.steered_blocks import LinEASBlocks as LinEASBlocks
@@ -30,6 +31,7 @@ from .scoring.clip_scorer import ClipScorer as ClipScorer
 from .steering.activations import edit_activations as edit_activations
 from .steering.activations import record_activations as record_activations
 from .steering.affine.affine_map import AffineMap as AffineMap
+from .steering.language import LanguageModel as LanguageModel
 from .steering.presets import find_modules as find_modules
 from .training.calibration.calibrate import calibrate as calibrate
 from .training.config import TrainingConfig as TrainingConfig

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from diffusers.modular_pipelines.modular_pipeline import PipelineState
-from diffusers.modular_pipelines.modular_pipeline import PipelineState
 from PIL import Image
 
 from ..errors import LineaError, short
