@@ -109,7 +109,7 @@ class JobMaker:
         self._default_arguments, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
         self.sets = SteeringSets(pipe)
         self.model = model_digest(pipe.base)
-        self._ending, self._pictures = ending, pictures_by_row(pipe.base)
+        self.ending, self._pictures = ending, pictures_by_row(pipe.base)
         self._field_names = (*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING))
         fields = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(fields)
@@ -182,7 +182,7 @@ class JobMaker:
             "dials": {**dials, "calibrated": any(on_curve.values())} if strength else {},
             "arguments": {name: self._settled(name, value) for name, value in arguments.items()},
             "model": self.model,
-            "format": self._ending,
+            "format": self.ending,
         }
         return Job(
             prompt, fields["seed"], positions, {**dials, "calibrated": False}, arguments,
