@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LineaError, reason
+from ..errors import LineaError, clipped, reason
 from .folder.folder import Folder
 from .worker import Attempts, Task, Work, Worker, written
 
@@ -66,8 +67,14 @@ def paint_on_ray(
         try:
             _stream(cluster, blocks, folder, make, run, progress)
         except ray.exceptions.RayError as error:
-            raise LineaError(f"got an error from Ray: {reason(error)}") from None
+            raise LineaError(f"got an error from Ray: {_why(error)}") from None
         return run
+
+
+def _why(error: Exception) -> str:
+    """The last line of what Ray tells, which tells it with the whole way there."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return clipped(lines[-1].removeprefix(f"{LineaError.__module__}.LineaError: ")) if lines else reason(error)
 
 
 def _stream(cluster: RayCluster, blocks: list[Any], folder: Folder, make: Any, run: str, progress: bool) -> None:
@@ -76,8 +83,8 @@ def _stream(cluster: RayCluster, blocks: list[Any], folder: Folder, make: Any, r
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     attempts = ray.remote(Attempts).options(num_cpus=0, scheduling_strategy=here).remote()
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = progress
+    ray.data.DataContext.get_current().enable_progress_bars = progress
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     # the last blocks are the largest: they come first, so that nobody waits long for the end
     lines = ray.data.from_arrow_refs(blocks[::-1]).map_batches(
         Worker,

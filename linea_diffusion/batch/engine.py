@@ -17,6 +17,7 @@ from .describing import SCORED
 from .folder.folder import FORMATS, Folder
 from .folder.ledger import Ledger
 from .folder.locks import release, take
+from .jobs.expanding import Texts
 from .jobs.jobs import JobMaker
 from .jobs.reading import read_jobs
 from .painting import wrapped
@@ -68,6 +69,7 @@ def generate_batch(
     strict: bool = False,
     retry_failed: bool = False,
     prune: bool = False,
+    templates: bool | str | Path = False,
     shard: str | None = None,
     cluster: RayCluster | None = None,
     progress: bool = True,
@@ -99,6 +101,7 @@ def generate_batch(
         strict: stop at the first line that no job can be made of.
         retry_failed: try jobs again that failed in an earlier run.
         prune: remove what is left over, unless the run was stopped, asks for nothing or has bad lines.
+        templates: prompts are templates of `dynamicprompts` (``{a|b}``, ``__NAME__``); or the folder of wildcards.
         shard: ``I/N``, the part I of N of all jobs, in ``out/shard-I-of-N``; `join_shards` makes one folder of them.
         cluster: Ray paints, and ``out`` may be a URL for fsspec; None: this process does.
         progress: show a bar.
@@ -113,9 +116,13 @@ def generate_batch(
     pipeline, part = wrapped(pipe), Shard.parse(shard)
     folder = folder_of(out, part)
     _check(image_format, window, folder, cluster)
-    lines, maker = read_jobs(jobs), JobMaker(pipeline, defaults or {}, image_format)
+    lines, texts = read_jobs(jobs), _texts(templates)
+    maker = JobMaker(pipeline, defaults or {}, image_format, texts)
     BatchSize(batch_size, pipeline.base)  # what is none is refused before a bar is shown
-    began, bar = time.perf_counter(), Bar(jobs, defaults or {}, part.of) if progress and cluster is None else None
+    began, bar = (
+        time.perf_counter(),
+        Bar(jobs, defaults or {}, part.of, texts) if progress and cluster is None else None,
+    )
     listeners = [listener for listener in (bar and bar.tell, on_event) if listener]
     settings = BatchSettings(
         batch_size, window, scorer, strict, retry_failed, part, cluster, progress, stop or (lambda: False), listeners
@@ -179,6 +186,7 @@ def plan_batch(
     scorer: ClipScorer | None = None,
     strict: bool = False,
     retry_failed: bool = False,
+    templates: bool | str | Path = False,
     shard: str | None = None,
     progress: bool = True,
     on_bad_line: Callable[[int, LineaError], None] | None = None,
@@ -196,7 +204,7 @@ def plan_batch(
     _check(image_format, window, folder, None)
     settings = BatchSettings(batch_size, scorer=scorer)
     lines, ledger = read_jobs(jobs), Ledger(folder)
-    maker, size = JobMaker(pipeline, defaults or {}, image_format), settings.size(pipeline.base)
+    maker, size = JobMaker(pipeline, defaults or {}, image_format, _texts(templates)), settings.size(pipeline.base)
     ledger.read(failures=not retry_failed, columns=settings.columns)
 
     def bad_line(line: int, part: int, error: LineaError) -> None:
@@ -212,6 +220,14 @@ def plan_batch(
     plan.leftovers = ledger.count_left_over()
     ledger.close()
     return plan
+
+
+def _texts(templates: bool | str | Path) -> Texts | None:
+    if templates is False:
+        return None
+    from .jobs.templates import Templates
+
+    return Templates(None if templates is True else templates)
 
 
 def _check_kept(folder: Folder, summary: BatchSummary) -> None:

@@ -3,60 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from ..errors import LineaError, clipped
-from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
+from ..pipelines.rendering.batch_size import BatchSize
 from .describing import failure_row
 from .folder.folder import Row, failure, image_name
 from .jobs.jobs import Job, JobMaker
 from .painting import Painter, wrapped
-from .worker import Task, Work
+from .worker import Opening, Task, Work
 
 if TYPE_CHECKING:
-    from ..scoring.clip_scorer import ClipScorer
-
-
-@dataclass(frozen=True)
-class Opening:
-    """Makes what paints in an actor; pickled.
-
-    Attributes:
-        open: makes a pipeline, or something that paints as `worker.Work` does.
-        model: digest of the model that the jobs were planned for.
-        ending: of image files.
-        size: of batches.
-        scorer: of the figures, or None.
-    """
-
-    open: Callable[[], Any]
-    model: str
-    ending: str
-    size: BatchSizeArgument
-    scorer: ClipScorer | None
-
-    def __call__(self) -> Work:
-        """Open it.
-
-        Raises:
-            LineaError: another model than that of the plan.
-        """
-        opened = self.open()
-        if hasattr(opened, "paint"):
-            return cast(Work, opened)
-        pipe = wrapped(opened)
-        pipe.set_progress_bar_config(disable=True)
-        maker = JobMaker(pipe, {}, self.ending)
-        if maker.model != self.model:
-            raise LineaError(
-                "got a model in an actor of Ray with other numbers than the one here: expected the same weights, "
-                "dtype, LoRA and scheduler; say --dtype"
-            )
-        return PipelineWork(Painter(pipe, maker, BatchSize(self.size, pipe.base), self.scorer))
+    pass
 
 
 class PipelineWork:
@@ -103,6 +65,23 @@ class PipelineWork:
                 "got maps or pictures that are not those of the plan where this was painted: expected the same"
             )
         return replace(job, part=task.part, columns=task.columns)
+
+
+def work_of(opened: Any, opening: Opening) -> Work:
+    """What paints with a pipeline, see `Opening`.
+
+    Raises:
+        LineaError: another model than that of the plan.
+    """
+    pipe = wrapped(opened)
+    pipe.set_progress_bar_config(disable=True)
+    maker = JobMaker(pipe, {}, opening.ending)
+    if maker.model != opening.model:
+        raise LineaError(
+            "got a model in an actor of Ray with other numbers than the one here: expected the same weights, dtype, "
+            "LoRA and scheduler; say --dtype"
+        )
+    return PipelineWork(Painter(pipe, maker, BatchSize(opening.size, pipe.base), opening.scorer))
 
 
 def task_of(job: Job, ending: str, is_there: bool) -> Task:

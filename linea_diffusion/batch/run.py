@@ -184,12 +184,14 @@ class BatchRun:
 
     def _paint_there(self, lines: Iterable[Line], cluster: RayCluster) -> None:
         from .cluster import paint_on_ray
-        from .remote import Opening, task_of
+        from .remote import task_of
+        from .worker import Opening
 
         settings, ending = self._settings, self._maker.ending
         groups = self._groups(lines, self._passed)
         tasks = ([task_of(job, ending, self.ledger.is_there(job.digest)) for job in group] for group in groups)
         opening = Opening(cluster.open, self._maker.model, ending, settings.batch_size, settings.scorer)
         run = paint_on_ray(cluster, tasks, self._folder, opening, progress=settings.progress)
+        self._folder.clear_unfinished()  # of actors that were killed
         if run is not None:
             self._note(self._folder.rows_of(run))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from .folder.folder import Folder, Row, failure
 
@@ -47,6 +47,38 @@ class Work(Protocol):
 
     def describe(self, task: Task, data: bytes) -> Row:
         """The line of an image that is there."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Makes what paints in an actor; pickled.
+
+    Attributes:
+        open: makes a pipeline, or something that paints as `Work` does.
+        model: digest of the model that the jobs were planned for.
+        ending: of image files.
+        size: of batches.
+        scorer: of the figures, or None.
+    """
+
+    open: Callable[[], Any]
+    model: str
+    ending: str
+    size: Any
+    scorer: Any
+
+    def __call__(self) -> Work:
+        """Open it.
+
+        Raises:
+            LineaError: another model than that of the plan.
+        """
+        opened = self.open()
+        if hasattr(opened, "paint"):
+            return cast(Work, opened)
+        from .remote import work_of
+
+        return work_of(opened, self)
 
 
 class Attempts:

@@ -61,6 +61,18 @@ class JobDefaults:
         list[str] | None, typer.Option("--set", help="FIELD=VALUE: any other field of jobs; may be repeated.")
     ] = None
 
+    templates: Annotated[
+        bool, typer.Option("--templates", help="Prompts are templates of dynamicprompts: {a|b}, {2$$a|b|c}, __NAME__.")
+    ] = False
+    wildcards: Annotated[
+        Path | None, typer.Option(help="Folder of text files with a value of __NAME__ each line; means --templates.")
+    ] = None
+
+    @property
+    def texts(self) -> bool | Path:
+        """How prompts are read."""
+        return self.templates if self.wildcards is None else self.wildcards
+
     def fields(self, steered: Steered) -> dict[str, Any]:
         """Field of a job -> its value, checked."""
         from ..batch.jobs.defaults import check_defaults
@@ -182,7 +194,7 @@ def batch(
     settings: dict[str, Any] = {
         "defaults": defaults.fields(steered), "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
-        "shard": many.shard,
+        "shard": many.shard, "templates": defaults.texts,
     }  # fmt: skip
     if not dry_run:  # a second process is refused before it loads models
         _take(out, many.shard)

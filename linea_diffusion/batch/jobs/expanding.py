@@ -13,45 +13,54 @@ from ...steering.parsing import parse_dials
 
 MOST_IMAGES = 1_000_000
 """Images that one line may ask for."""
-_MOST = 10_000
+MOST_PROMPTS = 10_000
+"""Prompts that one line may stand for."""
 _MOST_LETTERS = 20_000_000
 """Of all prompts of a line together: they are held at once."""
 _DEEPEST = 32
 
 
-def expand(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+Texts = Callable[[str], list[str]]
+"""The prompts that the text of a field stands for."""
+
+
+def expand(fields: dict[str, Any], texts: Texts | None = None) -> Iterator[dict[str, Any]]:
     """The jobs of one line, each for one image: every prompt with every negative prompt, seed and strength.
 
-    ``{a,b}`` in a prompt are alternatives, ``strength`` and ``seed`` may be lists, and ``images`` counts seeds upwards.
+    ``strength`` and ``seed`` may be lists, and ``images`` counts seeds upwards.
+
+    Args:
+        fields: of the line.
+        texts: reads prompts; None: ``{a,b}`` are alternatives.
 
     Raises:
         LineaError: braces that do not close or are too deep, an empty list, a count that is none, or too many images.
     """
-    ways = _ways(fields)
+    ways = _ways(fields, texts)
     rest = {name: value for name, value in fields.items() if name != "images"}
     for values in _product([one for _, one in ways.values()]):
         yield rest | dict(zip(ways, values, strict=True))
 
 
-def count_images(fields: dict[str, Any]) -> int:
+def count_images(fields: dict[str, Any], texts: Texts | None = None) -> int:
     """How many images a line asks for, which takes no longer for many.
 
     Raises:
         LineaError: as `expand`.
     """
-    return prod(count for count, _ in _ways(fields).values())
+    return prod(count for count, _ in _ways(fields, texts).values())
 
 
 _Way = tuple[int, Callable[[], Iterator[Any]]]
 """How many values a field stands for, and what gives them, as often as it is asked."""
 
 
-def _ways(fields: dict[str, Any]) -> dict[str, _Way]:
+def _ways(fields: dict[str, Any], texts: Texts | None) -> dict[str, _Way]:
     ways: dict[str, _Way] = {}
     for name in ("prompt", "negative_prompt"):
         if isinstance(fields.get(name), str):
-            texts = _texts(fields[name])
-            ways[name] = len(texts), texts.__iter__
+            made = (texts or braced_texts)(fields[name])
+            ways[name] = len(made), made.__iter__
     if "seed" in fields:
         seeds, images = check_seeds(fields["seed"], fields.get("images", 1))
         ways["seed"] = len(seeds) * images, lambda: (seed + number for seed in seeds for number in range(images))
@@ -98,7 +107,7 @@ def count_alternatives(text: str) -> int:
     for part in _parts(text) if "{" in text else ():
         if not isinstance(part, str):
             count *= sum(map(count_alternatives, part))
-        if count > _MOST**2:
+        if count > MOST_PROMPTS**2:
             break
     return count
 
@@ -108,10 +117,13 @@ def escape(text: str) -> str:
     return re.sub(r"([\\{},])", r"\\\1", text) if "{" in text or "\\" in text else text
 
 
-def _texts(text: str) -> list[str]:
+def braced_texts(text: str) -> list[str]:
+    """The texts of `alternatives`, unless they are too many."""
     _check_depth(text)
-    if (count := count_alternatives(text)) > _MOST:
-        raise LineaError(f"got {short(text)}, which stands for more than {_MOST} prompts: expected fewer alternatives")
+    if (count := count_alternatives(text)) > MOST_PROMPTS:
+        raise LineaError(
+            f"got {short(text)}, which stands for more than {MOST_PROMPTS} prompts: expected fewer alternatives"
+        )
     if count > 1 and count * len(text) > _MOST_LETTERS:
         raise LineaError(
             f"got {short(text)}, which stands for {count} prompts of up to {len(text)} letters: expected at most "
