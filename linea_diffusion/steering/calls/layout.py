@@ -24,7 +24,7 @@ from .acted import runs_compiled
 from .scopes import Scope
 
 _COARSER = (1, 2, 4, 8, 16, 32, 64)
-_FILLED = 32
+_FILLED, _UNKNOWN = 32, (1, 1, 0)
 _ELSEWHERE = re.compile(
     r"context|encoder|(^|[._])(txt|text|cap|caption|clip)([._]|$)|added|add_|guidance|_norm_y|caption"
 )
@@ -103,7 +103,7 @@ class Layout:
         for at in sorted(rest, key=lambda at: -z.shape[at]):  # the other one is heads
             known, places = self._sequence(site, z.shape[at], at)
             self.is_met |= places is not None
-            if known:
+            if known and _UNKNOWN not in self._grids:
                 return places
         if _ELSEWHERE.search(site.address.path):
             return None
@@ -173,7 +173,7 @@ class Layout:
                 return grid
         height, width = self._size or (1, 1)
         rows = round((count * height / width) ** 0.5)
-        return (1, rows, count // rows) if rows and count % rows == 0 else (1, 1, 0)
+        return (1, rows, count // rows) if rows and count % rows == 0 else _UNKNOWN
 
     def _named(self) -> str:
         grid = " x ".join(str(one) for one in self._grids[0][1:])
