@@ -119,8 +119,10 @@ class Memory:
 def start_ray(cpus: int) -> None:
     import ray
 
-    ray.init(num_cpus=cpus, object_store_memory=200 * 2**20, include_dashboard=False, log_to_driver=False,
-             logging_level="error", ignore_reinit_error=True)  # fmt: skip
+    ray.init(
+        address="local", num_cpus=cpus, object_store_memory=200 * 2**20, include_dashboard=False, log_to_driver=False,
+        logging_level="error", ignore_reinit_error=True,
+    )  # fmt: skip
 
 
 def million(count: int, folder: Path) -> None:

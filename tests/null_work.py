@@ -43,9 +43,9 @@ class NullWork:
             prompt, point = task.fields["prompt"], self.deaths.get(task.digest)
             if "poison" in prompt or ("large" in prompt and len(tasks) > 1):
                 self._die()
-            if "driver" in prompt and self._first("driver"):
+            if "driver" in prompt and self._has("pid") and self._first("driver"):
                 os.kill(int((Path(self.marks) / "pid").read_text()), signal.SIGKILL)
-            if "node" in prompt and self._first(f"node-{task.digest}"):
+            if "node" in prompt and self._has("waits") and self._first(f"node-{task.digest}"):
                 signal.pause()  # until the node is gone
             if point == "before" and self._first(task.digest):
                 self._die()
@@ -62,6 +62,9 @@ class NullWork:
         row = dict.fromkeys(self.columns) | {"file_name": task.file_name, "steering": [], "strength": []}
         row |= {"prompt": task.fields["prompt"], "seed": task.fields["seed"], "line": task.line, "part": task.part}
         return row | ({"meta": dict(task.columns)} if task.columns else {})
+
+    def _has(self, name: str) -> bool:
+        return (Path(self.marks) / name).exists()
 
     def _first(self, name: str) -> bool:
         try:

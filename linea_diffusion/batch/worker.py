@@ -122,7 +122,9 @@ class Worker:
             present = [task for task in tasks if (again or task.is_there) and self._folder.has(task.file_name)]
             missing = [task for task in tasks if task not in present]
             rows = [self._work.describe(task, self._folder.read(task.file_name)) for task in present]
-            rows += [row for group in self._careful(missing) for row in self._painted(group)]
+            rows += [
+                row for group in self._careful(f"group {tasks[0].digest}", missing) for row in self._painted(group)
+            ]
             yield {"row": [json.dumps(row, ensure_ascii=False) for row in rows]}
 
     def _begin(self, key: str) -> int:
@@ -130,14 +132,15 @@ class Worker:
 
         return int(ray.get(self._attempts.begin.remote(key)))
 
-    def _careful(self, tasks: list[Task]) -> Iterator[list[Task]]:
-        """The group, or where its process died of it before, each task alone."""
-        key = f"group {tasks[0].digest}" if tasks else ""
-        if not tasks or self._begin(key) == 0:
-            yield from [tasks] if tasks else []
-            self._attempts.end.remote(key)
+    def _careful(self, key: str, tasks: list[Task]) -> Iterator[list[Task]]:
+        """The tasks that are missing of a group, or where its process died of it before, each alone."""
+        if not tasks:
             return
-        yield from ([task] for task in tasks)
+        if self._begin(key) > 0:
+            yield from ([task] for task in tasks)
+            return
+        yield tasks
+        self._attempts.end.remote(key)
 
     def _painted(self, tasks: list[Task]) -> Iterator[Row]:
         if len(tasks) == 1 and (deaths := self._begin(tasks[0].digest)) >= MOST_DEATHS:

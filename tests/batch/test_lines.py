@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from linea_diffusion import LineaError
-from linea_diffusion.batch.folder.folder import Folder, image_name, is_whole
+from linea_diffusion.batch.folder.folder import Folder, image_name, is_whole, leftover
 from linea_diffusion.batch.folder.ledger import Finished, Ledger, State
 from linea_diffusion.batch.folder.lines import LineFile
 from linea_diffusion.batch.folder.locks import take
@@ -213,3 +213,19 @@ def test_every_job_is_of_one_shard():
     for wrong in ("0/2", "3/2", "2", "a/b", "1/2/3"):
         with pytest.raises(LineaError, match="I/N with 1 <= I <= N"):
             Shard.parse(wrong)
+
+
+def test_an_object_store_needs_no_disk():
+    folder = Folder("memory://a-batch/images")
+    for digest in ("aa1", "bb2"):
+        folder.write(image_name(digest, "png"), IMAGES["png"])
+    folder.put_lines("metadata.jsonl", [{"a": 1}, {"a": "é"}])
+    assert folder.read("metadata.jsonl").decode() == '{"a": 1}\n{"a": "é"}\n'
+    assert list(folder.file_names()) == [image_name("aa1", "png"), image_name("bb2", "png")]
+    folder.move(image_name("aa1", "png"), leftover(image_name("aa1", "png")))
+    assert list(folder.file_names(aside=True)) == [image_name("aa1", "png")]
+    assert (folder.has(image_name("aa1", "png")), folder.has(image_name("bb2", "png"))) == (False, True)
+    folder.prune()
+    assert list(folder.file_names(aside=True)) == []
+    with pytest.raises(LineaError, match="expected a URL for fsspec"):
+        Folder("nothing://x")

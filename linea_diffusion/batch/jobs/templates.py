@@ -48,7 +48,7 @@ class Templates:
         from pyparsing import ParseBaseException
 
         if not _THEIRS.search(text):
-            return list(alternatives(text))
+            return alternatives(text)
         if _BY_CHANCE.search(text):
             raise LineaError(
                 f"got {short(text)}, which is drawn by chance: expected {{a|b}}, which is the same each time"
