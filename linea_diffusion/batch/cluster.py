@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -133,6 +134,22 @@ def _actors(cluster: RayCluster) -> int:
     return room if cluster.actors is None else cluster.actors
 
 
+def _check_reachable(address: str) -> None:
+    """Whether something answers at HOST:PORT, which Ray would try for minutes.
+
+    Raises:
+        LineaError: nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise LineaError(
+                f"got --ray {address!r}, where no Ray answers ({reason(error)}): expected a cluster"
+            ) from None
+
+
 @contextmanager
 def _connected(cluster: RayCluster) -> Iterator[None]:
     """Within the context there is a cluster; one that was started for it ends with it."""
@@ -144,6 +161,7 @@ def _connected(cluster: RayCluster) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _check_reachable(cluster.address)
     quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     try:
         try:

@@ -6,6 +6,7 @@ This file is what actors load first; what paints is made by the actor itself.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
@@ -130,7 +131,12 @@ class Worker:
     def _begin(self, key: str) -> int:
         import ray
 
-        return int(ray.get(self._attempts.begin.remote(key)))
+        try:
+            return int(ray.get(self._attempts.begin.remote(key)))
+        except (
+            ray.exceptions.RayError
+        ):  # this node is being shut down: dead actors are replaced, failed ones end the run
+            os._exit(1)
 
     def _careful(self, key: str, tasks: list[Task]) -> Iterator[list[Task]]:
         """The tasks that are missing of a group, or where its process died of it before, each alone."""

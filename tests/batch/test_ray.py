@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from linea_diffusion import LineaError, RayCluster, generate_batch
+from linea_diffusion import ClipScorer, LineaError, RayCluster, generate_batch
 from linea_diffusion.batch.cluster import _why
 from linea_diffusion.batch.describing import COLUMNS
 from linea_diffusion.batch.folder.folder import digest_of
@@ -124,6 +125,13 @@ def test_an_actor_makes_what_one_process_makes_and_they_take_turns(cluster, tiny
     assert files(tmp_path / "turns") == files(tmp_path / "one")
     for name in files(tmp_path / "one"):
         assert (tmp_path / "turns" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    scorer = ClipScorer()
+    scored = run(tiny, jobs, tmp_path / "turns", RayCluster(tiny_pipe), scorer=scorer)
+    assert (scored.done, scored.skipped) == (0, 5)  # lines of images that are there get their figures
+    run(tiny, jobs, tmp_path / "one", scorer=scorer)
+    name = "clip_prompt_cosine"
+    both = zip(rows(tmp_path / "turns"), rows(tmp_path / "one"), strict=True)
+    assert all(one[name] == pytest.approx(other[name], abs=1e-5) for one, other in both)
 
 
 def test_another_model_in_an_actor_is_refused(tiny):
@@ -161,10 +169,10 @@ def test_a_node_lost_twice(cluster, whole, tiny, tmp_path):
     thread = threading.Thread(target=lambda: done.append(run(tiny, JOBS, out, own, batch_size=1)))
     thread.start()
     for number in (1, 2):
-        while len(list(marks.glob("node-*"))) < number:
+        while len(list(marks.glob("node-*"))) < number and thread.is_alive():
             thread.join(0.05)
         (node,) = cluster.worker_nodes
-        cluster.remove_node(node)
+        cluster.remove_node(node, allow_graceful=False)
         cluster.add_node(num_cpus=2, object_store_memory=STORE)
     thread.join()
     assert [(one.done, one.failed) for one in done] == [(COUNT, 0)]
@@ -207,6 +215,7 @@ def test_an_object_store_is_a_folder_too(whole, tiny, tmp_path):
 
 def test_where_no_ray_answers_is_one_line(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **arguments: (_ for _ in ()).throw(ConnectionError("nobody")))
-    with pytest.raises(LineaError, match="where no Ray answers"):
-        run(tiny, JOBS, tmp_path, RayCluster(tiny_pipe, "10.0.0.1:6379"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        with pytest.raises(LineaError, match="where no Ray answers"):
+            run(tiny, JOBS, tmp_path, RayCluster(tiny_pipe, f"127.0.0.1:{taken.getsockname()[1]}"))

@@ -116,6 +116,10 @@ class Ledger:
             return State.DONE if found[0] else State.UNSCORED
         return State.FAILED if self._has("failure", digest) else None
 
+    def has_line(self, row: Mapping[str, Any]) -> bool:
+        """Whether there is a line of a row's image already."""
+        return "file_name" in row and self._has("image", digest_of(row["file_name"]))
+
     def is_there(self, digest: str) -> bool:
         """Whether the image of a job was there at the start, though no line may tell of it."""
         return self._has("present", digest)
