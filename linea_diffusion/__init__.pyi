@@ -1,6 +1,8 @@
 """Public names -> where they are; read at run time too (`lazy_loader`)."""
 
+from .batch.cluster import RayCluster as RayCluster
 from .batch.engine import generate_batch as generate_batch
+from .batch.joining import join_shards as join_shards
 from .concepts.concept import Concept as Concept
 from .concepts.concept import list_concepts as list_concepts
 from .concepts.concept import load_concept as load_concept
