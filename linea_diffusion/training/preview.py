@@ -69,8 +69,7 @@ class Preview:
             title: below the pictures.
         """
         try:
-            with torch.no_grad(), np.errstate(invalid="ignore"):  # of maps that diverge
-                pictures = [self._picture(pipe, maps, self.prompt or prompt, arguments, one) for one in self.strengths]
+            pictures = self.pictures(pipe, maps, prompt, arguments)
             sheet = _sheet(pictures, [f"{one:g}" for one in self.strengths], f"{self.prompt or prompt}; {title}")
             whole = self.path.with_name(f".{self.path.name}.part")
             sheet.save(whole, format=Image.registered_extensions()[self.path.suffix.lower()])
@@ -78,6 +77,11 @@ class Preview:
         except (LineaError, OSError, RuntimeError, ValueError, TypeError) as error:
             self._failed = True
             warnings.warn(f"got no preview ({reason(error)}): expected a picture; training goes on", stacklevel=4)
+
+    def pictures(self, pipe: Any, maps: SteeringMaps, prompt: str, arguments: Mapping[str, Any]) -> list[Image.Image]:
+        """One for each of the strengths; arguments as those of `show`."""
+        with torch.no_grad(), np.errstate(invalid="ignore"):  # of maps that diverge
+            return [self._picture(pipe, maps, self.prompt or prompt, arguments, one) for one in self.strengths]
 
     def _picture(
         self, pipe: Any, maps: SteeringMaps, prompt: str, arguments: Mapping[str, Any], strength: float
