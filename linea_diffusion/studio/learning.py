@@ -19,6 +19,8 @@ from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..progress import heard
 from ..training.config import TrainingConfig
+from ..training.effort import training_effort
+from ..training.learning import for_concept
 from ..training.preview import Preview
 from ..training.state.stopping import StopRequest
 from ..training.train import train_steering_maps
@@ -39,6 +41,7 @@ class Progress:
         losses: of the iterations so far.
         pictures: (strength, picture), of what is learned so far.
         after: iterations that those were made after.
+        share: of the whole that is done.
         seconds: since it began.
         maps: what was learned, when it is over.
         error: why it is over without maps, or what there is to say of them.
@@ -50,6 +53,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     pictures: list[tuple[float, Image.Image]] = field(default_factory=list)
     after: int = 0
+    share: float = 0.0
     seconds: float = 0.0
     maps: SteeringMaps | None = None
     error: str = ""
@@ -64,11 +68,20 @@ class Learning:
         config: how.
         folder: where the maps are saved.
         turns: of the models; others may have them between iterations.
+
+    Attributes:
+        folder: where the maps are saved.
+        prompt: what its pictures show.
+        turn: iterations until each strength was trained once.
+        progress: how far it is.
     """
 
     def __init__(self, pipe: Any, concept: Concept, config: TrainingConfig, folder: Path, turns: Turns) -> None:
-        self._pipe, self._concept, self._config, self._folder, self._turns = pipe, concept, config, folder, turns
+        config = for_concept(config, concept)
+        self._pipe, self._concept, self._config, self.folder, self._turns = pipe, concept, config, folder, turns
+        self.prompt, self.turn = concept.source[0], len(config.strengths)
         self.progress = Progress(total=config.iterations)
+        self._efforts = training_effort(pipe, concept, config)
         self._stop, self._began = _Asked(), time.monotonic()
         self._news = threading.Event()
         context = contextvars.copy_context()
@@ -81,6 +94,17 @@ class Learning:
     def stop(self) -> None:
         """End after the present iteration; what is learned is kept."""
         self._stop.ask()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to end, and has not yet."""
+        return self._stop.is_asked and self.goes_on
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About; None where nothing can be told yet."""
+        now = self.progress
+        return now.seconds * (1 - now.share) / now.share if now.share > 0.05 else None
 
     @property
     def goes_on(self) -> bool:
@@ -96,7 +120,7 @@ class Learning:
         every = max(1, self._config.iterations // PICTURES)
         try:
             with self._turns.turn(), heard(self._hear):
-                seen = _Live(self._folder / "preview.png", every, told=self._show)
+                seen = _Live(self.folder / "preview.png", every, told=self._show)
                 maps = train_steering_maps(self._pipe, self._concept, self._config, stop=self._stop, preview=seen)
                 self._keep(maps)
         except TrainingDivergedError as error:
@@ -112,6 +136,11 @@ class Learning:
     def _hear(self, stage: str, done: int, total: int, facts: Mapping[str, Any]) -> None:
         now = self.progress
         now.stage, now.done, now.total, now.seconds = stage, done, total, time.monotonic() - self._began
+        names = [one.stage for one in self._efforts]
+        if stage in names:
+            at, whole = names.index(stage), sum(one.passes for one in self._efforts)
+            gone = sum(one.passes for one in self._efforts[:at]) + self._efforts[at].passes * done / max(1, total)
+            now.share = max(now.share, gone / whole)
         if "loss" in facts:
             now.losses.append(float(facts["loss"]))
         self._news.set()
@@ -127,9 +156,9 @@ class Learning:
         if not maps.stored:
             self.progress.error = "nothing was learned: all numbers are zero; learn longer, or with a lower l1"
             return
-        maps.save_pretrained(self._folder)
+        maps.save_pretrained(self.folder)
         if Facts.of(maps.metadata).losses:
-            save_losses(maps, self._folder)
+            save_losses(maps, self.folder)
         self.progress.maps = maps
 
 

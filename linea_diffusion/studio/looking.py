@@ -115,7 +115,7 @@ def state_of(bench: Workbench) -> dict[str, Any]:
     if row and bench.has(row):
         sources = map(_source, bench.pictures.of(row))
         state["row"] = [{"at": at, "src": source} for at, source in zip(POSITIONS, sources, strict=True)]
-        state["row_at"] = strengths
+        state |= {"row_at": strengths, "row_of": turning}
     return state
 
 

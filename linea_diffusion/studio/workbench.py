@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers.utils import logging
 from PIL import Image
 
 from ..errors import LineaError
@@ -83,7 +84,12 @@ class SharedModel:
         with self.turns.turn():
             parts = self.pipe.components.items()
             own = {name: copy.deepcopy(part) for name, part in parts if not isinstance(part, torch.nn.Module)}
-            made = LinEASDiffusionPipeline.from_pipe(self.pipe, **own)
+            before = logging.get_verbosity()
+            logging.set_verbosity_error()  # nothing is cast that it could warn of
+            try:
+                made = LinEASDiffusionPipeline.from_pipe(self.pipe, **own)
+            finally:
+                logging.set_verbosity(before)
         made.set_progress_bar_config(disable=True)
         return made
 

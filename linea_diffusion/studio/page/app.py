@@ -15,6 +15,7 @@ import gradio as gr
 
 from ..workbench import SharedModel
 from .explore_tab import QUIET, explore_tab
+from .learn_tab import learn_tab  # noqa: E402
 from .pieces import text_of
 from .windows import Windows
 
@@ -36,8 +37,11 @@ def build(model: SharedModel) -> tuple[gr.Blocks, Windows]:
             html_template="<h1>linea studio</h1><p></p>",
             js_on_load="element.querySelector('p').textContent = `styles on ${props.value.model}`;",
         )  # fmt: skip
-        with gr.Tabs(), gr.Tab("Explore", id="explore"):
-            explore = explore_tab(windows)
+        with gr.Tabs():
+            with gr.Tab("Explore", id="explore"):
+                explore = explore_tab(windows)
+            with gr.Tab("Learn", id="learn"):
+                learn_tab(windows, explore)
         page.load(*_load(explore.begin), **QUIET)
         page.unload(windows.drop)
     page.queue(default_concurrency_limit=8, max_size=256)

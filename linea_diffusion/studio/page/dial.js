@@ -28,9 +28,9 @@ function paint() {
   const now = strengths(), seen = value();
   if (!seen.now) return;
   let picture = same(now, seen.now.strengths) && seen.now, exact = Boolean(picture);
-  const row = seen.row && seen.row.length && same(now, seen.row_at, seen.turning) ? seen.row : [];
-  if (!picture && row.length && (turning === seen.turning || same(now, seen.row_at))) {
-    const at = now[seen.turning] || 0;
+  const row = seen.row || [], along = seen.row_of, fits = row.length > 0 && same(now, seen.row_at, along);
+  if (!picture && fits) {
+    const at = now[along] || 0;
     picture = row.reduce((best, next) => (Math.abs(next.at - at) < Math.abs(best.at - at) ? next : best));
     exact = near(picture.at, at);
   }
@@ -44,7 +44,8 @@ function paint() {
   element.querySelectorAll(".frame img").forEach((image) => image.classList.toggle("small", Boolean(seen.small)));
   one(".frame").classList.toggle("waiting", !exact && asked > answered);
   one(".frame").style.aspectRatio = seen.ratio || "1";
-  strip(row, now[seen.turning] || 0, seen.turning);
+  one(".strip").classList.toggle("stale", !fits);
+  strip(row, fits ? now[along] || 0 : NaN, along);
 }
 
 function strip(row, at, name) {
@@ -199,7 +200,7 @@ for (const button of element.querySelectorAll(".copy"))
   });
 
 watch("value", () => {
-  const { row, row_at, scores, scores_of, ...kept } = shown;
+  const { scores, scores_of, ...kept } = shown;
   for (const once of ["begin", "busy", "error", "status", "download"]) delete kept[once];
   const seen = shown = { ...kept, ...(props.value || {}) };
   answered = seen.busy ? answered : asked;
