@@ -10,18 +10,17 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import LineaError, reason, short
+from ..errors import LineaError, short
 from ..grids.image_folder import single_record
 from ..grids.report.inline_images import data_uri, is_small
 from ..scoring.images.saving import encode
 from .scenes import takes_mask
 from .words import as_command, as_python
+from .work import ERRORS, said
 from .workbench import POSITIONS, Workbench
 
 LARGEST_MASK = 2_000_000
 """Characters of a mask as a page sends it."""
-PIPELINE_ERRORS = (RuntimeError, ValueError, TypeError, OSError, KeyError, AttributeError, IndexError)
-"""What pipelines raise for what they cannot do; a page has one sentence for each, and goes on."""
 
 
 def set_by_hand(bench: Workbench, told: Mapping[str, Any]) -> str:
@@ -60,14 +59,8 @@ def looks(bench: Workbench, turning: str, *, begin: bool = False, **asked: Any) 
     bench.turning = turning
     try:
         yield from _looks(bench, begin, asked)
-    except LineaError as error:
-        yield {**state_of(bench), "begin": begin, "error": str(error)}
-    except PIPELINE_ERRORS as error:
-        yield {
-            **state_of(bench),
-            "begin": begin,
-            "error": f"the pipeline raised {type(error).__name__}: {reason(error)}",
-        }
+    except (LineaError, *ERRORS) as error:
+        yield {**state_of(bench), "begin": begin, "error": said(error)}
 
 
 def _looks(bench: Workbench, begin: bool, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

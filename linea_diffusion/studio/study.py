@@ -9,11 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from ..errors import LineaError
+from ..errors import LineaError, as_number, as_whole, short
+from ..grids.report.inline_images import data_uri, is_small
 from .scenes import Scene
+from .workbench import Workbench
 
 CHOICES = ("left", "right", "neither")
+IN_WORDS = ", in words"
+"""Behind the name of a style that is asked for in words."""
+FILE = "choices.csv"
+MOST = 1000
+"""Pairs of one comparison."""
 COLUMNS = ("time", "study", "prompt", "seed", "left", "right", "choice", "chosen")
 
 
@@ -135,3 +143,49 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     z, share = 1.959964, count / total
     centre, half = share + z**2 / (2 * total), z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     return max(0.0, (centre - half) / (1 + z**2 / total)), min(1.0, (centre + half) / (1 + z**2 / total))
+
+
+def study_of(bench: Workbench, sides: Sequence[tuple[Any, Any]], prompts: Sequence[str], seeds: Any) -> Study:
+    """A comparison of two of a window's styles, whose choices go to ``choices.csv`` in the page's folder.
+
+    Args:
+        bench: the window's.
+        sides: (what, strength) of each: the name of a style, or with `IN_WORDS` behind it.
+        prompts: what of.
+        seeds: how many noises for each.
+
+    Raises:
+        LineaError: no such styles, no prompts, or too many pairs.
+    """
+    count = as_whole(seeds) or 0
+    if not 0 < count * len(prompts) <= MOST:
+        raise LineaError(f"got {len(prompts)} prompts and {short(seeds)} pairs for each: expected 1 to {MOST} pairs")
+    first, second = (_side(bench, *side) for side in sides)
+    seeds = range(bench.scene.seed, bench.scene.seed + count)
+    return Study((first, second), prompts, list(seeds), bench.model.folder / FILE)
+
+
+def _side(bench: Workbench, what: Any, strength: Any) -> Side:
+    words = str(what or "").removesuffix(IN_WORDS)
+    style = bench.pipe.steering.find(words)
+    if what.endswith(IN_WORDS):
+        return Side(what, words=style)
+    number = as_number(strength)
+    if number is None:
+        raise LineaError(f"got strength {short(strength)} of {style}: expected a number")
+    return Side(f"{style} {number:g}", ((style, number),))
+
+
+def study_value(bench: Workbench) -> dict[str, Any]:
+    """The pair that is to be judged, as the page understands it, or what came out."""
+    study: Study = bench.study
+    bench.halt.begin()
+    if study.is_over:
+        return {"status": f"{study.result}; all choices are in {study.file}"}
+    scenes = study.scenes
+    left, right = bench.render(scenes)
+    prompt, _ = study.pairs[len(study.chosen)]
+    return {
+        "number": len(study.chosen), "total": len(study.pairs), "prompt": prompt, "small": is_small(left),
+        "left": data_uri(left)[0], "right": data_uri(right)[0],
+    }  # fmt: skip

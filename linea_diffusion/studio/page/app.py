@@ -14,8 +14,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from ..workbench import SharedModel
+from .compare_tab import compare_tab
 from .explore_tab import QUIET, explore_tab
-from .learn_tab import learn_tab  # noqa: E402
+from .grid_tab import grid_tab
+from .learn_tab import learn_tab
 from .pieces import text_of
 from .windows import Windows
 
@@ -40,8 +42,12 @@ def build(model: SharedModel) -> tuple[gr.Blocks, Windows]:
         with gr.Tabs():
             with gr.Tab("Explore", id="explore"):
                 explore = explore_tab(windows)
+            with gr.Tab("Grid", id="grid"):
+                grid_tab(windows, explore)
             with gr.Tab("Learn", id="learn"):
                 learn_tab(windows, explore)
+            with gr.Tab("Compare", id="compare"):
+                compare_tab(windows, explore)
         page.load(*_load(explore.begin), **QUIET)
         page.unload(windows.drop)
     page.queue(default_concurrency_limit=8, max_size=256)

@@ -8,19 +8,19 @@ from typing import Any
 
 import gradio as gr
 
+from ...concepts.concept import load_concept
 from ...errors import LineaError
 from ...maps.facts import Facts
+from ...maps.lora.programs import PROGRAMS
 from ...training.recipes import recipe_for
 from ..keeping import as_lora, as_zip, push
 from ..learning import Learning
 from ..looking import looks
-from ..workbench import STYLES, Workbench, folder_name
 from ..wording import concept_of, known_concepts, read_concept, targets_of
-from ...concepts.concept import load_concept
-from ...maps.lora.programs import PROGRAMS
+from ..workbench import STYLES, Workbench, folder_name
 from .explore_tab import QUIET, ExploreTab
 from .pieces import data_uri, is_small, piece
-from .windows import Windows, in_a_sentence, in_sentences
+from .windows import Windows, in_a_sentence
 
 OWN = "words of my own"
 SETTINGS = ("iterations", "lr", "rank", "sparsity", "seed")
@@ -30,18 +30,21 @@ def learn_tab(windows: Windows, explore: ExploreTab) -> None:
     """Build the tab, within a Blocks."""
     recipe = recipe_for(windows.model.pipe)
     with gr.Row():
-        with gr.Column(scale=5, min_width=300):
+        with gr.Column(scale=6, min_width=300):
+            live = piece("learn", {})
+            keep_panel(windows, explore)
+        with gr.Column(scale=5, min_width=280):
             begun = gr.Dropdown(label="Start from", choices=[OWN, *known_concepts(windows.model.name)], value=OWN)
             name = gr.Textbox(label="Name", placeholder="glow", max_lines=1, max_length=60)
             source = gr.Textbox(
-                label="Prompts without the style, one a line", lines=5, max_lines=12, max_length=200_000,
+                label="Prompts without the style, one a line", lines=4, max_lines=6, max_length=200_000,
                 placeholder="a red star\na blue house\n… about 32, as different as what you will draw",
             )  # fmt: skip
             with gr.Row(elem_classes="asked"):
                 template = gr.Textbox(label="Template", value="{prompt}, neon", max_lines=1, max_length=300, scale=3)
                 fill = gr.Button("Make the targets", scale=0, min_width=160)
             target = gr.Textbox(
-                label="The same with it, one a line", lines=5, max_lines=12, max_length=200_000,
+                label="The same with it, one a line", lines=4, max_lines=6, max_length=200_000,
                 placeholder="a red star, neon\na blue house, neon",
             )  # fmt: skip
             with gr.Accordion("Bring a file of prompts", open=False):
@@ -58,15 +61,13 @@ def learn_tab(windows: Windows, explore: ExploreTab) -> None:
                     )
                 ]  # fmt: skip
             learn = gr.Button("Learn", variant="primary")
-        with gr.Column(scale=6, min_width=300):
-            live = piece("learn", {})
-            keep_panel(windows, explore)
 
     def begin_from(choice: str) -> tuple[Any, ...]:
         if choice == OWN:
-            return gr.skip(), gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         concept = load_concept(choice)
-        return concept.name, "\n".join(concept.source), "\n".join(concept.target)
+        sides = ("\n".join(side) for side in (concept.source, concept.target))
+        return concept.name, *sides, f"{{prompt}}, {concept.name}"
 
     @in_a_sentence
     def brought(path: str | None) -> tuple[Any, ...]:
@@ -87,7 +88,7 @@ def learn_tab(windows: Windows, explore: ExploreTab) -> None:
         training.start()
         while training.goes_on:
             training.wait(2.0)
-            yield live_value(bench, training), gr.skip(), gr.skip()
+            yield live_value(training), gr.skip(), gr.skip()
         yield from end_training(bench, training)
 
     def halted(request: gr.Request) -> None:
@@ -96,7 +97,7 @@ def learn_tab(windows: Windows, explore: ExploreTab) -> None:
             bench.learning.stop()
 
     texts = [name, source, target]
-    begun.input(begin_from, begun, texts, **QUIET)
+    begun.input(begin_from, begun, [*texts, template], **QUIET)
     fill.click(in_a_sentence(targets_of), [source, template], target, **QUIET)
     file.upload(brought, file, texts, **QUIET)
     learn.click(
@@ -129,30 +130,28 @@ def begin_training(bench: Workbench, words: list[Any], settings: dict[str, Any])
     return bench.learning
 
 
-def live_value(bench: Workbench, training: Learning) -> dict[str, Any]:
+def live_value(training: Learning) -> dict[str, Any]:
     """What there is to see of a training."""
-    now, left = training.progress, training.seconds_left
-    unit = {"learn": "iterations", "record": "prompts"}.get(now.stage, "steps")
-    told = f"{now.stage} {now.done}/{now.total} {unit}" + ("" if left is None else f", about {left:.0f} s left")
+    left = training.seconds_left
+    told = f"{training.stage} {training.done}/{training.total}" + ("" if left is None else f", about {left:.0f} s left")
     return {
-        "going": training.goes_on, "share": now.share, "told": told, "losses": now.losses, "turn": training.turn,
+        "going": training.goes_on, "share": training.share, "told": told, "losses": training.losses,
+        "turn": training.cycle, "prompt": training.prompt, "after": training.after, "stopping": training.is_stopping,
         "pictures": [
-            {"at": at, "src": data_uri(picture)[0], "small": is_small(picture)} for at, picture in now.pictures
+            {"at": at, "src": data_uri(picture)[0], "small": is_small(picture)} for at, picture in training.pictures
         ],
-        "prompt": training.prompt, "after": now.after, "stopping": training.is_stopping,
         "status": "stopping: what is learned is kept" if training.is_stopping else "",
     }  # fmt: skip
 
 
 def end_training(bench: Workbench, training: Learning) -> Iterator[tuple[Any, ...]]:
     """The style joins the others of the window."""
-    now = training.progress
-    value = {**live_value(bench, training), "going": False, "error": now.error, "stopping": False, "status": ""}
-    if now.maps is None:
+    value = {**live_value(training), "going": False, "error": training.error, "stopping": False, "status": ""}
+    if training.result is None:
         yield value, gr.skip(), gr.skip()
         return
-    name = bench.add(now.maps, source=str(training.folder))
-    after = Facts.of(now.maps.metadata).stopped_after
+    name = bench.add(training.result, source=str(training.folder))
+    after = Facts.of(training.result.metadata).stopped_after
     stopped = f" after {after} iterations" if after is not None else ""
     value["status"] = f"{name} is learned{stopped}, and kept in {training.folder}; turn it in Explore"
     bench.scene, bench.turning = bench.scene.at({name: 0.75}), name
@@ -174,7 +173,7 @@ def keep_panel(windows: Windows, explore: ExploreTab) -> None:
         said = gr.Markdown(visible=False)
         if windows.model.is_private:
             with gr.Row(elem_classes="asked"):
-                repo = gr.Textbox(label="Repository on the Hugging Face Hub", placeholder="you/neon", max_lines=1, scale=3)
+                repo = gr.Textbox(label="Repository on the Hub", placeholder="you/neon", max_lines=1, scale=3)
                 hidden = gr.Checkbox(label="private", value=True, min_width=90)
                 share = gr.Button("Push", scale=0, min_width=90)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from ...errors import LineaError, clipped, reason
-from ..looking import PIPELINE_ERRORS
+from ...errors import LineaError, clipped
+from ..work import ERRORS, said
 from ..workbench import SharedModel, Workbench
 
 MOST = 64
@@ -64,20 +64,7 @@ def in_a_sentence(work: Callable[..., Any]) -> Callable[..., Any]:
     def told(*args: Any) -> Any:
         try:
             return work(*args)
-        except (LineaError, *PIPELINE_ERRORS) as error:
-            raise sentence(error) from None
-
-    return told
-
-
-def in_sentences(work: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """The same of a function that yields what there is so far."""
-
-    @functools.wraps(work)
-    def told(*args: Any) -> Iterator[Any]:
-        try:
-            yield from work(*args)
-        except (LineaError, *PIPELINE_ERRORS) as error:
+        except (LineaError, *ERRORS) as error:
             raise sentence(error) from None
 
     return told
@@ -85,5 +72,4 @@ def in_sentences(work: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[A
 
 def sentence(error: BaseException) -> gr.Error:
     """What Gradio shows of an error."""
-    text = str(error) if isinstance(error, LineaError) else f"{type(error).__name__}: {reason(error)}"
-    return gr.Error(clipped(text), duration=None, print_exception=False, title="That did not work")
+    return gr.Error(clipped(said(error)), duration=None, print_exception=False, title="That did not work")
