@@ -24,8 +24,9 @@ def as_zip(bench: Workbench, style: str | None) -> Path:
     Raises:
         LineaError: no such style.
     """
+    maps = _maps(bench, style)
     folder = bench.folder / folder_name(style or "")
-    _maps(bench, style).save_pretrained(folder)
+    maps.save_pretrained(folder)
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for one in sorted(folder.iterdir()):

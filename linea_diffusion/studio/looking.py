@@ -125,9 +125,13 @@ def _scores(bench: Workbench) -> dict[str, Any]:
     style = bench.turning
     if not style:
         return {"scores": [], "scores_of": "no style to score for"}
+    try:
+        scores = bench.scores(style)
+    except LineaError as error:
+        return {"scores": [], "scores_of": str(error)}
     figures = [
         {"label": one.label, "convention": one.convention, "meaning": one.meaning, "value": value}
-        for one, value in bench.scores(style)
+        for one, value in scores
     ]
     return {"scores": figures, "scores_of": f"for {style}, by {bench.model.clip.name}"}
 

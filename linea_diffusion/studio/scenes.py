@@ -61,7 +61,7 @@ class Scene:
 
     def at(self, strengths: Mapping[str, float]) -> Scene:
         """The same at these strengths alone."""
-        return replace(self, dials=tuple((name, float(value)) for name, value in strengths.items()))
+        return replace(self, dials=tuple(strengths.items()))
 
     @property
     def unsteered(self) -> Scene:
