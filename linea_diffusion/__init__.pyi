@@ -37,6 +37,7 @@ from .training.loss.distances import wasserstein_1d as wasserstein_1d
 from .training.recipes import paper_recipe as paper_recipe
 from .training.recipes import recipe_for as recipe_for
 from .training.train import train_steering_maps as train_steering_maps
+from .training.watching import TrainingState as TrainingState
 
 __version__: str
 __all__: list[str]

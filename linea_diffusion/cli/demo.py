@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -46,8 +47,11 @@ def demo(
         config = settings_for(pipe, concept, {"seed": session.seed})
         pictures = picture_effort(pipe, "render", ROWS * len(STRENGTHS), {})
         efforts = [*training_effort(pipe, concept, config), pictures]
-        with waiting(pipe, efforts, {}, dry_run=watched.dry_run, hint=watched.hint(out)):
-            maps = train_maps(pipe, concept, config, out / "maps", preview=watched.pictures(out))
+        with (
+            waiting(pipe, efforts, {}, dry_run=watched.dry_run, hint=watched.hint(out)),
+            watched.tracked(out, concept.name, asdict(config)) as look,
+        ):
+            maps = train_maps(pipe, concept, config, out / "maps", preview=watched.pictures(out), callback=look)
             pipe.load_steering(maps, adapter_name=concept.name)
             grid = StyleGrid.render(pipe, held_out_prompts(ROWS), STRENGTHS, seeds=session.seed, style=concept.name)
     grid.score(Scoring().scorer(session.device, model), concept)

@@ -37,12 +37,13 @@ def generate(
     if len(set(places)) != len(places):
         raise LineaError(f"got strengths {strength}, of which two have one file name: expected different numbers")
     make_folder(out.parent)
+    dial = steered.call()
     pipe = steered.open(session)
     rows = [
         (prompt, session.seed, (dict.fromkeys(pipe.steering, one) or one) if isinstance(one, float) else one)
         for one in dials
     ]
-    requests = requests_of(pipe, rows, {**steered.dial, **session.arguments})
+    requests = requests_of(pipe, rows, {**dial, **session.arguments})
     images = list(images_of(pipe, requests, len(dials)))
     for path, image in zip(places, images, strict=True):
         image.save(path)

@@ -131,7 +131,7 @@ def grid(
 
     texts = scored.texts
     rows.check_prompts(prompts)
-    base = steered.base()
+    base, dial = steered.base(), steered.call()
     scores = session.scores(base)
     output.check(len(steered.dials(rows.strengths)), scores=scores)
     if not dry_run:
@@ -141,7 +141,7 @@ def grid(
     plan = rows.plan(pipe, steered, prompts, session.seed, texts.name if texts else "")
     if scorer:
         _check_texts(scorer, plan, texts)
-    call = {**steered.dial, "batch_size": batch_size, **session.arguments}
+    call = {**dial, "batch_size": batch_size, **session.arguments}
     pictures = picture_effort(pipe, "render", len(plan.rows) * len(plan.columns), session.arguments)
     with waiting(pipe, [pictures], session.arguments, dry_run=dry_run):
         rendered = StyleGrid.of_plan(pipe, plan, folder=output.images, **call)

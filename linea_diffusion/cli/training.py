@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..pipelines.pipeline import LinEASDiffusionPipeline
     from ..training.config import TrainingConfig
     from ..training.preview import Preview
+    from ..training.watching import Callback
 
 
 def train(
@@ -57,14 +59,20 @@ def train(
     from ..training.effort import training_effort
 
     learned, settings = files.concept(concept), options.arguments(session)
+    watched.check()
     if not overwrite and not watched.dry_run:
         _refuse_other_maps(out)
     with alone_in(out, dry_run=watched.dry_run):
         pipe = session.load(model)
         config = settings_for(pipe, learned, settings)
         efforts, preview = training_effort(pipe, learned, config), watched.pictures(out)
-        with waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run, hint=watched.hint(out)):
-            maps = train_maps(pipe, learned, config, out, checkpoint_every=checkpoint_every, preview=preview)
+        with (
+            waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run, hint=watched.hint(out)),
+            watched.tracked(out, learned.name, asdict(config)) as look,
+        ):
+            maps = train_maps(
+                pipe, learned, config, out, checkpoint_every=checkpoint_every, preview=preview, callback=look
+            )
     if not (maps.stored or allow_zeros):
         typer.echo(
             f"linea: got maps whose {maps.size} numbers are all zero (in {out}): expected some that act; lower l1 or "
@@ -124,6 +132,7 @@ def train_maps(
     *,
     checkpoint_every: int = 10,
     preview: Preview | None = None,
+    callback: Callback | None = None,
 ) -> SteeringMaps:
     """The maps of a concept, learned, saved and told of; a killed training goes on.
 
@@ -138,7 +147,7 @@ def train_maps(
             warnings.simplefilter("ignore", ZeroMapsWarning)  # the command itself tells
             maps = train_steering_maps(
                 pipe, concept, config, checkpoint=out / "checkpoint", checkpoint_every=checkpoint_every, stop=STOP,
-                preview=preview,
+                preview=preview, callback=callback,
             )  # fmt: skip
     except TrainingDivergedError as error:
         _save(error.maps, out)

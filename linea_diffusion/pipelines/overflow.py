@@ -113,15 +113,17 @@ def refuse_overflow(watched: AbstractContextManager[Any], run: Callable[[], Any]
 
 
 def generator_states(generators: Any) -> Callable[[], None]:
-    """A function that sets the given generators, or torch's own if there are none, back to where they are now."""
+    """A function that sets generators, and torch's own, which some classes draw from too, back to where they are."""
     kept = [one for one in (generators if isinstance(generators, list | tuple) else [generators]) if one is not None]
     states = [one.get_state() for one in kept]
-    default = None if kept else torch.get_rng_state()
+    default = torch.get_rng_state()
+    on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
     def restore() -> None:
         for one, state in zip(kept, states, strict=True):
             one.set_state(state)
-        if default is not None:
-            torch.set_rng_state(default)
+        torch.set_rng_state(default)
+        if on_gpu:
+            torch.cuda.set_rng_state_all(on_gpu)
 
     return restore

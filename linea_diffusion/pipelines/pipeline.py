@@ -28,8 +28,9 @@ from .calling import accepts, for_base, one_thread, state_kept
 from .description import described
 from .encoding import keys_in, steered_encode_prompt
 from .loading import Dtype, check_dtype, load_base, load_checkpoint
+from .masking import Masking, composed_output, region_in_activations
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
-from .prompts import running_call, spread
+from .prompts import rows_of, running_call, spread
 from .steered_class import class_over, keep_adapters, root_of, tell_adapters_left
 
 
@@ -208,6 +209,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
         steering_start: float = 0.0,
         steering_end: float = 1.0,
         strength_curve: Any = None,
+        mask: Any = None,
+        masking: Masking = "pictures",
         denoising_strength: float | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -234,6 +237,14 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 timesteps: image-to-image at ``denoising_strength=0.5`` runs its second half.
             steering_end: share that is done when steering ends, (0, 1].
             strength_curve: a curve that all strengths are multiplied with, after they were read on their dials.
+            mask: the part of the picture that is steered, white or 1, and softly what is grey: a PIL image, an array or
+                a tensor (h, w), (n, h, w) or (n, 1, h, w), of any size; or a list with one for each prompt or picture,
+                which renders one prompt once for each.
+            masking: how. ``"pictures"`` makes the unsteered picture too, in a second run from the same noise, and shows
+                that outside: nothing changes there, and inside all of the style arrives. ``"activations"`` steers
+                activations where they are in the picture, in one run; places look at each other, so that some of the
+                style gets out, and what has no place (text encoders, the prompt's tokens in a denoiser) is not steered.
+                ``"activations+text"`` steers that, too.
             denoising_strength: the ``strength`` of image-to-image base pipelines.
             *args, **kwargs: of the base pipeline.
 
@@ -249,22 +260,27 @@ class LinEASDiffusionPipeline(SteeringMethods):
                 finite (without steering that is a warning).
         """
         curve = None if strength_curve is None else curve_of(strength_curve)
-        dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated, curve)
+        region, placed = region_in_activations(mask, masking)
+        if region is not None:
+            self.steering.refuse_fusion("a call with a mask")
+        within = region if placed else None
+        dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated, curve, within)
         override = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
         kwargs = for_base(self.base, {**self.default_arguments, **override, **kwargs})
         self.steering.refuse_stale_fusion(self.base)
         setting = self.steering.at(strength, dial)
         encoded = setting.key in keys_in(kwargs)
         prompt = list(prompt) if isinstance(prompt, tuple) else prompt
-        prompt, kwargs = spread(prompt, setting.rows, kwargs, self.base)
+        prompt, kwargs = spread(prompt, rows_of(setting.rows, region, prompt, kwargs), kwargs, self.base)
         call = running_call(prompt, kwargs, encoded=encoded)
         restore = generator_states(kwargs.get("generator"))
 
-        def run() -> Any:
+        def run() -> Any:  # lists are its own, because some classes change them
+            words, given = _copied(prompt), {name: _copied(value) for name, value in kwargs.items()}
             if args:
-                return self.base(prompt, *args, **kwargs)
-            words = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": prompt}
-            return self.base(**words, **kwargs)
+                return self.base(words, *args, **given)
+            named = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": words}
+            return self.base(**named, **given)
 
         with one_thread(self.base), state_kept(self.base), noticing(self.base, texts_in(prompt, kwargs)):
             with steer(self.base, setting.layers, dial, call) as sites, look_out(self.base) as outlook:
@@ -275,7 +291,15 @@ class LinEASDiffusionPipeline(SteeringMethods):
             if sites and outlook.why:
                 raise LineaError(outlook.why)
             tell_unusable(outlook)
+            if sites and region is not None and not placed:
+                restore()
+                return composed_output(result, run(), region)
         return result
+
+
+def _copied(value: Any) -> Any:
+    """A list as a list of its own; anything else as it is."""
+    return list(value) if type(value) is list else value
 
 
 def _from_pipe(kind: Any, base: Any, kwargs: Mapping[str, Any]) -> Any:

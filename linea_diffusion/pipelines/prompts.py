@@ -10,6 +10,7 @@ import torch
 
 from ..errors import LineaError
 from ..steering.calls.call import RunningCall
+from ..steering.region import Region
 from ..steering.weights.carried import carried
 from .calling import accepts
 
@@ -37,6 +38,20 @@ def spread(prompt: Any, rows: int | None, arguments: Mapping[str, Any], pipe: An
     return repeat_prompt(prompt, rows), repeated
 
 
+def rows_of(strengths: int | None, region: Region | None, prompt: Any, arguments: Mapping[str, Any]) -> int | None:
+    """How many rows a call's strengths and masks are for; None if there is one of each for all rows.
+
+    Raises:
+        LineaError: lists of different lengths.
+    """
+    masks, images = 1 if region is None else len(region), images_per_prompt(arguments)
+    if masks in (1, (strengths or count_prompts(prompt, arguments)) * images):
+        return strengths
+    if strengths and strengths != masks:
+        raise LineaError(f"got {strengths} strengths and {masks} masks: expected as many, or one of either for all")
+    return masks
+
+
 def missing_rows(prompt: Any, rows: int | None, arguments: Mapping[str, Any]) -> int | None:
     """How many rows one prompt is to be repeated for; None if all stays as it is.
 
@@ -53,7 +68,8 @@ def missing_rows(prompt: Any, rows: int | None, arguments: Mapping[str, Any]) ->
         return None
     if present != 1:
         raise LineaError(
-            f"got {rows} strengths and {present or 'no'} prompts: expected one prompt, or one for each strength"
+            f"got {rows} strengths and {present or 'no'} prompts: expected one prompt, or one for each of the "
+            "strengths or masks"
         )
     return rows
 
@@ -67,7 +83,9 @@ def running_call(prompt: Any, arguments: Mapping[str, Any], *, encoded: bool = F
         encoded: whether they hold embeddings that were steered like the call.
     """
     prompts, images = count_prompts(prompt, arguments), images_per_prompt(arguments)
-    return RunningCall(prompts=max(prompts, 1), images=images, carry=carried, encoded=encoded)
+    height, width = arguments.get("height"), arguments.get("width")
+    size = (height, width) if height and width else None
+    return RunningCall(prompts=max(prompts, 1), images=images, carry=carried, encoded=encoded, size=size)
 
 
 def repeat_prompt(prompt: Any, rows: int) -> list[Any] | None:

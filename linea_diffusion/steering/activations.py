@@ -56,6 +56,10 @@ class Site:
     def axis(self, activation: torch.Tensor) -> int:
         """The axis that holds features: 1 for images (n, d, h, w) and GroupNorm, else the last."""
         axis = self.features_at
+        if axis == -1 and activation.ndim == 4 and _is_channels_first(self.module, activation):
+            axis = 1
+        if axis is None and activation.ndim == 4 and activation.shape[-2] == getattr(self.module, "heads", 0):
+            axis = -1  # tokens, heads and the features of each
         if axis is None:
             axis = 1 if activation.ndim == 4 else -1
         return axis % activation.ndim
@@ -97,6 +101,12 @@ def _features_at(module: nn.Module) -> int | None:
         return 1
     last = isinstance(module, nn.Linear) or any(part in type(module).__name__ for part in ("LayerNorm", "RMSNorm"))
     return -1 if last else None
+
+
+def _is_channels_first(module: nn.Module, activation: torch.Tensor) -> bool:
+    """Whether a norm of the last axis turns images around itself: (n, d, h, w) in and out."""
+    features = getattr(module, "normalized_shape", (activation.shape[-1],))[-1]
+    return activation.shape[-1] != features == activation.shape[1]
 
 
 def feature_axis(module: nn.Module, activation: torch.Tensor) -> int:

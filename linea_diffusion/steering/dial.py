@@ -17,6 +17,7 @@ from ..errors import LineaError, as_number, short
 
 if TYPE_CHECKING:
     from .curves import StrengthCurve
+    from .region import Region
 
 Strength = float | torch.Tensor
 Composition = Literal["sum", "chain"]
@@ -41,6 +42,7 @@ class Dial:
         calibrated: how strengths are read: on the curve that maps carry where they do (None), on the curve (True), or
             as the share of the way in activations (False).
         curve: what they are multiplied with, by the share of the schedule that is done; None for nothing.
+        region: the part of the picture that they act in; None for all of it.
 
     Raises:
         LineaError: something else.
@@ -52,6 +54,7 @@ class Dial:
     end: float = 1.0
     calibrated: bool | None = None
     curve: StrengthCurve | None = None
+    region: Region | None = None
 
     def __post_init__(self) -> None:
         _check_choice("composition", self.composition, COMPOSITIONS)

@@ -11,6 +11,8 @@ _LARGEST = 3.4e38
 """What float32 can hold."""
 STRENGTHS_FORM = "0.7, or 0,0.5,1, or FIRST:LAST:COUNT such as 0:1:5, or by style neon=0.7,mosaic=0.3 (also 0:1:5)"
 """What may be typed, for help."""
+MASKINGS = ("pictures", "activations", "activations+text")
+"""The ways to limit steering to a part of the picture, see `LinEASDiffusionPipeline.__call__`."""
 
 
 def parse_strengths(text: str) -> list[float]:

@@ -11,13 +11,15 @@ import torch
 
 from ..errors import LineaError
 from .activations import Edit, Site, edit_activations
-from .addresses import absent, locate, refuse_idle
+from .addresses import Address, absent, locate, refuse_idle
 from .affine.affine_map import AffineMap, acts
 from .affine.move import Move
 from .calls.acted import Presence, guard_hooks
 from .calls.call import RunningCall
+from .calls.layout import no_places
 from .curves import StrengthCurve
 from .dial import Composition, Dial
+from .region import Region
 
 Layer = tuple[Mapping[str, AffineMap], torch.Tensor | StrengthCurve]
 """Maps by activation name, with the strength of all of them, () or (prompts,), or its curve."""
@@ -67,6 +69,11 @@ def steered_sites(
     dial, call = dial or Dial(), call or RunningCall()
     modules = locate(pipe, dict.fromkeys(name for maps, _ in layers for name in maps))
     parts = {name: group for name, group in _active_maps(layers).items() if name in modules}
+    if dial.region is not None and dial.region.text:
+        placed = {name: group for name, group in parts.items() if Address.of(name).in_denoiser}
+        if parts and not placed:
+            raise no_places()
+        parts = placed
     refuse_idle(pipe, {name: modules[name] for name in parts})
     trained = any(affine.is_trained for group in parts.values() for affine, _ in group)
     make = TrainedSite if trained else SteeredSite
@@ -140,6 +147,7 @@ class SteeredSite:
         strengths: how many there are for the rows of a batch.
         binned: whether what is done is another in another part of the schedule.
         alike: whether one strength steers all rows, whatever the place in the schedule.
+        region: the part of the picture that is steered; None for all of it.
         presence: whether it is on, and has acted.
         move: what is done to the activation now, for all rows alike or for each prompt.
     """
@@ -152,6 +160,7 @@ class SteeredSite:
         curved = dial.curve is not None or any(isinstance(strength, StrengthCurve) for _, strength in parts)
         self.binned, self._curved = curved or any(affine.bins > 1 for affine, _ in parts), curved
         self.alike = self.strengths == 1 and dial.guidance == "both" and not curved
+        self.region = dial.region if site.address.in_denoiser else None
         self.presence = Presence(site)
         self._counts_turns, self._turn = site.address.in_text_encoder, 0
         self._by_rows: dict[tuple[object, ...], Move] = {}
@@ -180,6 +189,8 @@ class SteeredSite:
         if self.move.device != z.device:
             self.move = self.move.to(z.device)
         moved = self._for_rows(len(z), z.device).apply(z, axis=axis)
+        if self.region is not None:
+            moved = self._within(self.region, z, moved, axis)
         if self._counts_turns:
             self._turn += 1
         if self.call.watch is not None:
@@ -199,6 +210,16 @@ class SteeredSite:
                 "load maps that were trained on this base model"
             )
         return axis
+
+    def _within(self, region: Region, z: torch.Tensor, moved: torch.Tensor, axis: int) -> torch.Tensor:
+        """The activation, moved where the region is; what has no place in the picture is moved or not as it says."""
+        places = self.call.layout.places(self.site, z, axis)
+        if places is None:
+            return z if region.text else moved
+        count, prompts = len(region), self.call.rows.prompts
+        images = self.call.images if count == prompts else 1
+        owners = None if count == 1 else tuple(self.call.rows.owners(self.site, len(z), 0, count, images))
+        return torch.lerp(z, moved, region.weights(places, owners, z))
 
     def _for_rows(self, batch: int, device: torch.device) -> Move:
         """The move for the rows of a batch, kept for the next time."""

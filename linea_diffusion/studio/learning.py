@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from ..maps.steering_maps import SteeringMaps
 from ..training.config import TrainingConfig
 from ..training.effort import training_effort
 from ..training.learning import for_concept
-from ..training.preview import Preview
 from ..training.state.stopping import StopRequest
 from ..training.train import train_steering_maps
+from ..training.watching import TrainingState
 from .turns import HaltedError, Turns
 from .work import Work
 
+STRENGTHS = (0.0, 0.5, 1.0)
 SHOWN = 10
 """How often pictures are made of a training, about."""
 
@@ -79,26 +79,25 @@ class Learning(Work):
             at, whole = names.index(stage), sum(one.passes for one in self._efforts)
             gone = sum(one.passes for one in self._efforts[:at]) + self._efforts[at].passes * done / max(1, total)
             self.share = max(self.share, gone / whole)
-        if "loss" in facts:
-            self.losses.append(float(facts["loss"]))
         super().hear(stage, done, total, facts)
         if self._stop() and stage == "record":
             raise HaltedError("stopped before anything was learned")
         self._turns.give_way()
 
     def _learn(self) -> SteeringMaps:
-        every = max(1, self._config.iterations // SHOWN)
-        seen = _Live(self.folder / "preview.png", every, told=self._show)
         with self._turns.turn():
             try:
-                maps = train_steering_maps(self._pipe, self._concept, self._config, stop=self._stop, preview=seen)
+                maps = train_steering_maps(self._pipe, self._concept, self._config, stop=self._stop, callback=self._look)
             except TrainingDivergedError as error:
                 self._keep(error.maps)
                 raise
             return self._keep(maps)
 
-    def _show(self, pictures: Sequence[tuple[float, Image.Image]], done: int) -> None:
-        self.pictures, self.after = list(pictures), done
+    def _look(self, state: TrainingState) -> None:
+        self.losses.append(state.loss)
+        done, every = state.iteration, max(1, state.iterations // SHOWN)
+        if done in (1, state.iterations) or done % every == 0:
+            self.pictures, self.after = list(zip(STRENGTHS, state.pictures(None, STRENGTHS), strict=True)), done
 
     def _keep(self, maps: SteeringMaps) -> SteeringMaps:
         if not maps.stored:
@@ -122,20 +121,3 @@ class _Asked(StopRequest):
 
     def __call__(self) -> bool:
         return self._asked.is_set()
-
-
-@dataclass
-class _Live(Preview):
-    """Previews that are told and not written."""
-
-    told: Any = None
-
-    def is_due(self, done: int, total: int) -> bool:
-        """As any preview; says when."""
-        self._done = done
-        return super().is_due(done, total)
-
-    def show(self, pipe: Any, maps: SteeringMaps, prompt: str, arguments: Mapping[str, Any], title: str) -> None:
-        """Render, and tell."""
-        pictures = self.pictures(pipe, maps, prompt, arguments)
-        self.told(list(zip(self.strengths, pictures, strict=True)), self._done)

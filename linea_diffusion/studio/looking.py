@@ -14,7 +14,6 @@ from ..errors import LineaError, short
 from ..grids.image_folder import single_record
 from ..grids.report.inline_images import data_uri, is_small
 from ..scoring.images.saving import encode
-from .scenes import takes_mask
 from .words import as_command, as_python
 from .work import ERRORS, said
 from .workbench import POSITIONS, Workbench
@@ -39,7 +38,7 @@ def set_by_hand(bench: Workbench, told: Mapping[str, Any]) -> str:
         raise LineaError("got dials that are none: expected those of this page; load it anew")
     known = {name: value for name, value in values.items() if name in bench.pipe.steering}
     start, end = (float(one) if isinstance(one, int | float) else -1.0 for one in (*window, 0, 0)[:2])
-    scene = replace(bench.scene, window=(start, end), mask=_mask(told.get("mask")) if takes_mask(bench.pipe) else None)
+    scene = replace(bench.scene, window=(start, end), mask=_mask(told.get("mask")))
     bench.scene = scene.at({name: 0.0 if name in off else value for name, value in known.items()})
     bench.resting = {name: float(known[name]) for name in off if name in known}
     turning = told.get("turning")
@@ -93,7 +92,7 @@ def state_of(bench: Workbench) -> dict[str, Any]:
              "calibrated": bench.is_calibrated(name)}
             for name in bench.styles
         ],
-        "turning": turning, "prompt": scene.prompt, "masks": takes_mask(bench.pipe), "quick": bench.is_quick,
+        "turning": turning, "prompt": scene.prompt, "quick": bench.is_quick,
         "python": as_python(bench.pipe, bench.model.name, scene),
         "command": as_command(bench.pipe, bench.model.name, scene),
     }  # fmt: skip

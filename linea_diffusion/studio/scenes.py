@@ -11,7 +11,6 @@ from typing import Any
 from PIL import Image
 
 from ..errors import LineaError, as_number, check_seed, short
-from ..pipelines.calling import accepts
 from ..pipelines.rendering.render import images_of
 from ..pipelines.rendering.requests import Request, requests_of
 
@@ -140,11 +139,6 @@ class Pictures:
 def row_of(scene: Scene, style: str, positions: Iterable[float]) -> list[Scene]:
     """The scene with one style at each of these positions."""
     return [scene.turned(**{style: position}) for position in positions]
-
-
-def takes_mask(pipe: Any) -> bool:
-    """Whether calls of a pipeline can be steered in a part of the picture."""
-    return "mask" in type(pipe).__call__.__annotations__ or accepts(pipe, "mask")
 
 
 def _plain(scene: Scene) -> Scene:

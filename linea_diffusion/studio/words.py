@@ -42,7 +42,7 @@ def as_command(pipe: Any, model: str, scene: Scene) -> str:
         model: its name.
         scene: which picture.
     """
-    if scene.how:
+    if scene.how.keys() - {"mask"}:
         return ""
     acting, words = _acting(scene), ["linea", "generate", scene.prompt]
     if not model.startswith("shapeland-unet") or not acting:
@@ -51,6 +51,8 @@ def as_command(pipe: Any, model: str, scene: Scene) -> str:
         words += ["--steering", f"{name}={_source(pipe, name)}"]
     if acting:
         words += ["--strength", ",".join(f"{name}={value:g}" for name, value in acting.items())]
+    if "mask" in scene.how:
+        words += ["--mask", "mask.png"]
     return shlex.join([*words, "--seed", str(scene.seed), "--out", "picture.png"])
 
 

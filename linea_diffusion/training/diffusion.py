@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
@@ -25,10 +26,11 @@ from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedu
 from ..steering.presets import find_modules
 from ..steering.steer import steer
 from .config import TrainingConfig
-from .preview import Preview
+from .preview import Preview, pictures_of
 from .prompts_read import check_prompts_read, follow_masks
 from .runs import OnIteration
 from .state.identity import identity_of
+from .watching import Callback, TrainingState
 
 
 class DiffusionRun:
@@ -119,16 +121,21 @@ class DiffusionRun:
         """
         check_prompts_read(self.pipe, concept, lambda prompts: self.forward(prompts, range(len(prompts))), size=size)
 
-    def preview(self, preview: Preview, concept: Concept) -> OnIteration:
-        """What shows maps after iterations of a concept's training."""
+    def watched(self, concept: Concept, preview: Preview | None, callback: Callback | None) -> OnIteration:
+        """What shows maps, and calls back, after iterations of a concept's training."""
         total = self.config.iterations
 
-        def show(done: int, maps: SteeringMaps) -> None:
-            if preview.is_due(done, total):
+        def pictures(maps: SteeringMaps, prompt: str | None, strengths: Sequence[float]) -> list[Image.Image]:
+            return pictures_of(self.pipe, maps, prompt or concept.source[0], self.arguments, strengths)
+
+        def look(done: int, losses: Mapping[str, float], maps: SteeringMaps) -> None:
+            if preview is not None and preview.is_due(done, total):
                 title = f"{concept.name} after {done} of {total} iterations"
                 preview.show(self.pipe, maps, concept.source[0], self.arguments, title)
+            if callback is not None:
+                callback(TrainingState(done, total, concept.name, losses, maps, pictures))
 
-        return show
+        return look
 
     def facts(self) -> Facts:
         """The name and the class of the pipeline."""

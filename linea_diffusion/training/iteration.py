@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import isfinite
 
 import torch
 
@@ -115,8 +116,8 @@ class Batches:
     def gradients(
         self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], target: Target,
         *, strength: float = 1.0, weight: float = 1.0,
-    ) -> float:  # fmt: skip
-        """Put the gradients of weight * loss at a strength into the maps, and return weight * loss.
+    ) -> BatchLoss:  # fmt: skip
+        """Put the gradients of weight * loss at a strength into the maps, and return that loss.
 
         A batch that runs in one piece needs one pass. Otherwise, as GradCache does for contrastive losses
         (arXiv 2101.06983): a first pass without gradients records every sample's activations; the gradient of the
@@ -134,7 +135,7 @@ class Batches:
             else:
                 self._in_micro_batches(maps, prompts, rows, loss)
         _check_gradients(maps)
-        return loss.value
+        return loss
 
     def _in_micro_batches(
         self, maps: SteeringMaps, prompts: Sequence[str], rows: Sequence[int], loss: BatchLoss
@@ -173,10 +174,12 @@ class BatchLoss:
 
     Attributes:
         value: weight * loss of the places seen so far.
+        by_module: activation name -> its part of that.
     """
 
     def __init__(self, target: Target, rows: Sequence[int], config: TrainingConfig, weight: float) -> None:
         self.target, self.rows, self.value = target, rows, 0.0
+        self.by_module: dict[str, float] = {}
         self.weight = weight / (len(target) if config.reduction == "mean" else 1)
 
     def gradients(self, places: Places) -> Places:
@@ -187,9 +190,12 @@ class BatchLoss:
         """
         if not places:
             return {}
-        loss, gradients = self.target.distances(places, self.rows)
-        self.value += self.weight * loss.item()
-        if not bool(loss.isfinite()):
+        losses, gradients = self.target.distances(places, self.rows)
+        total, *each = torch.cat([losses.sum()[None], losses]).tolist()
+        self.value += self.weight * total
+        for (name, _, _), loss in zip(places, each, strict=True):
+            self.by_module[name] = self.by_module.get(name, 0.0) + self.weight * loss
+        if not isfinite(total):
             raise NotFiniteError(_where(places))
         return {place: self.weight * gradient for place, gradient in gradients.items()}
 

@@ -19,7 +19,7 @@ from ..maps.packing import check_shapes
 from ..maps.steering_maps import SteeringMaps
 from ..progress import stage
 from .config import TrainingConfig
-from .iteration import Batches, NotFiniteError, facts_of, with_prompts
+from .iteration import Batches, BatchLoss, NotFiniteError, facts_of, with_prompts
 from .loss.starting import start_from_regression
 from .loss.targets import positions_of, targets_of
 from .runs import OnIteration
@@ -71,7 +71,7 @@ def learn(
         states: to go on from, and to write to.
         every: iterations between states.
         stop: asked before each iteration.
-        on_iteration: called by the main process with the number of iterations done, and the maps.
+        on_iteration: called by the main process, see `OnIteration`.
 
     Returns:
         The maps at the end of the last iteration, not stretched.
@@ -84,7 +84,7 @@ def learn(
     training = _Training(batches, concept, began=time.monotonic() - (states.seconds if states else 0))
     if state:
         training.resume(*state)
-    training.learn(states, every, stop or StopRequest(), on_iteration or (lambda done, maps: None))
+    training.learn(states, every, stop or StopRequest(), on_iteration or (lambda *state: None))
     return training.maps.requires_grad_(False)
 
 
@@ -159,21 +159,21 @@ class _Training:
             while len(self.losses) < total and not any_of_all(stop()):
                 iteration = len(self.losses)
                 loss = self._gradients(iteration)
-                if loss == 0 and not iteration:
+                if loss.value == 0 and not iteration:
                     raise LineaError(
                         f"got a loss of exactly 0 in the first iteration of {self.concept.name!r}: expected source and "
                         "target prompts that differ at the chosen modules; nothing can be learned from these"
                     )
                 self.good = self.settled[0]
                 self.optimizer.step(iteration)
-                self.settled = (self.optimizer.state(), [*self.losses, loss])
+                self.settled = (self.optimizer.state(), [*self.losses, loss.value])
                 if states and is_main_process() and len(self.losses) % every == 0 and len(self.losses) < total:
                     self._save(states)
                 if not quiet:
-                    on_iteration(len(self.losses), self.maps)
+                    on_iteration(len(self.losses), loss.by_module, self.maps)
                 going.update(loss=f"{_mean(self.losses[-len(self.targets) :]):.4f}")
 
-    def _gradients(self, iteration: int) -> float:
+    def _gradients(self, iteration: int) -> BatchLoss:
         turn = iteration % len(self.targets)
         prompts = self.concept.source
         order = torch.Generator().manual_seed(self.config.seed * 1_000_003 + iteration)

@@ -69,7 +69,7 @@ class Preview:
             title: below the pictures.
         """
         try:
-            pictures = self.pictures(pipe, maps, prompt, arguments)
+            pictures = pictures_of(pipe, maps, self.prompt or prompt, arguments, self.strengths)
             sheet = _sheet(pictures, [f"{one:g}" for one in self.strengths], f"{self.prompt or prompt}; {title}")
             whole = self.path.with_name(f".{self.path.name}.part")
             sheet.save(whole, format=Image.registered_extensions()[self.path.suffix.lower()])
@@ -78,18 +78,25 @@ class Preview:
             self._failed = True
             warnings.warn(f"got no preview ({reason(error)}): expected a picture; training goes on", stacklevel=4)
 
-    def pictures(self, pipe: Any, maps: SteeringMaps, prompt: str, arguments: Mapping[str, Any]) -> list[Image.Image]:
-        """One for each of the strengths; arguments as those of `show`."""
-        with torch.no_grad(), np.errstate(invalid="ignore"):  # of maps that diverge
-            return [self._picture(pipe, maps, self.prompt or prompt, arguments, one) for one in self.strengths]
 
-    def _picture(
-        self, pipe: Any, maps: SteeringMaps, prompt: str, arguments: Mapping[str, Any], strength: float
-    ) -> Image.Image:
-        call = {name: value for name, value in arguments.items() if name != "output_type"}
-        with maps.apply(pipe, strength, calibrated=False):
-            made: Image.Image = pipe([prompt], generator=generators([0]), **repeat_arguments(call, 1, pipe)).images[0]
-        return made
+def pictures_of(
+    pipe: Any, maps: SteeringMaps, prompt: str, arguments: Mapping[str, Any], strengths: Sequence[float]
+) -> list[Image.Image]:
+    """A prompt's pictures from one noise, one by one, without gradients.
+
+    Args:
+        pipe: a diffusers pipeline.
+        maps: also in training.
+        prompt: of all of them.
+        arguments: of the pipeline's calls, as training has them.
+        strengths: one for each, as a share of the way in activations.
+    """
+    call = {name: value for name, value in arguments.items() if name != "output_type"}
+    made = []
+    for strength in strengths:
+        with torch.no_grad(), np.errstate(invalid="ignore"), maps.apply(pipe, strength, calibrated=False):
+            made += pipe([prompt], generator=generators([0]), **repeat_arguments(call, 1, pipe)).images
+    return made
 
 
 def _sheet(pictures: Sequence[Image.Image], captions: Sequence[str], title: str) -> Image.Image:

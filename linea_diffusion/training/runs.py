@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -18,8 +18,9 @@ Place = tuple[str, int, int]
 """(activation name, call, block): the call counts the module's calls (denoising steps for a denoiser), the block is one
 half of a batch that classifier-free guidance has doubled."""
 Places = dict[Place, torch.Tensor]
-OnIteration = Callable[[int, SteeringMaps], None]
-"""Called after iterations with how many are done, and the maps as they are."""
+OnIteration = Callable[[int, Mapping[str, float], SteeringMaps], None]
+"""Called after iterations with how many are done, the part of the loss that each activation had, by name, and the maps
+as they are."""
 
 
 class Run(Protocol):

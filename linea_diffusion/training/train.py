@@ -19,6 +19,7 @@ from .learning import for_concept, learn, states_in, stretched
 from .preview import Preview
 from .recipes import recipe_for
 from .state.stopping import StopRequest
+from .watching import Callback
 
 
 def train_steering_maps(
@@ -30,6 +31,7 @@ def train_steering_maps(
     checkpoint_every: int = 10,
     stop: StopRequest | None = None,
     preview: Preview | None = None,
+    callback: Callback | None = None,
 ) -> SteeringMaps:
     """Learn the maps that carry a model's activations from the source prompts to the target prompts.
 
@@ -51,6 +53,7 @@ def train_steering_maps(
             ``metadata["stopped_after"]`` says after how many iterations; 0: nothing is learned. Of several processes
             all end when one is asked to.
         preview: pictures of what is learned so far, see `Preview`.
+        callback: called after each iteration with a `TrainingState`: losses, support, and pictures if it asks for them.
 
     Returns:
         The maps, with the losses and all settings in their metadata. An interrupt from the keyboard ends training
@@ -72,8 +75,8 @@ def train_steering_maps(
         batches = stack.enter_context(batches_of(run, config))
         config = batches.fit_tokens(concept)
         states = None if checkpoint is None else stack.enter_context(states_in(Path(checkpoint), batches, concept))
-        shown = None if preview is None else run.preview(preview, concept)
-        maps = learn(batches, concept, states, every=checkpoint_every, stop=stop, on_iteration=shown)
+        look = run.watched(concept, preview, callback)
+        maps = learn(batches, concept, states, every=checkpoint_every, stop=stop, on_iteration=look)
         if not maps.stored and Facts.of(maps.metadata).losses:
             _warn_of_zeros(maps, config)
             return stretched(maps, config.stretch or 1.0)

@@ -65,7 +65,9 @@ measured on Shapeland. Maps sit on all attention outputs and norms of denoisers 
 In every row: strength 0 is the base model bit for bit; strength 1 changes the picture; one training iteration sends
 finite gradients that are not zero to maps of a text encoder and of a denoiser; pictures of one batch with a strength
 each are the pictures one by one (unless remarked); fused weights give the hooks' picture and unfused ones the base
-model's bits; maps saved and loaded give the same bits; no hook is left.
+model's bits; maps saved and loaded give the same bits; with `mask=` the picture outside is the base model's bit for bit,
+and with `masking="activations"` maps of a transformer's last attention layer change nothing outside (unless remarked);
+no hook is left.
 
 All {count} entries of `AutoPipelineForText2Image`:
 """

@@ -34,7 +34,7 @@ FEW = {"num_inference_steps": 2, "output_type": "np"}
 
 def test_the_signature_shows_the_base_pipelines_parameters_beside_ours(pipe):
     shown, base = (inspect.signature(kind.__call__).parameters for kind in (type(pipe), StableDiffusionPipeline))
-    assert set(shown) == {*base, *OURS, "steering_end", "strength_curve"}
+    assert set(shown) == {*base, *OURS, "steering_end", "strength_curve", "mask", "masking"}
     assert all(shown[name].default == base[name].default for name in base)
     assert list(shown)[:3] == list(base)[:3] == ["self", "prompt", "height"]
     assert shown["strength"].kind is inspect.Parameter.KEYWORD_ONLY

@@ -60,7 +60,7 @@ def test_the_loss_is_that_of_the_activations_at_every_step():
     with batches_of(ToyRun(), config) as batches:
         (target,), _, recorded = targets_of(batches, TOYS, config)
         maps = batches.fresh_maps(recorded)
-        loss = batches.gradients(maps, TOYS.source, range(len(TOYS.source)), target)
+        loss = batches.gradients(maps, TOYS.source, range(len(TOYS.source)), target).value
         source, wanted = batches.samples(TOYS.source), batches.samples(TOYS.target)
     assert loss == pytest.approx(steering_loss(source, wanted).item(), rel=1e-6)
     assert set(source) == {("reader.0", 0, 0), *(("mover.0", step, 0) for step in range(3))}

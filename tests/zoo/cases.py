@@ -34,6 +34,7 @@ _FAMILIES = (
 CASES: dict[str, Case] = {case.key: case for family in _FAMILIES for case in family.CASES}
 """Key -> case, those that take lists of prompts."""
 REMARKS = {
+    "ideogram4": "prompt and picture come in one sequence: masks by pictures only",
     "stable-diffusion-3-controlnet": "the class draws from torch's own generator too",
     "cogview4-control": "the class draws from torch's own generator too",
     "glm_image": "its token generation runs without gradients; its text encoder only reads quoted words",

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 
 from linea_diffusion import Concept, LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, find_modules
+from linea_diffusion.errors import LineaError
 from linea_diffusion.pipelines.calling import accepts
 from linea_diffusion.steering.activations import record_activations
 from linea_diffusion.steering.addresses import is_denoiser, is_text_encoder
+from linea_diffusion.steering.calls.layout import Layout
+from linea_diffusion.steering.region import Places
 from linea_diffusion.training.diffusion import DiffusionRun
 from linea_diffusion.training.iteration import batches_of
 from linea_diffusion.training.loss.targets import targets_of
 
 from .case import Case
 
+WITHOUT_PLACES = ("ideogram4",)
+"""Classes that hand the denoiser the prompt and the picture in one sequence."""
 PROMPTS = ["a red heart", "a blue fish"]
 TARGETS = ("attention", "norms", "text-norms")
 
@@ -41,6 +49,21 @@ class Subject:
         generators = [torch.Generator().manual_seed(row) for row in rows]
         output = self.pipe([PROMPTS[row] for row in rows], generator=generators, output_type="np", **given, **kwargs)
         return np.asarray(output.images if hasattr(output, "images") else output.frames)
+
+    @property
+    def denoiser_name(self) -> str:
+        """The component that predicts pictures, or what pictures are made of."""
+        attention = set(find_modules(self.pipe.base, "attention")) & set(dict(self.maps.named_maps()))
+        models = {name.split(".")[0] for name in attention}
+        return sorted(filter(is_denoiser, models), key=lambda name: ("prior" in name, name))[0]
+
+    @property
+    def denoiser(self) -> torch.nn.Module:
+        return self.pipe.components[self.denoiser_name]
+
+    def is_last(self, name: str) -> bool:
+        """Whether an activation with maps is in that component."""
+        return name.split(".", maxsplit=1)[0] == self.denoiser_name and name in dict(self.maps.named_maps())
 
     def _random_maps(self) -> SteeringMaps:
         modules = find_modules(self.pipe.base, TARGETS)
@@ -148,6 +171,56 @@ def gradients_reach_all_maps(subject: Subject) -> str:
     return ""
 
 
+def a_mask_is_where_the_picture_is(subject: Subject) -> str:
+    """Maps of the last attention layer, after which tokens meet no others, change the half that a mask leaves them."""
+    if subject.case.key in WITHOUT_PLACES:
+        with pytest.raises(LineaError, match="does not say where"):
+            last_layer_changes(subject, [[1.0, 0.0]])
+        return ""
+    left = last_layer_changes(subject, [[1.0, 0.0]])
+    upper = last_layer_changes(subject, [[1.0], [0.0]]).transpose(-1, -2)
+    for change in (left, upper):
+        inside, outside = change[..., : change.shape[-1] // 2].mean(), change[..., (change.shape[-1] + 1) // 2 :].mean()
+        assert inside > 0
+        convolved = any(isinstance(one, torch.nn.Conv2d) for one in subject.denoiser.modules())
+        assert outside <= (0.01 * inside if not convolved or "transformer" in subject.denoiser_name else float("inf"))
+    pictures = subject.render(strength=1.0, mask=[[1.0, 0.0]])
+    half = pictures.shape[-2] // 2
+    assert (pictures[..., half:, :] == subject.plain[..., half:, :]).all()
+    return ""
+
+
+def last_layer_changes(subject: Subject, mask: list[list[float]]) -> torch.Tensor:
+    """How much each place (..., h, w) of the denoiser's first prediction changes with maps of its last attention."""
+    modules = {name: one for name, one in find_modules(subject.pipe.base, "attention").items() if subject.is_last(name)}
+    with record_activations(modules) as recorded:
+        subject.render(strength=0.0)
+    maps = subject.maps.subset(re.escape(recorded.order[-1][0]))
+    predictions, seen = [], []
+    places = Layout.places
+
+    def told(self: Layout, *given: Any) -> Places | None:
+        seen.append(places(self, *given))
+        return seen[-1]
+
+    def keep(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        first = output if isinstance(output, torch.Tensor) else output[0]
+        predictions.append(torch.stack(first) if isinstance(first, list) else first)
+
+    subject.pipe.load_steering(maps, "last")
+    with subject.denoiser.register_forward_hook(keep), mock.patch.object(Layout, "places", told):
+        subject.render(strength={"last": 0.0})
+        subject.render(strength={"last": 1.0}, mask=mask, masking="activations")
+    subject.pipe.unload_steering("last")
+    change = (predictions[len(predictions) // 2] - predictions[0]).abs().float()
+    if change.ndim > 3:
+        return change
+    first = next(one for one in seen if one is not None)
+    start = first.starts[0] if change.shape[1] == first.tokens else 0
+    _, height, width = first.grid
+    return change[:, start : start + height * width].reshape(len(change), height, width, -1).movedim(-1, 1)
+
+
 CHECKS: dict[str, Callable[..., str]] = {
     "strength 0 is the base model, bit for bit": strength_0_is_the_base_model,
     "strength 1 changes the picture": strength_1_changes_the_picture,
@@ -155,4 +228,5 @@ CHECKS: dict[str, Callable[..., str]] = {
     "rows of a batch are the pictures one by one": rows_are_the_pictures_one_by_one,
     "fused is hooked; unfused is the base model": fused_is_hooked,
     "saved and loaded": saved_and_loaded,
+    "a mask is where the picture is": a_mask_is_where_the_picture_is,
 }

@@ -23,6 +23,8 @@ def check_defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
             CHECKS[name](value, name)
         elif name in DIALS:
             dial_of(name, value)
+            if name == "mask" and value is not None:
+                picture_digest(value)
         elif is_picture(name, value):
             picture_digest(value)
     check_window(fields)

@@ -31,6 +31,8 @@ FIELDS = {
     "steering_start": "share of the schedule, 0 to 1",
     "steering_end": "share of the schedule, 0 to 1",
     "strength_curve": "over the schedule, times all strengths: 0:0,0.3:1",
+    "mask": "picture file: maps act where it is white",
+    "masking": "pictures, activations or activations+text",
 }
 """Every field of a job -> what it may hold; the arguments of the base pipeline come on top."""
 META = "meta"

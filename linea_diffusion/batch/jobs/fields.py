@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...errors import LineaError, short
+from ...pipelines.masking import check_masking
 from ...steering.curves import curve_of
 from ...steering.dial import COMPOSITIONS, STEERING_GUIDANCE, check_strength, is_points
 from ...steering.parsing import parse_curve
@@ -20,8 +21,12 @@ DIALS: dict[str, Any] = {
     "steering_start": 0.0,
     "steering_end": 1.0,
     "strength_curve": None,
+    "mask": None,
+    "masking": None,
 }
 """Fields that say how steering acts, as the arguments of a call, with their defaults."""
+LATER = ("strength_curve", "mask", "masking")
+"""Those of them that images of before do not know: they are part of an image's name where they are given."""
 _DEEPEST = 20
 
 
@@ -153,6 +158,12 @@ def dial_of(name: str, value: Any) -> Any:
     if name in choices:
         if value not in choices[name] or (name == "calibrated" and not isinstance(value, bool | None)):
             raise LineaError(f"got {name} {short(value)}: expected one of {', '.join(map(str, choices[name]))}")
+        return value
+    if name == "mask":
+        return None if value is None else text_of(value, name)
+    if name == "masking":
+        if value is not None:
+            check_masking(value)
         return value
     if name == "strength_curve":
         return None if value is None else _points(value)

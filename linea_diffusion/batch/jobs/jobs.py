@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import LineaError, as_python, nearest_hint, short
 from ...pipelines.rendering.requests import SET_BY_RENDERING, Request, check_arguments
+from ...scoring.images.opening import open_mask
 from .defaults import check_defaults
 from .expanding import check_strengths, escape, expand
 from .field_names import FIELDS, split_columns
 from .fields import (
     CHECKS,
     DIALS,
+    LATER,
     check_nesting,
     check_window,
     dial_of,
@@ -77,6 +79,11 @@ class Job(Request):
         """An argument as the pipeline takes it, with files opened."""
         value = self.arguments[name]
         return open_picture(value) if is_picture(name, value) else value
+
+    def steering(self) -> dict[str, Any]:
+        """How steering acts, as the pipeline takes it, with the mask opened."""
+        mask = self.dial.get("mask")
+        return {**self.dial, **({} if mask is None else {"mask": open_mask(mask)})}
 
     def fields(self) -> dict[str, Any]:
         """The fields of a line that asks for this image and no other."""
@@ -167,8 +174,9 @@ class JobMaker:
         negative = None if negative is None else text_of(negative, "negative_prompt", empty=True)
         dials = {name: dial_of(name, fields.get(name, default)) for name, default in DIALS.items()}
         calibrated = dials.pop("calibrated")
-        if dials["strength_curve"] is None:  # images of before are named without it
-            del dials["strength_curve"]
+        for name in LATER:
+            if dials[name] is None:  # images of before are named without it
+                del dials[name]
         check_window(dials)
         strength = self._strength(fields, in_order=dials["composition"] == "chain")
         positions = {name: self.sets.position(name, value, calibrated) for name, value in strength.items()}
@@ -179,7 +187,7 @@ class JobMaker:
             "negative_prompt": negative,
             "seed": fields["seed"],
             "steering": [[self.sets.digest(name), value] for name, value in strength.items()],
-            "dials": {**dials, "calibrated": any(on_curve.values())} if strength else {},
+            "dials": {**self._settled_dials(dials), "calibrated": any(on_curve.values())} if strength else {},
             "arguments": {name: self._settled(name, value) for name, value in arguments.items()},
             "model": self.model,
             "format": self._ending,
@@ -242,6 +250,9 @@ class JobMaker:
             for name, value in {**self._default_arguments, **arguments}.items()
             if name in self._default_arguments or value != usual[name]
         }
+
+    def _settled_dials(self, dials: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: picture_digest(value) if name == "mask" else value for name, value in dials.items()}
 
     def _is_row(self, name: str, value: Any) -> bool:
         if is_picture(name, value):

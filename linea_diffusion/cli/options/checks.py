@@ -29,10 +29,10 @@ def at_least(least: int) -> Check:
 
 
 def one_of(*names: str) -> Check:
-    """One of some words."""
+    """One of some words, or none where the option may be left out."""
 
-    def check(option: typer.CallbackParam, value: str) -> str:
-        return choice(value, _name(option), names)
+    def check(option: typer.CallbackParam, value: Any) -> Any:
+        return None if value is None else choice(value, _name(option), names)
 
     return check
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import LineaError, short
-from ...steering.parsing import STRENGTHS_FORM, parse_curve, parse_dials
+from ...steering.parsing import MASKINGS, STRENGTHS_FORM, parse_curve, parse_dials
+from . import checks
 from .sessions import MODEL_HELP, Machine
 
 if TYPE_CHECKING:
@@ -60,12 +61,35 @@ class Steered:
             "denoising schedule that is done."
         ),
     ] = None
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Picture of any size that is white where maps act, black where not; grey is in between."),
+    ] = None
+    masking: Annotated[
+        str | None,
+        typer.Option(
+            help="pictures (exact, two runs), or activations or activations+text (one run, and some gets out).",
+            callback=checks.one_of(*MASKINGS),
+        ),
+    ] = None
 
     @property
     def dial(self) -> dict[str, Any]:
-        """Arguments of calls that say how strengths are read."""
+        """Arguments of calls that say how steering acts, as jobs name them."""
         curve = None if self.strength_curve is None else parse_curve(self.strength_curve)
-        return {"calibrated": self.calibrated, **({} if curve is None else {"strength_curve": curve})}
+        mask = None if self.mask is None else str(self.mask)
+        named = {"strength_curve": curve, "mask": mask, "masking": self.masking}
+        return {"calibrated": self.calibrated, **{name: value for name, value in named.items() if value is not None}}
+
+    def call(self) -> dict[str, Any]:
+        """The same as the pipeline takes it, with the mask opened.
+
+        Raises:
+            LineaError: it cannot be read.
+        """
+        from ...scoring.images.opening import open_mask
+
+        return {**self.dial, **({} if self.mask is None else {"mask": open_mask(self.mask)})}
 
     @cached_property
     def maps(self) -> dict[str, SteeringMaps]:

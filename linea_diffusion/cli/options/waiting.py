@@ -15,6 +15,7 @@ from . import checks
 if TYPE_CHECKING:
     from ...training.effort import Effort
     from ...training.preview import Preview
+    from ...training.watching import Callback
 
 DryRun = Annotated[
     bool,
@@ -33,7 +34,42 @@ class Watched:
             callback=checks.at_least(0),
         ),
     ] = 20
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Trackers, with commas, as accelerate knows them: tensorboard, wandb, trackio ...; they write to "
+            "OUT/tracking, and get losses, support, and the pictures of previews.",
+            metavar="NAMES",
+        ),
+    ] = None
     dry_run: DryRun = False
+
+    @property
+    def trackers(self) -> list[str]:
+        """Their names."""
+        return [name.strip() for name in (self.track or "").split(",") if name.strip()]
+
+    def check(self) -> None:
+        """Raise if a tracker is unknown, or not there.
+
+        Raises:
+            LineaError: see `check_trackers`.
+        """
+        if self.trackers:
+            from ...training.tracking import check_trackers
+
+            check_trackers(self.trackers)
+
+    @contextmanager
+    def tracked(self, out: Path, concept: str, settings: Mapping[str, Any]) -> Iterator[Callback | None]:
+        """Within the context trackers are told of a training by what is yielded; None without trackers."""
+        if not self.trackers:
+            yield None
+            return
+        from ...training.tracking import tracked
+
+        with tracked(self.trackers, out / "tracking", concept, settings, pictures_every=self.preview) as callback:
+            yield callback
 
     def pictures(self, out: Path) -> Preview | None:
         """The previews, in a folder; none if none are wanted."""

@@ -189,7 +189,7 @@ def _steering(group: Sequence[Request]) -> dict[str, Any]:
         dials: list[Any] = [request.strengths for request in group]
         names = dict.fromkeys(name for dial in dials for name in dial)
         strength = {name: [dial.get(name, 0.0) for dial in dials] for name in names}
-    return {"strength": strength, **group[0].dial}
+    return {"strength": strength, **group[0].steering()}
 
 
 def _flags(result: Any, count: int) -> list[bool]:

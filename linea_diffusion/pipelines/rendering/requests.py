@@ -14,7 +14,10 @@ from ..calling import for_base
 Strengths = Mapping[str, float] | float | None
 """Adapter -> strength of a picture; or one number for all adapters and the whole call; None as in a call without."""
 
-DIAL = ("composition", "calibrated", "steering_guidance", "steering_start", "steering_end", "strength_curve")
+DIAL = (
+    "composition", "calibrated", "steering_guidance", "steering_start", "steering_end", "strength_curve", "mask",
+    "masking",
+)  # fmt: skip
 """Arguments of a call that say how steering acts."""
 
 SET_BY_RENDERING = {
@@ -67,6 +70,10 @@ class Request:
     def shared(self, name: str) -> Any:
         """What requests of one call share of an argument."""
         return None if name in self.rows else self.arguments[name]
+
+    def steering(self) -> dict[str, Any]:
+        """How steering acts, as the pipeline takes it, asked for when a call is about to begin."""
+        return dict(self.dial)
 
     def argument(self, name: str) -> Any:
         """An argument as the pipeline takes it, asked for when a call is about to begin."""

@@ -99,6 +99,15 @@ def open_images(paths: Sequence[str | Path], *, background: str | None = None) -
     return images
 
 
+def open_mask(path: str | Path) -> Image.Image:
+    """A picture that says by its light where something is done; what is transparent in it is black.
+
+    Raises:
+        LineaError: see `open_images`.
+    """
+    return open_images([path], background="black")[0].convert("L")
+
+
 def as_rgb(image: Image.Image, *, background: str | None = None, name: str = "a picture") -> Image.Image:
     """A picture in RGB with 8 bits, turned upright as its EXIF data say; the picture itself if it is that.
 

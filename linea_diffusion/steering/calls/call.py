@@ -7,11 +7,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from ...errors import LineaError
+from ..addresses import is_denoiser
 from ..dial import Dial
 from .acted import Account, Presence
-from .rows import BatchRows, follow_rows
+from .layout import Layout, follow_layout, no_places
+from .rows import BatchRows, arguments_of, follow_rows
 from .schedule import Progress, follow_schedule
 from .scopes import call_scope, resting_in_other_calls
 
@@ -29,10 +32,12 @@ class RunningCall:
         carry: a context in which layers carry maps in their own numbers, such as `carried`; it yields the sites that
             need no hook. It comes before all hooks, so that contexts within must not steer the same modules.
         encoded: whether the call is given embeddings that were steered like it.
+        size: height and width of its pictures in pixels, where it names them.
 
     Attributes:
         progress: where in the schedule the call is.
         rows: which prompt each row belongs to.
+        layout: where activations have the picture's places, where a mask is given.
         is_mine: whether the code that is running, within a model, is the call's; all is until it begins.
         account: what was to act, and what has acted.
         watch: looks for the first number that is not finite, in a call of which that is asked.
@@ -46,8 +51,10 @@ class RunningCall:
         progress: Progress | None = None,
         carry: Carry | None = None,
         encoded: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self.prompts, self.images, self.carry, self.encoded = prompts, images, carry, encoded
+        self.layout, self._size, self._masked = Layout(size), size, False
         self.progress, self._is_followed = progress or Progress(), progress is not None
         self.rows = BatchRows(prompts, images)
         self.is_mine: Callable[[], bool] = lambda: True
@@ -56,7 +63,7 @@ class RunningCall:
 
     def watched(self) -> RunningCall:
         """A second call like this one, in which the first number that is not finite is looked for."""
-        again = RunningCall(prompts=self.prompts, images=self.images)
+        again = RunningCall(prompts=self.prompts, images=self.images, size=self._size)
         again.watch = FiniteWatch(again)
         return again
 
@@ -64,8 +71,10 @@ class RunningCall:
         """Raise, or warn, if the call has ended and nothing was steered, see `Account.refuse_nothing`.
 
         Raises:
-            LineaError: nothing that was to be steered ran.
+            LineaError: nothing that was to be steered ran, or nothing of that has the places which a mask names.
         """
+        if self._masked and not self.layout.is_met:
+            raise no_places()
         if self.account is not None:
             self.account.refuse_nothing()
 
@@ -88,7 +97,22 @@ class RunningCall:
             self.rows = BatchRows(max(self.prompts, strengths), self.images, only_conditional=dial.guidance == "cond")
             if strengths and (self.rows.prompts > 1 or self.rows.only_conditional):
                 stack.enter_context(follow_rows(pipe, self.rows, scope))
+            if strengths and dial.region is not None:
+                self._masked = True
+                self._check_masks(len(dial.region))
+                models = [(name, one) for name, one in pipe.components.items() if isinstance(one, nn.Module)]
+                models = [(name, one) for name, one in models if is_denoiser(name)]
+                stack.enter_context(follow_layout(models, self.layout, arguments_of, scope))
             yield
+
+    def _check_masks(self, masks: int) -> None:
+        """Raise unless there is one mask, or one for each prompt or picture."""
+        prompts, images = self.rows.prompts, self.images
+        if masks not in (1, prompts, prompts * images):
+            raise LineaError(
+                f"got {masks} masks and {prompts} prompts{f' of {images} pictures each' if images > 1 else ''}: "
+                "expected one mask, or one for each"
+            )
 
     @contextmanager
     def accounted(self, pipe: Any, sites: Sequence[Presence], resting: Sequence[str]) -> Iterator[Account]:

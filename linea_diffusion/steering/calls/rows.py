@@ -39,7 +39,7 @@ class BatchRows:
         self._read: dict[str, int] = {}
         self._encodings: list[torch.Tensor] = []
 
-    def owners(self, site: Site, rows: int, turn: int, prompts: int) -> list[int]:
+    def owners(self, site: Site, rows: int, turn: int, prompts: int, images: int | None = None) -> list[int]:
         """The prompt of each row of an activation.
 
         Args:
@@ -47,11 +47,12 @@ class BatchRows:
             rows: of the activation.
             turn: how many times it was seen before in this call, for text encoders that run prompt by prompt.
             prompts: how many there are.
+            images: pictures of each; None for those of the call.
 
         Raises:
             LineaError: the rows cannot be dealt out.
         """
-        images = self.images
+        images = self.images if images is None else images
         if site.address.in_text_encoder:
             if rows == 1:
                 return [turn % prompts]
@@ -204,7 +205,7 @@ def follow_rows(pipe: Any, rows: BatchRows, scope: Scope) -> Iterator[None]:
 
 def _text_hook(rows: BatchRows, component: str, scope: Scope) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        tensors = [value for value in _arguments(inputs, keywords) if isinstance(value, torch.Tensor)]
+        tensors = [value for value in arguments_of(inputs, keywords) if isinstance(value, torch.Tensor)]
         if scope.acts() and tensors:
             rows.meet_text(component, len(tensors[0]))
 
@@ -214,7 +215,7 @@ def _text_hook(rows: BatchRows, component: str, scope: Scope) -> Callable[..., N
 def _model_hook(rows: BatchRows, names: list[str | None], scope: Scope) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if scope.acts() and not torch.compiler.is_compiling():
-            rows.meet_model(_arguments(inputs, keywords), names[-1])
+            rows.meet_model(arguments_of(inputs, keywords), names[-1])
 
     return hook
 
@@ -237,7 +238,7 @@ def _named(names: list[str | None]) -> Listener:
 _SAMPLES = ("hidden_states", "sample", "x")
 
 
-def _arguments(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
+def arguments_of(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
     """The arguments of a model, those within dictionaries included; the sample comes first."""
     named = sorted(keywords.items(), key=lambda item: item[0] not in _SAMPLES)
     flat: list[Any] = []

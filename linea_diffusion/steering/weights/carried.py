@@ -15,6 +15,8 @@ from .folded_outputs import folded_output
 def carried(pipe: Any, sites: Sequence[SteeredSite]) -> Iterator[Collection[SteeredSite]]:
     """Within the context plain norms and linear layers carry maps in their own numbers, where that is exact and free.
 
+    Layers know no places: what is steered in a part of the picture keeps its hook.
+
     Models whose weights are fetched in pieces keep theirs: another weight would stay where those must leave.
 
     Args:
@@ -30,6 +32,7 @@ def carried(pipe: Any, sites: Sequence[SteeredSite]) -> Iterator[Collection[Stee
         yield {
             site
             for site in sites
-            if site.site.component in resident
+            if site.region is None
+            and site.site.component in resident
             and any(stack.enter_context(way(site)) for way in (folded, folded_output))
         }

@@ -151,6 +151,7 @@ function mask() {
 }
 area.addEventListener("change", () => { prepareMask(); later(0); });
 one(".mask .clear").addEventListener("click", () => { area.value = ""; prepareMask(); later(0); });
+one(".mask .keep").addEventListener("click", () => { if (mask()) make("a", { href: mask(), download: "mask.png" }).click(); });
 let last = null;
 const spot = (event) => {
   const box = brush.getBoundingClientRect();
@@ -216,7 +217,6 @@ watch("value", () => {
   one(".stop").hidden = !seen.busy;
   one(".fill").hidden = Boolean(seen.busy || seen.quick || !dials.size);
   one(".frame").setAttribute("aria-busy", String(Boolean(seen.busy)));
-  one("details.mask").hidden = !seen.masks;
   one(".python").textContent = seen.python || "";
   one(".command").textContent = seen.command || "";
   one(".shell").hidden = !seen.command;
@@ -227,8 +227,7 @@ watch("value", () => {
   if (seen.scores) one(".scores tbody").replaceChildren(...rows);
   one(".scores .hint").textContent = seen.scores_of || "";
   if (seen.download) {
-    const link = make("a", { href: seen.download.src, download: seen.download.name });
-    link.click();
+    make("a", { href: seen.download.src, download: seen.download.name }).click();
   }
   paint();
 });

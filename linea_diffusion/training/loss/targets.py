@@ -18,7 +18,7 @@ from .distances import interpolate_laws, variance_of, wasserstein_1d
 
 Scales = dict[Place, float]
 Distances = tuple[torch.Tensor, Places]
-"""The sum over places of a loss, (), and its gradient with respect to each place's activations."""
+"""The losses of places in their order, (places,), and the gradients of their sum with respect to the activations."""
 
 
 class Recorder(Protocol):
@@ -61,8 +61,9 @@ class LawTarget:
                 wasserstein_1d(values.flatten(0, -2), self.samples[place].to(values.device)).mean() / self.scales[place]
                 for place, values in leaves.items()
             ]
-            loss = torch.stack(each).sum()
-        return loss.detach(), dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+            losses = torch.stack(each)
+        grads = torch.autograd.grad(losses.sum(), list(leaves.values()))
+        return losses.detach(), dict(zip(leaves, grads, strict=True))
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,18 @@ class RowTarget:
         batch: they are left out, with gradients of zero.
         """
         rows = list(rows)
-        gradients, losses = {}, [torch.zeros((), device=next(iter(places.values())).device)]
+        gradients, losses = {}, []
         for place, values in places.items():
             if len(values) != len(rows) or len(self.after[place]) <= max(rows):
                 gradients[place] = torch.zeros_like(values)
+                losses.append(torch.zeros((), device=values.device))
                 continue
             before, after = (side[place][rows].to(values.device) for side in (self.before, self.after))
             target = torch.lerp(before, after, self.share)
             difference = (values.detach() - target) / self.scales[place]
             losses.append((difference * (values.detach() - target)).mean())
             gradients[place] = 2 / difference.numel() * difference
-        return torch.stack(losses).sum(), gradients
+        return torch.stack(losses), gradients
 
 
 def targets_of(recorder: Recorder, concept: Concept, config: TrainingConfig) -> tuple[list[Target], Places, Places]:
