@@ -87,7 +87,9 @@ class Learning(Work):
     def _learn(self) -> SteeringMaps:
         with self._turns.turn():
             try:
-                maps = train_steering_maps(self._pipe, self._concept, self._config, stop=self._stop, callback=self._look)
+                maps = train_steering_maps(
+                    self._pipe, self._concept, self._config, stop=self._stop, callback=self._look
+                )
             except TrainingDivergedError as error:
                 self._keep(error.maps)
                 raise

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from linea_diffusion import LineaError, SteeringMaps, load_concept, train_steering_maps
+from linea_diffusion import LineaError, SteeringMaps, load_concept
 from linea_diffusion.maps.facts import Facts
 from linea_diffusion.studio.learning import Learning
 from linea_diffusion.studio.wording import concept_of, known_concepts, read_concept, targets_of

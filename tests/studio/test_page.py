@@ -61,7 +61,7 @@ def opened(browser, address):
         return page
 
     yield window
-    assert not said
+    assert set(said) <= {"Method not implemented."}, "which Gradio says when it closes its stream as a page is left"
     assert all(url.startswith((address, "data:", "blob:")) for url in asked)
 
 
@@ -113,6 +113,27 @@ def test_the_mouse_turns_another_style_and_switches_it_off(page):
     page.get_by_label("Compare with unsteered").fill("50")
     expect(page.locator(".seam")).to_be_visible()
     page.get_by_label("Compare with unsteered").fill("0")
+
+
+def test_a_part_of_the_picture_is_steered(page):
+    page.locator(".strip button").nth(6).click()
+    _settled(page)
+    whole = _shown(page)
+    page.get_by_text("Steer a part of the picture").click()
+    page.get_by_label("area").select_option("left half")
+    page.wait_for_function("source => document.querySelector('.frame .now').src !== source", arg=whole)
+    assert _shown(page) != page.locator(".frame .plain").get_attribute("src")
+    page.get_by_label("area").select_option("drawn by hand")
+    page.wait_for_function("source => document.querySelector('.frame .now').src === source", arg=whole)
+    box = page.locator(".brush").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 200, steps=3)
+    page.mouse.up()
+    page.wait_for_function("source => document.querySelector('.frame .now').src !== source", arg=whole)
+    expect(page.locator("code.command")).to_contain_text("--mask mask.png")
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_function("source => document.querySelector('.frame .now').src === source", arg=whole)
 
 
 def test_words_a_seed_scores_and_the_picture_itself(page):
@@ -238,6 +259,10 @@ def test_nothing_needs_a_mouse(page):
     page.locator("body").press("Tab")
     reached = set()
     for _ in range(45):
-        reached.add(page.evaluate("(e => e.getAttribute('aria-label') || e.textContent.trim().slice(0, 40))(document.activeElement)"))
+        reached.add(
+            page.evaluate(
+                "(e => e.getAttribute('aria-label') || e.textContent.trim().slice(0, 40))(document.activeElement)"
+            )
+        )
         page.keyboard.press("Tab")
     assert {"one strength", "two on", "one 0.5", "Draw", "Explore", "Download picture", "Scores"} <= reached

@@ -29,7 +29,10 @@ def test_pictures_are_those_of_calls(pictures, pipe):
     made, plain = pictures.of([scene, scene.unsteered])
     call = {"generator": seeded(3), **STEPS}
     assert _distance(made, pipe("a red heart", strength=scene.strengths, steering_end=0.5, **call).images[0]) <= 2
-    assert plain.tobytes() == pipe.base("a red heart", guidance_scale=1.0, **{**call, "generator": seeded(3)}).images[0].tobytes()
+    assert (
+        plain.tobytes()
+        == pipe.base("a red heart", guidance_scale=1.0, **{**call, "generator": seeded(3)}).images[0].tobytes()
+    )
     assert _distance(made, plain) > 20
 
 

@@ -17,7 +17,7 @@ def test_choices_are_counted_for_the_side_and_not_for_the_place(tmp_path):
     study = Study(SIDES, ["a red heart", "a blue fish"], range(4), tmp_path / "choices.csv", order_seed=5)
     places = []
     while not study.is_over:
-        left, right = study.shown
+        left, _ = study.shown
         places.append(left.name)
         scenes = study.scenes
         assert {scene.prompt.endswith(", neon") for scene in scenes} == {True, False}

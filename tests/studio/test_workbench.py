@@ -26,7 +26,11 @@ def test_two_windows_share_models_and_nothing_else(model, random_maps):
     assert first.pipe.scheduler is not second.pipe.scheduler
     assert first.add(random_maps, "one") == "one 2", "a name that is taken gets a number"
     first.remove("two")
-    assert (first.styles, second.styles, list(model.pipe.steering)) == (["one", "one 2"], ["one", "two"], ["one", "two"])
+    assert (first.styles, second.styles, list(model.pipe.steering)) == (
+        ["one", "one 2"],
+        ["one", "two"],
+        ["one", "two"],
+    )
     assert first.render([first.scene])[0].tobytes() == second.render([second.scene])[0].tobytes()
     with pytest.raises(LineaError, match="got adapter 'two'"):
         first.remove("two")
@@ -55,7 +59,7 @@ def test_a_dial_shows_the_picture_first_and_then_its_row(bench):
 def test_slow_models_make_rows_when_they_are_asked_to(bench):
     bench.render([bench.scene])
     bench.seconds = 60.0
-    bench.render = lambda scenes: bench.pictures.of(scenes)
+    bench.render = bench.pictures.of
     *_, last = looks(bench, "one")
     assert "row" not in last
     assert not last["quick"]
@@ -105,7 +109,9 @@ def test_the_lines_of_python_make_the_same_picture(bench, monkeypatch, tmp_path)
     exec(shown["python"], space)
     mine, theirs = (np.asarray(one, dtype=int) for one in (bench.pictures.of([bench.scene])[0], space["image"]))
     assert np.abs(mine - theirs).max() <= 2
-    command = f"--steering one={tmp_path / 'one'} --steering two={tmp_path / 'two'} --strength one=0.5,two=-0.25 --seed 0"
+    command = (
+        f"--steering one={tmp_path / 'one'} --steering two={tmp_path / 'two'} --strength one=0.5,two=-0.25 --seed 0"
+    )
     assert shown["command"] == f"linea generate 'a red heart' {command} --out picture.png"
     set_by_hand(bench, _told(window=[0, 0.5]))
     *_, shown = looks(bench, "one")
