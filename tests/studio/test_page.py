@@ -18,6 +18,7 @@ from linea_diffusion.studio.page.app import served
 from ..browser import chromium
 from .conftest import model_of
 
+expect.set_options(timeout=30_000)
 TABS = ("Explore", "Grid", "Learn", "Compare")
 PROMPTS = [f"a {color} {what}" for color in ("red", "blue") for what in ("star", "house", "fish")]
 
@@ -54,7 +55,7 @@ def opened(browser, address):
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(30_000)
         page.emulate_media(**looks)
         page.goto(address)
         expect(page.locator(".strip button")).to_have_count(8)
@@ -73,6 +74,15 @@ def page(opened):
 def _tab(page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
     expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+
+
+def _iterations(page, count: int) -> None:
+    """Gradio takes over a number when its field is left, and may still be unfolding the settings."""
+    field = page.get_by_label("Iterations", exact=True)
+    expect(field).to_be_editable()
+    field.fill(str(count))
+    field.press("Tab")
+    expect(field).to_have_value(str(count))
 
 
 def _shown(page) -> str:
@@ -167,7 +177,7 @@ def test_a_style_is_learned_and_joins_the_others_of_its_window_alone(page, opene
     page.get_by_role("button", name="Make the targets").click()
     expect(page.get_by_label("The same with it")).to_have_value("\n".join(f"{one}, neon" for one in PROMPTS))
     page.get_by_role("button", name="Settings").click()
-    page.get_by_label("Iterations", exact=True).fill("2")
+    _iterations(page, 2)
     page.get_by_role("button", name="Learn", exact=True).click()
     expect(page.locator(".shots img")).to_have_count(3)
     expect(page.locator(".learning .status")).to_contain_text("glow <b> is learned", timeout=60_000)
@@ -185,7 +195,7 @@ def test_a_style_is_learned_and_joins_the_others_of_its_window_alone(page, opene
 def test_a_training_is_stopped_and_kept(page, folder):
     _tab(page, "Learn")
     page.get_by_label("Name").fill("long")
-    page.get_by_label("Iterations", exact=True).fill("500")
+    _iterations(page, 500)
     page.get_by_role("button", name="Learn", exact=True).click()
     expect(page.locator(".share")).to_contain_text("learn")
     page.get_by_role("button", name="Stop and keep").click()

@@ -16,7 +16,7 @@ function fill(range, origin) {
 
 let dials = new Map();   // style -> {value, on}
 let turning = "";
-let timer = 0, asked = 0, answered = 0;
+let timer = 0, asked = 0, flying = 0, sent = 0, again = null;
 
 let shown = {};          // what the server said last
 const value = () => shown;
@@ -42,7 +42,7 @@ function paint() {
   one(".plain").alt = `${seen.prompt}: unsteered`;
   one(".tag.right").textContent = said;
   element.querySelectorAll(".frame img").forEach((image) => image.classList.toggle("small", Boolean(seen.small)));
-  one(".frame").classList.toggle("waiting", !exact && asked > answered);
+  one(".frame").classList.toggle("waiting", !exact && flying > 0);
   one(".frame").style.aspectRatio = seen.ratio || "1";
   one(".strip").classList.toggle("stale", !fits);
   strip(row, fits ? now[along] || 0 : NaN, along);
@@ -109,18 +109,24 @@ function turn(name, to) {
 
 function later(wait) {
   clearTimeout(timer);
+  one(".frame").setAttribute("aria-busy", "true");
   timer = setTimeout(() => ask("turn"), wait);
 }
 
+/* One question at a time; what is turned meanwhile is asked when the answer is there. */
 function ask(event, more) {
   clearTimeout(timer);
-  asked += 1;
   one(".frame").setAttribute("aria-busy", "true");
+  if (flying && Date.now() - sent < 60000) {
+    if (!again || again[0] === "turn") again = [event, more];
+    return paint();
+  }
+  [flying, sent] = [++asked, Date.now()];
   trigger(event, {
     values: Object.fromEntries([...dials].map(([name, dial]) => [name, dial.value])),
     off: [...dials].filter(([, dial]) => !dial.on).map(([name]) => name),
     turning, window: [one(".from").value / 100, one(".to").value / 100], mask: mask(),
-    scores: one("details.scores").open, number: asked, ...more,
+    scores: one("details.scores").open, number: flying, ...more,
   });
   paint();
 }
@@ -157,9 +163,9 @@ const spot = (event) => {
   const box = brush.getBoundingClientRect();
   return [(event.clientX - box.left) / box.width * brush.width, (event.clientY - box.top) / box.height * brush.height];
 };
-brush.addEventListener("pointerdown", (event) => { if (area.value === "brush") { brush.setPointerCapture(event.pointerId); last = spot(event); stroke(event); } });
+brush.addEventListener("pointerdown", (event) => { if (area.value === "brush") { brush.setPointerCapture(event.pointerId); last = spot(event); brush.classList.add("inking"); stroke(event); } });
 brush.addEventListener("pointermove", (event) => { if (last) stroke(event); });
-brush.addEventListener("pointerup", () => { if (last) { last = null; later(0); } });
+brush.addEventListener("pointerup", () => { if (last) { last = null; brush.classList.remove("inking"); later(0); } });
 function stroke(event) {
   const to = spot(event);
   Object.assign(ink, { strokeStyle: "#fff", lineCap: "round", lineWidth: brush.width * one(".width").value / 100 });
@@ -202,9 +208,9 @@ for (const button of element.querySelectorAll(".copy"))
 
 watch("value", () => {
   const { scores, scores_of, ...kept } = shown;
-  for (const once of ["begin", "busy", "error", "status", "download"]) delete kept[once];
+  for (const once of ["begin", "busy", "error", "status", "download", "number"]) delete kept[once];
   const seen = shown = { ...kept, ...(props.value || {}) };
-  answered = seen.busy ? answered : asked;
+  if (!seen.busy && (seen.number === undefined || seen.number === flying)) flying = 0;
   const names = (seen.styles || []).map((style) => style.name);
   if (seen.begin || names.join("\n") !== [...dials.keys()].join("\n")) {
     dials = new Map((seen.styles || []).map((style) => [style.name, { ...style }]));
@@ -216,7 +222,7 @@ watch("value", () => {
   status.classList.toggle("wrong", Boolean(seen.error));
   one(".stop").hidden = !seen.busy;
   one(".fill").hidden = Boolean(seen.busy || seen.quick || !dials.size);
-  one(".frame").setAttribute("aria-busy", String(Boolean(seen.busy)));
+  one(".frame").setAttribute("aria-busy", String(Boolean(seen.busy || flying)));
   one(".python").textContent = seen.python || "";
   one(".command").textContent = seen.command || "";
   one(".shell").hidden = !seen.command;
@@ -230,4 +236,9 @@ watch("value", () => {
     make("a", { href: seen.download.src, download: seen.download.name }).click();
   }
   paint();
+  if (again && !flying) {
+    const [event, more] = again;
+    again = null;
+    ask(event, more);
+  }
 });

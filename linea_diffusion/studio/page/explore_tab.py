@@ -78,10 +78,11 @@ def explore_tab(windows: Windows) -> ExploreTab:
         try:
             turning = set_by_hand(bench, told)
         except LineaError as error:
-            yield {"error": str(error)}
+            yield {"error": str(error), "number": told.get("number")}
             return
         asked = {name: bool(told.get(name)) for name in ("scores", "fill")}
-        yield from looks(bench, turning, keep=keep, **asked)
+        for value in looks(bench, turning, keep=keep, **asked):
+            yield {**value, "number": told.get("number")}
 
     def kept(event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:
         yield from turned(event, request, keep=True)
@@ -105,8 +106,8 @@ def explore_tab(windows: Windows) -> ExploreTab:
     for event in (prompt.submit, draw.click):
         event(drawn, [prompt, seed], view, **QUIET, trigger_mode="always_last")
     other.click(lambda: random.randrange(2**31), None, seed, **QUIET).then(drawn, [prompt, seed], view, **QUIET)
-    view.turn(turned, None, view, **QUIET, trigger_mode="always_last")
-    view.keep(kept, None, view, **QUIET)
+    view.turn(turned, None, view, **QUIET, trigger_mode="multiple")
+    view.keep(kept, None, view, **QUIET, trigger_mode="multiple")
     view.halt(halted, None, None, **QUIET, queue=False)
     files.upload(brought, files, [view, styles, files], **QUIET)
     away.click(put_away, styles, [view, styles, files], **QUIET)
