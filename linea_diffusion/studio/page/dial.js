@@ -236,9 +236,10 @@ watch("value", () => {
     make("a", { href: seen.download.src, download: seen.download.name }).click();
   }
   paint();
-  if (again && !flying) {
+  if (flying || seen.busy) return;
+  if (again) {
     const [event, more] = again;
     again = null;
     ask(event, more);
-  }
+  } else if (one("details.scores").open && !seen.scores && !seen.error && seen.now) ask("turn");
 });
