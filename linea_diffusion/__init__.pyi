@@ -15,7 +15,6 @@ from .evaluation.baselines import linear_act as linear_act
 from .evaluation.baselines import mean_shift as mean_shift
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.evaluation_page import evaluation_page as evaluation_page
-from .grids.explore import explore as explore
 from .grids.report.grid_page import grid_page as grid_page
 from .grids.report.page import write_report as write_report
 from .grids.report.plots import Curve as Curve
@@ -35,6 +34,7 @@ from .steering.activations import record_activations as record_activations
 from .steering.affine.affine_map import AffineMap as AffineMap
 from .steering.language import LanguageModel as LanguageModel
 from .steering.presets import find_modules as find_modules
+from .studio.explore import explore as explore
 from .training.calibration.calibrate import calibrate as calibrate
 from .training.config import TrainingConfig as TrainingConfig
 from .training.loss.distances import steering_loss as steering_loss
