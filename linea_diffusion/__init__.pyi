@@ -27,6 +27,7 @@ from .grids.style_grid import StyleGrid as StyleGrid
 from .maps.steering_maps import SteeringMaps as SteeringMaps
 from .pipelines.pipeline import LinEASDiffusionPipeline as LinEASDiffusionPipeline
 from .pipelines.rendering.samples import render_samples as render_samples
+from .pipelines.steered_blocks import LinEASBlocks as LinEASBlocks
 from .scoring.clip_scorer import ClipScorer as ClipScorer
 from .steering.activations import edit_activations as edit_activations
 from .steering.activations import record_activations as record_activations

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LineaError, as_python, nearest_hint, short
+from ...pipelines.modular import parameters
 from ...pipelines.rendering.requests import SET_BY_RENDERING, Request, check_arguments
 from ...scoring.images.opening import open_mask
 from .defaults import check_defaults
@@ -114,8 +114,7 @@ class JobMaker:
     def __init__(
         self, pipe: LinEASDiffusionPipeline, defaults: Mapping[str, Any], ending: str, texts: Texts | None = None
     ) -> None:
-        call = inspect.signature(type(pipe.base).__call__).parameters
-        self._call = {name: one.default for name, one in call.items() if name not in ("self", "args", "kwargs")}
+        self._call = parameters(pipe)
         self._default_arguments, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
         self.sets, self._texts = SteeringSets(pipe), texts
         self.model = model_digest(pipe.base)
