@@ -1,6 +1,8 @@
 """Public names -> where they are; read at run time too (`lazy_loader`)."""
 
+from .batch.cluster import RayCluster as RayCluster
 from .batch.engine import generate_batch as generate_batch
+from .batch.joining import join_shards as join_shards
 from .concepts.concept import Concept as Concept
 from .concepts.concept import list_concepts as list_concepts
 from .concepts.concept import load_concept as load_concept
@@ -22,12 +24,15 @@ from .grids.report.training_record import losses_plot as losses_plot
 from .grids.report.training_record import save_losses as save_losses
 from .grids.style_grid import StyleGrid as StyleGrid
 from .maps.steering_maps import SteeringMaps as SteeringMaps
+from .pipelines.language.language_model import LinEASLanguageModel as LinEASLanguageModel
 from .pipelines.pipeline import LinEASDiffusionPipeline as LinEASDiffusionPipeline
 from .pipelines.rendering.samples import render_samples as render_samples
+from .pipelines.steered_blocks import LinEASBlocks as LinEASBlocks
 from .scoring.clip_scorer import ClipScorer as ClipScorer
 from .steering.activations import edit_activations as edit_activations
 from .steering.activations import record_activations as record_activations
 from .steering.affine.affine_map import AffineMap as AffineMap
+from .steering.language import LanguageModel as LanguageModel
 from .steering.presets import find_modules as find_modules
 from .studio.explore import explore as explore
 from .training.calibration.calibrate import calibrate as calibrate

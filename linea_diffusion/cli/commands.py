@@ -62,13 +62,15 @@ for _command, _example in (
     (
         training.train,
         "linea train neon --out neon\n\n"
-        'linea train mine --source prompts.txt --template "{prompt}, in neon light" --out mine',
+        'linea train mine --source prompts.txt --template "{prompt}, in neon light" --out mine\n\n'
+        "linea train friendly --task text --out friendly",
     ),
     (calibrating.calibrate, "linea calibrate neon"),
     (
         generating.generate,
         'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png\n\n'
-        'linea generate "a red heart" --steering neon --steering mosaic --strength neon=0.7,mosaic=0.3',
+        'linea generate "a red heart" --steering neon --steering mosaic --strength neon=0.7,mosaic=0.3\n\n'
+        'linea generate "yeah , the soup and the cake ." --steering friendly --strength 0,0.5,1',
     ),
     (
         grids.grid,
