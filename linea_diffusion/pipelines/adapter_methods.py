@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +124,20 @@ class SteeringMethods:
             LineaError: fused already, nothing to fuse, a strength per picture, maps per part of the schedule, or
                 ``calibrated=True`` with maps that never were.
         """
-        dial = Dial(composition, calibrated=calibrated)
-        setting = self.steering.at(strength, dial)
-        if not setting.acts:
-            raise LineaError("got nothing to fuse: expected loaded maps and a strength other than 0, not fused already")
         arguments = {"prompt": "a picture", **self.default_arguments}
         if accepts(self.base, "num_inference_steps"):
             arguments["num_inference_steps"] = 1
         arguments.update(kwargs)
+        dial = Dial(composition, calibrated=calibrated)
         with forgetting(self.base):
-            self.steering.fusion = fuse(self.base, setting.layers, lambda: called(self.base, **arguments), dial=dial)
+            return self._fused(strength, dial, lambda: called(self.base, **arguments))
+
+    def _fused(self, strength: Any, dial: Dial, run: Callable[[], Any]) -> Fusion:
+        """`fuse_steering`, with how the model is run once."""
+        setting = self.steering.at(strength, dial)
+        if not setting.acts:
+            raise LineaError("got nothing to fuse: expected loaded maps and a strength other than 0, not fused already")
+        self.steering.fusion = fuse(self.base, setting.layers, run, dial=dial)
         return self.steering.fusion
 
     def unfuse_steering(self) -> None:

@@ -194,7 +194,7 @@ def frozen(pipe: Any) -> Iterator[None]:
 
 @contextmanager
 def without_bar(pipe: Any) -> Iterator[None]:
-    """Within the context a pipeline shows no progress of its own."""
+    """Within the context a pipeline shows no progress of its own; a language model has none."""
     before = [(one, dict(getattr(one, "_progress_bar_config", {}))) for one in bars_of(pipe)]
     for one, bar in before:
         one.set_progress_bar_config(**bar | {"disable": True})

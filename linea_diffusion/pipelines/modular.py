@@ -173,7 +173,7 @@ def _has_loop(block: Any) -> bool:
 def bars_of(pipe: Any) -> list[Any]:
     """What shows the progress of a pipeline's calls: itself, or its blocks that go through a schedule."""
     if not is_modular(pipe):
-        return [pipe]
+        return [pipe] if hasattr(pipe, "set_progress_bar_config") else []
     return [block for block in _blocks(pipe._blocks) if hasattr(block, "set_progress_bar_config")]
 
 

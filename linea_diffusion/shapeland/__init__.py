@@ -1,6 +1,7 @@
 """Shapeland, the embedded world: pictures with known truth, and models trained on them.
 
     objects, styles, world (scene -> pixels), captions; classifier, truth (what a picture really shows)
+    wordland/ (texts with known tone, topic and register)
     weights/ (the models), pretrain/ (how they were made)
 
 Imports concepts.
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 MODELS = {name: WEIGHTS / name for name in ("shapeland-unet", "shapeland-dit")}
 """Embedded pipelines: name -> ordinary diffusers folder."""
+LANGUAGE_MODELS = {"wordland-lm": WEIGHTS / "wordland-lm"}
+"""The embedded language model: name -> ordinary transformers folder."""
 DEFAULT_ARGUMENTS = {
     "shapeland-unet": {"num_inference_steps": 8, "guidance_scale": 1.0},
     "shapeland-dit": {"num_inference_steps": 12, "guidance_scale": 1.0, "max_sequence_length": 1},

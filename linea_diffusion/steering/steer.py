@@ -34,7 +34,7 @@ def steer(
     """Within the context every call of `pipe` is steered; not what a callback of such a call calls, nor other threads.
 
     Args:
-        pipe: a diffusers pipeline.
+        pipe: a diffusers pipeline, or a `LanguageModel`.
         layers: maps with their strengths; identities and strength 0 do nothing.
         dial: how they act together, for which rows, and when; `Dial` says what is usual.
         call: what is known of the call.
@@ -164,6 +164,11 @@ class SteeredSite:
         self.binned, self._curved = curved or any(affine.bins > 1 for affine, _ in parts), curved
         self.alike = self.strengths == 1 and dial.guidance == "both" and not curved
         self.region = dial.region if site.address.in_denoiser else None
+        if self.binned and site.address.in_language_model:
+            raise LineaError(
+                f"got a curve over the schedule, or maps for parts of it, at {self.name!r}: expected numbers and plain "
+                "maps, because a language model has no schedule"
+            )
         self.presence = Presence(site)
         self._counts_turns, self._turn = site.address.in_text_encoder, 0
         self._by_rows: dict[tuple[object, ...], Move] = {}

@@ -27,6 +27,7 @@ from ..steering.calls.call import RunningCall
 from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedulers
 from ..steering.presets import find_modules
 from ..steering.steer import steer
+from .calibration.reach import with_even_dial
 from .config import TrainingConfig
 from .preview import Preview, pictures_of
 from .prompts_read import check_prompts_read, follow_masks
@@ -144,6 +145,10 @@ class DiffusionRun:
                 callback(TrainingState(done, total, concept.name, losses, maps, pictures))
 
         return look
+
+    def finished(self, learned: SteeringMaps, concept: Concept) -> SteeringMaps:
+        """See `with_even_dial`."""
+        return with_even_dial(self.pipe, learned, concept, self.config, self.arguments)
 
     def facts(self) -> Facts:
         """The name and the class of the pipeline."""

@@ -14,10 +14,12 @@ import typer
 from ...errors import LineaError, short
 from ...steering.parsing import MASKINGS, STRENGTHS_FORM, parse_curve, parse_dials
 from . import checks
+from .machines import TEXT_MODEL, makes_texts
 from .sessions import MODEL_HELP, Machine
 
 if TYPE_CHECKING:
     from ...maps.steering_maps import SteeringMaps
+    from ...pipelines.language.language_model import LinEASLanguageModel
     from ...pipelines.pipeline import LinEASDiffusionPipeline
 
 FIRST_MODEL = "shapeland-unet"
@@ -140,6 +142,40 @@ class Steered:
             raise LineaError(f"got maps {listed}: expected maps of one model, or --model with the one to steer")
         return str(next(iter(models.values()), FIRST_MODEL))
 
+    def open_text(self, machine: Machine, task: str | None) -> LinEASLanguageModel:
+        """The language model of `base` with the maps of --steering.
+
+        Args:
+            machine: it runs there.
+            task: of --task.
+
+        Raises:
+            LineaError: options for pictures.
+        """
+        idle = {"--strength-curve": self.strength_curve, "--mask": self.mask, "--masking": self.masking}
+        if given := [name for name, value in idle.items() if value is not None]:
+            raise LineaError(f"got {given[0]} for a language model: expected none, because it is for pictures")
+        base = self.base()
+        model = machine.load_text(TEXT_MODEL if base == FIRST_MODEL else base)
+        return self._with_maps(model, base)
+
+    def is_about_texts(self, task: str | None) -> bool:
+        """Whether a language model is meant: by --task, by --model, or by what the maps say."""
+        from ...maps.facts import TEXT, Facts
+
+        tasks = {Facts.of(maps.metadata).task for maps in self.maps.values()}
+        return makes_texts(task, self.model) or (task is None and self.model is None and TEXT in tasks)
+
+    def _with_maps(self, pipe: Any, base: str, *, load: bool = True) -> Any:
+        """A model with the maps of --steering alone, where there are some."""
+        self._tell(pipe, base)
+        if self.steering:
+            pipe.unload_steering()
+        for name, (source, maps) in self._opened.items() if load else ():
+            pipe.load_steering(maps, adapter_name=name)
+            pipe.steering.sources[name] = source
+        return pipe
+
     def open(self, machine: Machine, *, load: bool = True) -> LinEASDiffusionPipeline:
         """The pipeline of `base`; with --steering those maps alone are loaded, each under its name.
 
@@ -157,15 +193,10 @@ class Steered:
                 f"got maps that were learned on {base}, which does not load here: expected --model with where it is "
                 f"now ({error})"
             ) from None
-        self._tell(pipe, base)
-        if self.steering:
-            pipe.unload_steering()
-        for name, (source, maps) in self._opened.items() if load else ():
-            pipe.load_steering(maps, adapter_name=name)
-            pipe.steering.sources[name] = source
-        return pipe
+        opened: LinEASDiffusionPipeline = self._with_maps(pipe, base, load=load)
+        return opened
 
-    def _tell(self, pipe: LinEASDiffusionPipeline, base: str) -> None:
+    def _tell(self, pipe: Any, base: str) -> None:
         """Say what acts that was not asked for, or rests, and on which model maps are used that come from another."""
         from ...maps.facts import Facts
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ...errors import LineaError
 from ..activations import Site
-from ..addresses import is_text_encoder
+from ..addresses import LANGUAGE_MODEL, is_text_encoder
 from ..hooks import Listener, listen
 from .scopes import Scope
 
@@ -53,6 +53,8 @@ class BatchRows:
             LineaError: the rows cannot be dealt out.
         """
         images = self.images if images is None else images
+        if site.address.in_language_model:
+            return self._sequences(site, rows, prompts)
         if site.address.in_text_encoder:
             if rows == 1:
                 return [turn % prompts]
@@ -78,6 +80,14 @@ class BatchRows:
                 f"got {prompts} strengths and a batch of {rows} at {site.name!r}: expected one strength per prompt"
             )
         return block * (batch // len(block))
+
+    def _sequences(self, site: Site, rows: int, prompts: int) -> list[int]:
+        """The prompts of what a language model writes: each one's beams and sequences side by side."""
+        if rows % prompts:
+            raise LineaError(
+                f"got {prompts} strengths and a batch of {rows} at {site.name!r}: expected one strength per prompt"
+            )
+        return [row * prompts // rows for row in range(rows)]
 
     def _spread(self, site: Site, values: list[Any], rows: int) -> list[Any]:
         """Values of the samples of a batch for rows that are its tokens, sample after sample."""
@@ -195,7 +205,7 @@ def follow_rows(pipe: Any, rows: BatchRows, scope: Scope) -> Iterator[None]:
             if isinstance(model, nn.Module) and is_text_encoder(component):
                 hook = _text_hook(rows, component, scope)
                 stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
-            elif isinstance(model, nn.Module):
+            elif isinstance(model, nn.Module) and component != LANGUAGE_MODEL:
                 if rows.only_conditional and getattr(model, "_compiled_call_impl", None) is not None:
                     raise LineaError(
                         f"got steering_guidance='cond' and a {component!r} that was compiled in place, where its rows "
