@@ -18,6 +18,7 @@ from ..steering.addresses import is_denoiser, is_text_encoder
 from ..steering.calls.schedule import stepping_schedulers
 from ..steering.calls.scopes import calls_open
 from ..steering.hooks import replaced
+from ..steering.language import LanguageModel, steerable
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
 """Where ``torch.no_grad()`` makes the functions that it puts around others."""
@@ -155,9 +156,13 @@ def measure_activations(pipe: Any, modules: Mapping[str, nn.Module]) -> dict[str
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
         modules: activation name -> module, as from `find_modules`.
     """
-    arguments = {"num_inference_steps": 1} if accepts(getattr(pipe, "base", pipe), "num_inference_steps") else {}
+    base = steerable(pipe)
     with record_activations(modules) as recorded:
-        pipe("a picture", output_type="latent", **arguments)
+        if isinstance(base, LanguageModel):
+            base.model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=base.device), use_cache=False)
+        else:
+            arguments = {"num_inference_steps": 1} if accepts(base, "num_inference_steps") else {}
+            pipe("a picture", output_type="latent", **arguments)
     seen = {name: calls[0] for name, calls in recorded.items() if calls}
     return {name: (tuple(z.shape), z.shape[feature_axis(modules[name], z)]) for name, z in seen.items()}
 
