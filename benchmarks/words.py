@@ -250,7 +250,7 @@ def sizes(bench: Bench) -> None:
 
 
 def layers(bench: Bench) -> None:
-    for modules in ("norms", "post-norms", "attention", r".*input_layernorm", "mlps", r".*\.layers\.[23]\..*norm"):
+    for modules in ("norms", r".*\.layers\.[23]\..*norm", "post-norms", "attention", "mlps"):
         for method in ("LinEAS", "ITI-c"):
             maps = bench.maps(method, 32, 0, modules)
             bench.judge("layers", method, maps, modules=modules, strengths=FEW)

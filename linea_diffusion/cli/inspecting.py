@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,7 +60,7 @@ def modules(
     from ..training.recipes import recipe_for
 
     machine = BenchMachine("meta" if is_random(model) else "auto")
-    pipe = machine.load_text(model) if makes_texts(None, model) else machine.load(model)
+    pipe: Any = machine.load_text(model) if makes_texts(None, model) else machine.load(model)
     if not is_language_model(pipe):
         pipe.set_progress_bar_config(disable=True)
     recipe = recipe_for(pipe)
