@@ -18,8 +18,9 @@ from .conftest import SHORT
 ROOT = Path(__file__).parent.parent
 
 
-def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, linea_diffusion.cli; print([m for m in ('torch', 'diffusers', 'numpy') if m in sys.modules])"
+def test_importing_the_package_and_asking_for_help_import_nothing_heavy():
+    heavy = ("torch", "diffusers", "numpy", "matplotlib")
+    code = f"import sys, linea_diffusion.cli.commands; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

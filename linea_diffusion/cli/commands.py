@@ -27,11 +27,11 @@ from . import (
     training,
 )
 from .bench import command as benching
+from .doctor import command as doctoring
 from .options.blocks import blocks
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -87,6 +87,7 @@ for _command, _example in (
     (exporting.import_lora, "linea import neon_comfyui.safetensors --out neon"),
     (pushing.push, "linea push neon you/neon --prompt 'a red heart'"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
+    (doctoring.doctor, "linea doctor random-sdxl --memory 24 --dtype bfloat16"),
     (inspecting.concepts, "linea concepts neon\n\nlinea concepts --template > mine.toml"),
     (inspecting.modules, "linea modules shapeland-unet --modules norms"),
     (inspecting.info, "linea info demo/maps"),
