@@ -24,6 +24,7 @@ from . import (
     inspecting,
     pushing,
     scores,
+    studio,
     training,
 )
 from .bench import command as benching
@@ -61,13 +62,15 @@ for _command, _example in (
     (
         training.train,
         "linea train neon --out neon\n\n"
-        'linea train mine --source prompts.txt --template "{prompt}, in neon light" --out mine',
+        'linea train mine --source prompts.txt --template "{prompt}, in neon light" --out mine\n\n'
+        "linea train friendly --task text --out friendly",
     ),
     (calibrating.calibrate, "linea calibrate neon"),
     (
         generating.generate,
         'linea generate "a red heart" --steering neon --strength 0.7 --out heart.png\n\n'
-        'linea generate "a red heart" --steering neon --steering mosaic --strength neon=0.7,mosaic=0.3',
+        'linea generate "a red heart" --steering neon --steering mosaic --strength neon=0.7,mosaic=0.3\n\n'
+        'linea generate "yeah , the soup and the cake ." --steering friendly --strength 0,0.5,1',
     ),
     (
         grids.grid,
@@ -86,6 +89,7 @@ for _command, _example in (
     (exporting.export, "linea export neon --for comfyui --preview 'a red heart'"),
     (exporting.import_lora, "linea import neon_comfyui.safetensors --out neon"),
     (pushing.push, "linea push neon you/neon --prompt 'a red heart'"),
+    (studio.studio, "linea studio\n\nlinea studio --steering neon --steering mosaic"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
     (doctoring.doctor, "linea doctor random-sdxl --memory 24 --dtype bfloat16"),
     (inspecting.concepts, "linea concepts neon\n\nlinea concepts --template > mine.toml"),

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import LineaError, make_folder
+from .options import checks
+from .options.machines import Task
 from .options.next_steps import quoted, say_next
 from .options.sessions import Session
 from .options.steering import Steered, strength_option
+
+if TYPE_CHECKING:
+    from ..pipelines.language.language_model import LinEASLanguageModel
 
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     *,
-    out: Annotated[Path, typer.Option(help="The picture; with several strengths their numbers are added.")] = Path(
-        "image.png"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The picture, image.png when left out; with several strengths their numbers are added. Texts are "
+            "printed, and written there if it is given."
+        ),
+    ] = None,
     steered: Steered,
     strength: Annotated[str | None, strength_option("One or several, of one noise; 1 when left out")] = None,
+    task: Task = None,
+    new_tokens: Annotated[int, typer.Option(help="Of a text, at most.", callback=checks.at_least(1))] = 40,
     session: Session,
 ) -> None:
-    """Render one prompt, steered."""
+    """Render one prompt, steered; or continue it, with a language model."""
     from ..pipelines.rendering.render import images_of
     from ..pipelines.rendering.requests import requests_of
     from ..scoring.images.opening import check_image_name
@@ -32,6 +43,10 @@ def generate(
     dials: Sequence[float | dict[str, float] | None] = [1.0 if steered.steering else None]
     if strength is not None:
         dials = steered.dials(strength)
+    if steered.is_about_texts(task):
+        _write(prompt, dials, out, steered.open_text(session, task), new_tokens, session.seed, steered.calibrated)
+        return
+    out = out or Path("image.png")
     check_image_name(out)
     places = [out if len(dials) == 1 else out.with_stem(f"{out.stem}-{_label(one)}") for one in dials]
     if len(set(places)) != len(places):
@@ -51,6 +66,27 @@ def generate(
     if steered.steering:
         sources = " ".join(f"--steering {quoted(one)}" for one in steered.steering)
         say_next(see_the_whole_dial=f"linea grid {quoted(prompt)} {sources} --report")
+
+
+def _write(
+    prompt: str,
+    dials: Sequence[Any],
+    out: Path | None,
+    model: LinEASLanguageModel,
+    tokens: int,
+    seed: int,
+    calibrated: Any,
+) -> None:
+    """Continue a prompt at some strengths, from the same draws, and print what comes."""
+    lines = []
+    for dial in dials:
+        settings = {"max_new_tokens": tokens, "do_sample": True, "seed": seed, "calibrated": calibrated}
+        text = model.generate(prompt, strength=dial, **settings)[0]
+        lines.append(f"{'' if dial is None else f'{_label(dial)}: '}{prompt} {text}".strip())
+    typer.echo("\n".join(lines))
+    if out is not None:
+        make_folder(out.parent)
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _label(dial: float | Mapping[str, float] | None) -> str:

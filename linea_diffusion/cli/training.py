@@ -16,14 +16,17 @@ from ..maps.facts import Facts
 from ..progress import say
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
+from .options.machines import TEXT_MODEL, Task, makes_texts
 from .options.next_steps import quoted, say_next
 from .options.sessions import Model, Session
+from .options.steering import FIRST_MODEL
 from .options.training import ConceptFiles, TrainingOptions
 from .options.waiting import Watched, waiting
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
     from ..maps.steering_maps import SteeringMaps
+    from ..pipelines.language.language_model import LinEASLanguageModel
     from ..pipelines.pipeline import LinEASDiffusionPipeline
     from ..training.config import TrainingConfig
     from ..training.preview import Preview
@@ -42,7 +45,8 @@ def train(
     allow_zeros: Annotated[
         bool, typer.Option("--allow-zeros", help="Maps of zeros only are no failure, as in a search over l1.")
     ] = False,
-    model: Model = "shapeland-unet",
+    model: Model = FIRST_MODEL,
+    task: Task = None,
     files: ConceptFiles,
     options: TrainingOptions,
     checkpoint_every: Annotated[
@@ -56,6 +60,7 @@ def train(
     session: Session,
 ) -> None:
     """Learn the steering maps of a concept from source and target prompts."""
+    from ..steering.language import is_language_model
     from ..training.effort import training_effort
 
     learned, settings = files.concept(concept), options.arguments(session)
@@ -63,11 +68,13 @@ def train(
     if not overwrite and not watched.dry_run:
         _refuse_other_maps(out)
     with alone_in(out, dry_run=watched.dry_run):
-        pipe = session.load(model)
+        pipe = _opened(session, model, task)
         config = settings_for(pipe, learned, settings)
-        efforts, preview = training_effort(pipe, learned, config), watched.pictures(out)
+        pictures = not is_language_model(pipe)
+        efforts, preview = training_effort(pipe, learned, config), watched.pictures(out) if pictures else None
+        hint = watched.hint(out) if pictures else ""
         with (
-            waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run, hint=watched.hint(out)),
+            waiting(pipe, efforts, config.call_arguments, dry_run=watched.dry_run, hint=hint),
             watched.tracked(out, learned.name, asdict(config)) as look,
         ):
             maps = train_maps(
@@ -81,14 +88,25 @@ def train(
         )
         raise typer.Exit(1)
     prompt, folder = quoted(learned.source[0]), quoted(out)
+    share = f"linea push {folder} you/{learned.name.replace(' ', '-')}"
+    if not pictures:
+        say_next(turn=f"linea generate {prompt} --steering {folder} --strength 0,0.5,1", share=share)
+        return
     say_next(
         see=f"linea grid {prompt} --steering {folder} --report --out grid",
         turn=f"linea generate {prompt} --steering {folder} --strength 0.7",
         compare=f"linea evaluate --style {quoted(concept)} --steering {folder} --methods lin-act,prompting"
         if files.source is None
         else "",
-        share=f"linea push {folder} you/{learned.name.replace(' ', '-')} --prompt {prompt}",
+        share=f"{share} --prompt {prompt}",
     )
+
+
+def _opened(session: Session, model: str, task: str | None) -> LinEASDiffusionPipeline | LinEASLanguageModel:
+    """The pipeline of --model, or the language model where texts are the task."""
+    if makes_texts(task, model):
+        return session.load_text(TEXT_MODEL if model == FIRST_MODEL else model)
+    return session.load(model)
 
 
 def _refuse_other_maps(out: Path) -> None:
@@ -113,7 +131,7 @@ def alone_in(out: Path, *, dry_run: bool = False) -> Iterator[None]:
         yield
 
 
-def settings_for(pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict[str, Any]) -> TrainingConfig:
+def settings_for(pipe: Any, concept: Concept, settings: dict[str, Any]) -> TrainingConfig:
     """The settings of a training in full, which choose some modules of the pipeline."""
     from ..steering.presets import find_modules
     from ..training.learning import for_concept
@@ -125,7 +143,7 @@ def settings_for(pipe: LinEASDiffusionPipeline, concept: Concept, settings: dict
 
 
 def train_maps(
-    pipe: LinEASDiffusionPipeline,
+    pipe: Any,
     concept: Concept,
     config: TrainingConfig,
     out: Path,

@@ -20,6 +20,7 @@ from .signs import hint_at_syntax
 
 WORLDS = {
     "shapeland": "for the embedded models",
+    "wordland": "for the embedded language model",
     "real": "for Stable Diffusion, SDXL, FLUX and others that know the real world",
 }
 """What the packaged concepts are about -> which models they are for."""
@@ -156,11 +157,12 @@ class Concept:
 
 
 def list_concepts(kind: str | None = None, *, world: str | None = None) -> list[str]:
-    """Names of the concepts in the package, sorted.
+    """Names of the concepts in the package, sorted: those for pictures, unless a world is named.
 
     Args:
         kind: only those of a kind: ``style``, ``object removal`` or ``perspective``.
-        world: only those for the embedded models (``shapeland``) or for models such as SDXL (``real``).
+        world: only those for the embedded models (``shapeland``), for the embedded language model (``wordland``), or
+            for models such as SDXL (``real``).
 
     Raises:
         LineaError: unknown kind or world.
@@ -169,7 +171,8 @@ def list_concepts(kind: str | None = None, *, world: str | None = None) -> list[
         raise LineaError(f"got kind {kind!r}: expected one of {', '.join(KINDS)}")
     if world is not None and world not in WORLDS:
         raise LineaError(f"got world {world!r}: expected one of {', '.join(WORLDS)}")
-    names = [name for one in WORLDS if world in (None, one) for name in _packaged(one)]
+    worlds = (world,) if world else ("shapeland", "real")
+    names = [name for one in worlds for name in _packaged(one)]
     return sorted(name for name in names if kind is None or load_concept(name).kind == kind)
 
 
@@ -222,8 +225,8 @@ def concept_from_files(
 
 def _packaged(world: str) -> dict[str, Traversable]:
     folder = resources.files(__package__)
-    if world == "real":
-        folder = folder / "real"
+    if world != "shapeland":
+        folder = folder / world
     return {file.name.removesuffix(".toml"): file for file in folder.iterdir() if file.name.endswith(".toml")}
 
 

@@ -18,9 +18,9 @@ from ..concepts.concept import Concept
 from ..maps.steering_maps import SteeringMaps
 from ..steering.affine.affine_map import AffineMap
 from ..training.config import TrainingConfig
-from ..training.diffusion import DiffusionRun
 from ..training.iteration import Batches, batches_of, facts_of, with_prompts
 from ..training.loss.distances import match_quantiles
+from ..training.models import run_of
 from ..training.recipes import recipe_for
 from ..training.runs import Places
 
@@ -120,7 +120,7 @@ def _batches(pipe: Any, concept: Concept, config: TrainingConfig | None) -> Iter
     """Batches with the settings as these methods use them: w and b are all that they fit, to laws."""
     config = config or recipe_for(pipe, pairing="law")
     config = replace(config, rank=0, scale=True, shift=True, pairing="law", warm_start=TrainingConfig.warm_start)
-    with batches_of(DiffusionRun(pipe, config), config) as batches:
+    with batches_of(run_of(pipe, config), config) as batches:
         batches.run.check(concept, config.micro_batch_size or config.batch_size)
         yield batches
 

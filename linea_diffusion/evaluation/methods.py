@@ -15,8 +15,8 @@ from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
 from ..progress import stage
 from ..training.config import TrainingConfig
-from ..training.diffusion import DiffusionRun
 from ..training.iteration import facts_of
+from ..training.models import run_of
 from ..training.recipes import PAPER, recipe_for
 from ..training.train import train_steering_maps
 from .baselines import gaussian_act, linear_act, mean_shift
@@ -141,9 +141,7 @@ def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, 
     """
     place = folder / method
     if place.is_dir():
-        return _check_facts(
-            SteeringMaps.from_pretrained(place), facts_of(DiffusionRun(pipe, config), concept, config), place
-        )
+        return _check_facts(SteeringMaps.from_pretrained(place), facts_of(run_of(pipe, config), concept, config), place)
     maps = fit(method, pipe, concept, config)
     if maps is not None:
         maps.save_pretrained(place)

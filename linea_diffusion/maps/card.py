@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from .facts import Facts
+from .facts import TEXT, Facts
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -68,15 +68,30 @@ def model_card(config: Mapping[str, Any], repo_id: str | None = None, samples: S
     base = facts.base_model or "unknown"
     rank = max((shape[2] for shape in config["modules"].values() if len(shape) == 3), default=0)
     source = json.dumps(repo_id or "path/to/this/folder")
+    example = (_TEXT_EXAMPLE if facts.task == TEXT else _EXAMPLE).format(base=json.dumps(base), source=source)
     return (
-        f"---\n{_front_matter(base, samples)}---\n\n# {concept}: steering maps\n\n{_row(samples)}"
+        f"---\n{_front_matter(facts, base, samples)}---\n\n# {concept}: steering maps\n\n{_row(samples)}"
         f"{len(config['modules'])} affine maps learned by LinEAS (arXiv 2503.10679) for "
         f"`{' '.join(base.split())}`. Strength 0 is the base model, 1 the concept.\n\n"
         f"Each map does this to an activation z: `{formula(rank)}`.\n\n"
-        "```python\nfrom linea_diffusion import LinEASDiffusionPipeline\n\n"
-        f"pipe = LinEASDiffusionPipeline.from_pretrained({json.dumps(base)})\n"
-        f'pipe.load_steering({source})\nimage = pipe("a red heart", strength=0.7).images[0]\n```\n{_dial(facts)}'
+        f"```python\n{example}```\n{_dial(facts)}"
     )
+
+
+_EXAMPLE = """\
+from linea_diffusion import LinEASDiffusionPipeline
+
+pipe = LinEASDiffusionPipeline.from_pretrained({base})
+pipe.load_steering({source})
+image = pipe("a red heart", strength=0.7).images[0]
+"""
+_TEXT_EXAMPLE = """\
+from linea_diffusion import LinEASLanguageModel
+
+model = LinEASLanguageModel.from_pretrained({base})
+model.load_steering({source})
+text = model.generate("Once upon a time", strength=0.7, max_new_tokens=40)[0]
+"""
 
 
 def _row(samples: Samples | None) -> str:
@@ -102,12 +117,13 @@ def _dial(facts: Facts) -> str:
     )
 
 
-def _front_matter(base: str, samples: Samples | None) -> str:
-    lines = ["library_name: linea-diffusion", "pipeline_tag: text-to-image"]
+def _front_matter(facts: Facts, base: str, samples: Samples | None) -> str:
+    task, library = ("text-generation", "transformers") if facts.task == TEXT else ("text-to-image", "diffusers")
+    lines = ["library_name: linea-diffusion", f"pipeline_tag: {task}"]
     if _HUB_ID.fullmatch(base) and not Path(base).exists():
         # quoted as JSON, which is YAML: a name such as 1/2 stays text
         lines += [f"base_model: {json.dumps(base)}", "base_model_relation: adapter"]
-    lines += ["tags:", "- activation-steering", "- diffusers", "- lineas", "- text-to-image"]
+    lines += ["tags:", "- activation-steering", f"- {library}", "- lineas", f"- {task}"]
     if samples is not None:
         lines.append("widget:")
         for strength in samples.images:

@@ -10,6 +10,9 @@ from typing import Any
 
 from ..errors import LineaError, short
 
+TEXT = "text"
+"""The task of maps that steer a language model."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -19,7 +22,8 @@ class Facts:
         concept: its name.
         prompts_sha256: of its prompts.
         base_model: name or folder of the model that the maps were learned on.
-        base_class: of its pipeline.
+        base_class: of its pipeline, or of a language model.
+        task: `TEXT` for maps of a language model; None for pictures.
         training: the settings, as a dict of `TrainingConfig`.
         text: what pictures of the concept are scored against.
         neutral: and what those without it are.
@@ -37,6 +41,7 @@ class Facts:
     prompts_sha256: str | None = None
     base_model: str | None = None
     base_class: str | None = None
+    task: str | None = None
     training: Mapping[str, Any] | None = None
     text: str | None = None
     neutral: str | None = None
@@ -65,7 +70,7 @@ class Facts:
         return None if self.text is None or self.neutral is None else (self.text, self.neutral)
 
 
-_TEXTS = ("base_model", "base_class", "concept", "text", "neutral", "prompts_sha256")
+_TEXTS = ("base_model", "base_class", "task", "concept", "text", "neutral", "prompts_sha256")
 _TABLES = ("training", "library_versions")
 _DEEPEST = 32
 

@@ -16,6 +16,7 @@ from ..steering.affine.affine_map import LOW_RANK, PARTS, AffineMap, acts
 from ..steering.calls.call import RunningCall
 from ..steering.curves import read_curve
 from ..steering.dial import Calibration, check_strength, choose_calibration, is_curve
+from ..steering.language import steerable
 from ..steering.steer import steer
 from .description import aligned, described
 from .facts import Facts
@@ -159,7 +160,8 @@ class SteeringMaps(FileMethods):
         """Within the context every call of `pipe` is steered; what a callback of such a call calls is not.
 
         Args:
-            pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+            pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`; or a language model of transformers in any form
+                that `steerable` takes, whose ``generate`` is then steered.
             strength: a finite number (0: the base model, 1: the concept as learned; also below 0 or above 1), a
                 sequence with one number per prompt of the batch, or a curve over the schedule, see `is_curve`.
             num_images_per_prompt: what the pipeline is called with: a prompt's strength goes to all its images.
@@ -170,7 +172,7 @@ class SteeringMaps(FileMethods):
             LineaError: a strength that is not finite, maps of another model, ``calibrated=True`` without a calibration,
                 or a batch that the strengths do not fit.
         """
-        base = getattr(pipe, "base", pipe)
+        base = steerable(pipe)
         self.modules_in(base)
         positions = self.dial(calibrated).positions
         values = read_curve(strength).through(positions) if is_curve(strength) else positions(check_strength(strength))

@@ -12,6 +12,9 @@ from torch import nn
 
 from ..errors import LineaError, nearest_hint
 
+LANGUAGE_MODEL = "language_model"
+"""The one component of a language model."""
+
 
 @dataclass(frozen=True)
 class Address:
@@ -56,6 +59,16 @@ class Address:
         """Whether its component predicts noise or velocity."""
         return is_denoiser(self.component)
 
+    @functools.cached_property
+    def in_language_model(self) -> bool:
+        """Whether its component writes text, see `steering.language.LanguageModel`."""
+        return self.component == LANGUAGE_MODEL
+
+    @property
+    def has_role(self) -> bool:
+        """Whether its component is of a kind that is steered."""
+        return self.in_text_encoder or self.in_denoiser or self.in_language_model
+
 
 def split_entry(name: str) -> tuple[str, int]:
     """What stands before the ending ``:1``, and its number."""
@@ -76,7 +89,7 @@ def canonical_name(name: str) -> str:
 
 def is_text_encoder(component: str) -> bool:
     """Whether a pipeline component reads the prompt, by its name: text_encoder_2, prior_text_encoder, ..."""
-    return "text_encoder" in component or "language" in component
+    return "text_encoder" in component or ("language" in component and component != LANGUAGE_MODEL)
 
 
 def is_denoiser(component: str) -> bool:
@@ -90,16 +103,18 @@ def is_denoiser(component: str) -> bool:
 
 
 def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
-    """Every module of the text encoders and denoisers of a diffusers pipeline, as (canonical name, module)."""
+    """Every module of the text encoders and denoisers of a diffusers pipeline, or of a language model, as (canonical
+    name, module)."""
     for component, model in pipe.components.items():
-        if isinstance(model, nn.Module) and (is_text_encoder(component) or is_denoiser(component)):
+        if isinstance(model, nn.Module) and Address(component).has_role:
             for name, module in named_modules(model, component):
                 yield canonical_name(name), module
 
 
 def model_name(pipe: Any) -> str:
     """The name or folder that a pipeline was loaded from; empty if it was made in another way."""
-    return str(getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "") or "")
+    name = getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "")
+    return str(name or getattr(pipe, "_pretrained_model_name_or_path", "") or "")
 
 
 def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> dict[str, nn.Module]:
@@ -139,7 +154,7 @@ def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> d
 def _module_at(components: Mapping[str, Any], address: Address) -> nn.Module | None:
     """The module at an address, if the model itself calls it so: much quicker than going through all."""
     model = components.get(address.component)
-    if not isinstance(model, nn.Module) or not (address.in_text_encoder or address.in_denoiser):
+    if not isinstance(model, nn.Module) or not address.has_role:
         return None
     try:
         return model.get_submodule(address.path)

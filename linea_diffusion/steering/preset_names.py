@@ -11,12 +11,13 @@ PRESET_MEANINGS = {
     "text-attention": "those of the text encoders alone",
     "denoiser-attention": "those of the denoiser alone",
     "cross-attention": "those of a U-Net's cross-attention, where pictures look at words",
-    "norms": "normalisation layers of the denoiser: the paper's choice",
+    "norms": "normalisation layers of the denoiser: the paper's choice; of a language model, all of them",
+    "post-norms": "those of a language model that are named after what they follow: the paper's choice for texts",
     "text-norms": "normalisation layers of the text encoders",
-    "mlps": "feed-forward layers of the denoiser",
+    "mlps": "feed-forward layers of the denoiser, or of a language model",
     "text-mlps": "feed-forward layers of the text encoders",
-    "queries-keys": "query and key projections of the denoiser",
-    "values": "value projections of the denoiser",
+    "queries-keys": "query and key projections of the denoiser, or of a language model",
+    "values": "value projections of the denoiser, or of a language model",
 }
 """What `find_modules` knows by name, in the order of `presets.PRESETS`."""
 PATTERNS = "an ending such as attn2 or to_v, or a regular expression for a whole name such as unet.*norm.*"

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import LineaError, nearest_hint
 from .addresses import Address, base_layer, idle_projections, split_entry, steerable_modules
+from .language import steerable
 from .preset_names import PATTERNS, check_pattern
 
 
@@ -46,17 +47,28 @@ def _projects(name: str, module: nn.Module, letters: str) -> bool:
     return isinstance(base_layer(module), nn.Linear) and match is not None and match[1] in letters
 
 
+def _is_in_maker(name: str) -> bool:
+    """Whether an activation is where pictures or texts are made, and no text encoder's."""
+    return Address.of(name).in_denoiser or Address.of(name).in_language_model
+
+
+def _stands_after(name: str) -> bool:
+    """Whether a norm is called after what it follows: post_attention_layernorm, post_feedforward_layernorm."""
+    return name.rpartition(".")[2].startswith("post_")
+
+
 PRESETS: dict[str, Callable[[str, nn.Module], bool]] = {
     "attention": lambda name, module: is_attention(module),
     "text-attention": lambda name, module: is_attention(module) and Address.of(name).in_text_encoder,
     "denoiser-attention": lambda name, module: is_attention(module) and Address.of(name).in_denoiser,
     "cross-attention": lambda name, module: is_attention(module) and name.endswith("attn2"),
-    "norms": lambda name, module: is_norm(module) and Address.of(name).in_denoiser,
+    "norms": lambda name, module: is_norm(module) and _is_in_maker(name),
+    "post-norms": lambda name, module: is_norm(module) and _is_in_maker(name) and _stands_after(name),
     "text-norms": lambda name, module: is_norm(module) and Address.of(name).in_text_encoder,
-    "mlps": lambda name, module: is_mlp(module) and Address.of(name).in_denoiser,
+    "mlps": lambda name, module: is_mlp(module) and _is_in_maker(name),
     "text-mlps": lambda name, module: is_mlp(module) and Address.of(name).in_text_encoder,
-    "queries-keys": lambda name, module: _projects(name, module, "qk") and Address.of(name).in_denoiser,
-    "values": lambda name, module: _projects(name, module, "v") and Address.of(name).in_denoiser,
+    "queries-keys": lambda name, module: _projects(name, module, "qk") and _is_in_maker(name),
+    "values": lambda name, module: _projects(name, module, "v") and _is_in_maker(name),
 }
 """Module choices by name; `preset_names` says what each is for."""
 
@@ -65,7 +77,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     """The activations of a pipeline that presets or patterns choose.
 
     Args:
-        pipe: a diffusers pipeline.
+        pipe: a diffusers pipeline, or what `steerable` makes a `LanguageModel` of.
         target_modules: one or several of `PRESETS`; or, as PEFT's target_modules, endings of canonical names (whole
             parts of them: ``attn2``, ``mid_block.attentions.0``) and regular expressions that must match a whole one,
             such as ``unet.*norm.*``. Each may be either, in a list or alone. Behind it, ``:1`` chooses the second
@@ -77,6 +89,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
     Raises:
         LineaError: an entry matches no module, and the error names the nearest names; or none that runs.
     """
+    pipe = steerable(pipe)
     named = dict(steerable_modules(pipe))
     models = [model for model in pipe.components.values() if isinstance(model, nn.Module)]
     idle = {module for model in models for module in idle_projections(model)}
@@ -104,6 +117,7 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
 
 def find_presets(pipe: Any) -> dict[str, dict[str, nn.Module]]:
     """Preset -> the activations of a pipeline that it chooses, as `find_modules`; none where it fits no module."""
+    pipe = steerable(pipe)
     named = dict(steerable_modules(pipe))
     fitting = {name: any(starmap(chooses, named.items())) for name, chooses in PRESETS.items()}
     return {name: find_modules(pipe, name) if fits else {} for name, fits in fitting.items()}

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from ..concepts.concept import Concept
-from ..pipelines.calling import accepts, without_bar
+from ..pipelines.calling import without_bar
 from ..pipelines.choices.calls import is_guided, setting
+from ..pipelines.modular import accepts, called, made_of
+from ..steering.language import LanguageModel, is_language_model, steerable
 from .calibration.reach import CALIBRATED, STRETCHES
 from .config import TrainingConfig
 from .loss.targets import recorded_sides
@@ -46,7 +48,9 @@ def training_effort(pipe: Any, concept: Concept, config: TrainingConfig) -> list
         config: settings `for_concept`.
     """
     guidance = {} if config.guidance_scale is None else {"guidance_scale": config.guidance_scale}
-    each = config.num_inference_steps * (2 if is_guided(pipe, {**guidance, **config.call_arguments}) else 1)
+    each = 1
+    if not is_language_model(pipe):
+        each = config.num_inference_steps * (2 if is_guided(pipe, {**guidance, **config.call_arguments}) else 1)
     sides, levels = recorded_sides(concept, config)
     recorded = sum(map(len, sides)) + sum(len(level.target) for level in levels)
     rows = min(config.batch_size or len(concept.source), len(concept.source))
@@ -79,15 +83,30 @@ def passes_of_picture(pipe: Any, arguments: Mapping[str, Any]) -> int:
     return int(steps or 1) * (2 if is_guided(pipe, arguments) else 1)
 
 
+def _seconds_of_text(base: LanguageModel, rows: int) -> float:
+    """Of one row of a language model that reads a prompt of sixteen tokens."""
+    ids = torch.zeros(rows, 16, dtype=torch.long, device=base.device)
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        with torch.no_grad():
+            float(base.model(input_ids=ids, use_cache=False)[0].float().mean())
+        times.append((time.perf_counter() - began) / rows)
+    return times[-1]
+
+
 def seconds_of_pass(pipe: Any, arguments: Mapping[str, Any], *, rows: int = 8) -> float:
-    """About how long one row of the denoiser takes here: measured in one step of a call, with its text encoders.
+    """About how long one row of the denoiser takes here: measured in one step of a call, with its text encoders; of a
+    language model, one row of a prompt.
 
     Args:
         pipe: a `LinEASDiffusionPipeline`, or a diffusers pipeline.
         arguments: of its calls, such as height and width.
         rows: that run at once; large models are measured with one.
     """
-    base = getattr(pipe, "base", pipe)
+    base = steerable(pipe)
+    if isinstance(base, LanguageModel):
+        return _seconds_of_text(base, rows)
     settings = {**getattr(pipe, "default_arguments", {}), **arguments}
     for name, value in (("num_inference_steps", 1), ("guidance_scale", 1.0), ("output_type", "latent")):
         if accepts(base, name):
@@ -96,7 +115,7 @@ def seconds_of_pass(pipe: Any, arguments: Mapping[str, Any], *, rows: int = 8) -
 
     def once(count: int) -> float:
         began = time.perf_counter()
-        made = base(["a picture"] * count, **settings)[0]
+        made = made_of(called(base, ["a picture"] * count, **settings))
         if isinstance(made, torch.Tensor):
             float(made.float().mean())  # what a device tells, it has done
         return (time.perf_counter() - began) / count

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..concepts.concept import Concept
 from ..pipelines.calling import denoisers_of
+from ..steering.language import is_language_model
 from .config import TrainingConfig
 
 _LAWS: dict[str, Any] = {
@@ -17,6 +18,17 @@ _LAWS: dict[str, Any] = {
     "strengths": (1.0, 0.5, 0.75, 0.25),
     "sparsity": 0.9,
 }
+_TEXT: dict[str, Any] = {
+    **_LAWS,
+    "pairing": "law",
+    "pooling": "mean",
+    "num_inference_steps": 1,
+    "guidance_scale": None,
+    "calibrate": False,
+    "sparsity": 0.0,
+}
+"""Of a language model: sentences are no pairs token by token, so that their laws are compared, and there is no schedule
+and no picture."""
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "unet": {
         "rows": {},
@@ -33,6 +45,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "law": {**_LAWS, "lr": 0.06, "iterations": 100},
     },
+    "language": {key: {**_TEXT, "target_modules": "norms", "lr": 0.01, "iterations": 200} for key in ("rows", "law")},
 }
 """Kind of denoiser -> pairing -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded
 models: ``benchmarks/results/pairs.md``; for laws ``benchmarks/results/recipe_search.md`` and ``dit_recipes.md``."""
@@ -41,14 +54,14 @@ PAPER: dict[str, Any] = {"strengths": (1.0,), "sparsity": 0.0}
 
 
 def recipe_for(pipe: Any, concept: Concept | None = None, **settings: Any) -> TrainingConfig:
-    """The recommended settings for a pipeline and a concept, with some of them changed.
+    """The recommended settings for a pipeline or language model and a concept, with some of them changed.
 
     Concepts in pairs (`Concept.is_paired`) are learned row by row, with low-rank maps of the attention outputs. Others
     are learned as laws, with coordinate-wise maps: of a U-Net's norms, the paper's choice; of a transformer's (DiT)
     attention outputs, because norms lose objects there.
 
     Args:
-        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        pipe: a diffusers pipeline, a `LinEASDiffusionPipeline`, or a language model, see `steerable`.
         concept: what is to be learned; one in pairs when left out.
         **settings: of `TrainingConfig`, which come before the recipe's. With other ``target_modules`` than the recipe's
             only the kind of map remains of it, and `TrainingConfig` has the defaults of the rest, because a learning
@@ -60,10 +73,11 @@ def recipe_for(pipe: Any, concept: Concept | None = None, **settings: Any) -> Tr
     pairing = settings.get("pairing", "auto")
     if pairing == "auto":
         pairing = "rows" if concept is None or concept.is_paired else "law"
-    recipe = RECIPES[denoiser_kind(pipe)]["law" if pairing == "law" else "rows"]
+    kind = model_kind(pipe)
+    recipe = RECIPES[kind]["law" if pairing == "law" else "rows"]
     defaults = _listed(recipe.get("target_modules", TrainingConfig.target_modules))
     if "target_modules" in settings and _listed(settings["target_modules"]) != defaults:
-        recipe = _LAWS if pairing == "law" else {}
+        recipe = _TEXT if kind == "language" else _LAWS if pairing == "law" else {}
     return TrainingConfig(**{**recipe, **settings})
 
 
@@ -82,7 +96,10 @@ def _listed(modules: Any) -> tuple[str, ...]:
     return (modules,) if isinstance(modules, str) else tuple(modules)
 
 
-def denoiser_kind(pipe: Any) -> str:
-    """``"unet"`` if some denoiser has convolutions with group norms, as every U-Net has; ``"transformer"`` if none."""
+def model_kind(pipe: Any) -> str:
+    """``"language"`` for a language model; ``"unet"`` if some denoiser has convolutions with group norms, as every
+    U-Net has; ``"transformer"`` if none."""
+    if is_language_model(pipe):
+        return "language"
     modules = (module for model in denoisers_of(pipe) for module in model.modules())
     return "unet" if any(isinstance(module, nn.GroupNorm) for module in modules) else "transformer"

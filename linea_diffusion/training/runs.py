@@ -26,7 +26,8 @@ as they are."""
 class Run(Protocol):
     """A model that runs prompts from start to end while its activations are read and moved.
 
-    `DiffusionRun` is that of a diffusers pipeline. What runs the model is asked within `frozen` only.
+    `DiffusionRun` is that of a diffusers pipeline, `LanguageRun` that of a language model. What runs the model is
+    asked within `frozen` only.
 
     Attributes:
         schedule: where in its schedule the model is; it stays at the start in models that have no steps.
@@ -61,10 +62,7 @@ class Run(Protocol):
         """Within the context the model is steered, with gradients for maps that want them."""
 
     def text_mask(self, name: str) -> torch.Tensor | None:
-        """Which tokens of an activation are text in the present call, (n, tokens), bool; None where nothing is known.
-
-        Asked only if training pools by ``"masked-mean"``.
-        """
+        """Which tokens of an activation enter its mean in the present call, (n, tokens), bool; None for all."""
 
     def check(self, concept: Concept, size: int | None) -> None:
         """Look at what the model reads of a concept's prompts, `size` of them at once.
@@ -72,6 +70,9 @@ class Run(Protocol):
         Raises:
             LineaError: the same of the sources as of the targets.
         """
+
+    def finished(self, learned: SteeringMaps, concept: Concept) -> SteeringMaps:
+        """Learned maps as users get them: stretched, and with an even dial where one is wanted."""
 
     def facts(self) -> Facts:
         """What maps say of the model that they were learned on."""

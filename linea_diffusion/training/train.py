@@ -11,11 +11,10 @@ from ..concepts.concept import Concept
 from ..errors import LineaError, ZeroMapsWarning
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
-from .calibration.reach import with_even_dial
 from .config import TrainingConfig
-from .diffusion import DiffusionRun
 from .iteration import batches_of
 from .learning import for_concept, learn, states_in, stretched
+from .models import run_of
 from .preview import Preview
 from .recipes import recipe_for
 from .state.stopping import StopRequest
@@ -36,13 +35,14 @@ def train_steering_maps(
     """Learn the maps that carry a model's activations from the source prompts to the target prompts.
 
     Implements LinEAS (arXiv 2503.10679): target activations are recorded once; in each iteration the source
-    prompts run through the pipeline with the maps in place, and the loss, averaged over modules, steps and
+    prompts run through the model with the maps in place, and the loss, averaged over modules, steps and
     coordinates, is differentiated through all layers and all denoising steps. The base weights stay untouched.
 
     Started in several processes (``accelerate launch``), each runs its share of the prompts; all return the same maps.
 
     Args:
-        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
+        pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`; or a language model with its tokenizer, as a
+            `LanguageModel`, a `LinEASLanguageModel` or a ``text-generation`` pipeline of transformers.
         concept: source and target prompts.
         config: see `TrainingConfig`; `recipe_for` the pipeline when left out.
         checkpoint: folder for the state of an unfinished training. If it holds one with the same settings, training
@@ -70,7 +70,7 @@ def train_steering_maps(
     config = for_concept(config or recipe_for(pipe, concept), concept)
     if type(checkpoint_every) is not int or checkpoint_every < 1:
         raise LineaError(f"got checkpoint_every={checkpoint_every!r}: expected a whole number of at least 1")
-    run = DiffusionRun(pipe, config)
+    run = run_of(pipe, config)
     with ExitStack() as stack:
         batches = stack.enter_context(batches_of(run, config))
         config = batches.fit_tokens(concept)
@@ -80,7 +80,7 @@ def train_steering_maps(
         if not maps.stored and Facts.of(maps.metadata).losses:
             _warn_of_zeros(maps, config)
             return stretched(maps, config.stretch or 1.0)
-        return with_even_dial(run.pipe, maps, concept, config, run.arguments)
+        return run.finished(maps, concept)
 
 
 def _warn_of_zeros(maps: SteeringMaps, config: TrainingConfig) -> None:

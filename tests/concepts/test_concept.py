@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from linea_diffusion import Concept, Level, LineaError, list_concepts, load_concept
-from linea_diffusion.concepts.concept import concept_from_files
+from linea_diffusion.concepts.concept import WORLDS, concept_from_files
 from linea_diffusion.concepts.pairing import rows_match
 from linea_diffusion.concepts.prompt_values import KINDS
 from linea_diffusion.concepts.template import CONCEPT_FILE
@@ -148,9 +148,10 @@ def test_there_are_enough_concepts_of_every_kind():
     assert counts == {"style": 24, "object removal": 8, "perspective": 5}
     assert list_concepts("style", world="shapeland") == SHAPELAND
     assert list_concepts() == sorted([*SHAPELAND, *REAL])
+    assert list_concepts(world="wordland") == ["casual", "formal", "friendly", "rude"]
     with pytest.raises(LineaError, match="got kind 'mood': expected one of style, object removal, perspective"):
         list_concepts("mood")
-    with pytest.raises(LineaError, match="got world 'mars': expected one of shapeland, real"):
+    with pytest.raises(LineaError, match="got world 'mars': expected one of shapeland, wordland, real"):
         list_concepts(world="mars")
 
 
@@ -158,7 +159,9 @@ def test_the_package_ships_every_concept():
     root = Path(__file__).parents[2]
     patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     files = {file for pattern in patterns["linea_diffusion"] for file in (root / "linea_diffusion").glob(pattern)}
-    assert len([file for file in files if file.suffix == ".toml"]) == len(list_concepts())
+    assert len([file for file in files if file.suffix == ".toml"]) == sum(
+        len(list_concepts(world=world)) for world in WORLDS
+    )
 
 
 def test_names_are_found_with_spaces_too_and_neighbors_are_named():

@@ -7,7 +7,7 @@ from torch import nn
 
 from linea_diffusion import LineaError, find_modules
 from linea_diffusion.steering.preset_names import PRESET_MEANINGS, presets_help
-from linea_diffusion.steering.presets import PRESETS
+from linea_diffusion.steering.presets import PRESETS, find_presets
 
 
 def test_attention_is_three_text_layers_and_fourteen_denoiser_layers(pipe):
@@ -21,8 +21,9 @@ def test_attention_is_three_text_layers_and_fourteen_denoiser_layers(pipe):
 
 
 def test_presets_differ_and_are_not_empty(pipe):
-    choice = {preset: frozenset(find_modules(pipe, preset)) for preset in PRESETS}
-    assert len(set(choice.values())) == len(PRESETS)
+    choice = {preset: frozenset(modules) for preset, modules in find_presets(pipe).items()}
+    assert choice.pop("post-norms") == frozenset(), "they are for language models"
+    assert len(set(choice.values())) == len(PRESETS) - 1
     assert choice["text-attention"] | choice["denoiser-attention"] == choice["attention"]
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...errors import LineaError
 from . import checks
 
 if TYPE_CHECKING:
+    from ...pipelines.language.language_model import LinEASLanguageModel
     from ...pipelines.pipeline import LinEASDiffusionPipeline
 
 Device = Annotated[
@@ -25,6 +27,27 @@ Dtype = Annotated[
         callback=checks.dtype,
     ),
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="image or text: what the model makes; when left out, what its folder or its maps say.",
+        callback=checks.one_of("image", "text"),
+    ),
+]
+TEXT_MODEL = "wordland-lm"
+"""The language model of commands that are told none."""
+
+
+def makes_texts(task: str | None, model: str | None) -> bool:
+    """Whether a command is about a language model, as --task says, or --model by its looks."""
+    if task is not None:
+        return task == "text"
+    if model is None:
+        return False
+    from ...pipelines.language.loading import writes_texts
+
+    return writes_texts(model)
+
 
 RANDOM_HELP = "Or random-sdxl, random-sd3.5-medium, random-flux.1: real size, random weights, nothing to download."
 """Models that `bench.random_models` makes."""
@@ -66,6 +89,22 @@ class Machine:
             use_scheduler(pipe.base, self.scheduler)
         load_loras(pipe.base, self.lora)
         return pipe
+
+    def load_text(self, model: str) -> LinEASLanguageModel:
+        """The language model of --model.
+
+        Raises:
+            LineaError: options for pictures.
+        """
+        from ...pipelines.language.language_model import LinEASLanguageModel
+
+        if self.scheduler is not None or self.lora:
+            raise LineaError(
+                "got --scheduler or --lora for a language model: expected neither, because they are for pictures"
+            )
+        silence_loading()
+        device = device_of(self.device)
+        return LinEASLanguageModel.from_pretrained(model, dtype=dtype_of(self.dtype, device, model)).to(device)
 
     def pipeline(self, model: str) -> LinEASDiffusionPipeline:
         """The pipeline as it comes."""

@@ -17,12 +17,14 @@ from . import checks
 from .machines import Machine, device_of, dtype_of
 
 if TYPE_CHECKING:
+    from ...pipelines.language.language_model import LinEASLanguageModel
     from ...pipelines.pipeline import LinEASDiffusionPipeline
     from ...scoring.clip_scorer import ClipScorer
 
 MODEL_HELP = (
-    "shapeland-unet or shapeland-dit (embedded), a diffusers folder, a Hub id, or a .safetensors or .ckpt file (with "
-    "the model_index.json of its kind beside it, or what diffusers takes it for)."
+    "shapeland-unet, shapeland-dit or, for texts, wordland-lm (embedded); a folder of diffusers or transformers, a Hub "
+    "id, or a .safetensors or .ckpt file (with the model_index.json of its kind beside it, or what diffusers takes it "
+    "for)."
 )
 Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 Steps = Annotated[
@@ -132,6 +134,18 @@ class Session(Machine, Seeded, PromptedCall):
         pipe = super().load(model)
         check_call(pipe, self.arguments)
         return pipe
+
+    def load_text(self, model: str) -> LinEASLanguageModel:
+        """The language model of --model.
+
+        Raises:
+            LineaError: options for pictures.
+        """
+        if self.arguments:
+            raise LineaError(
+                f"got {', '.join(self.arguments)} for a language model: expected none, because they are for pictures"
+            )
+        return super().load_text(model)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ import typer
 from ...errors import LineaError, short
 from ...steering.parsing import MASKINGS, STRENGTHS_FORM, parse_curve, parse_dials
 from . import checks
+from .machines import TEXT_MODEL, makes_texts
 from .sessions import MODEL_HELP, Machine
 
 if TYPE_CHECKING:
     from ...maps.steering_maps import SteeringMaps
+    from ...pipelines.language.language_model import LinEASLanguageModel
     from ...pipelines.pipeline import LinEASDiffusionPipeline
 
 FIRST_MODEL = "shapeland-unet"
@@ -26,8 +28,9 @@ FIRST_MODEL = "shapeland-unet"
 Steering = Annotated[
     list[str],
     typer.Option(
-        help="Folder or Hub id of steering maps, called by their concept, or NAME=FOLDER; may be repeated. They alone "
-        "act, whatever a saved pipeline brings along."
+        help="Folder or Hub id of steering maps, called by their concept, or NAME=FOLDER; may be repeated. Embedded "
+        "models come with neon, watercolor, mosaic, halftone, pixel art, blueprint and pencil sketch. They alone act, "
+        "whatever a saved pipeline brings along."
     ),
 ]
 Calibrated = Annotated[
@@ -98,7 +101,7 @@ class Steered:
 
     @cached_property
     def _opened(self) -> dict[str, tuple[str, SteeringMaps]]:
-        return open_maps(self.steering)
+        return open_maps(self.steering, self.model or FIRST_MODEL)
 
     def dials(self, text: str) -> list[float] | list[dict[str, float]]:
         """Strengths as `parse_dials` reads them, with the names that the maps have.
@@ -139,6 +142,40 @@ class Steered:
             raise LineaError(f"got maps {listed}: expected maps of one model, or --model with the one to steer")
         return str(next(iter(models.values()), FIRST_MODEL))
 
+    def open_text(self, machine: Machine, task: str | None) -> LinEASLanguageModel:
+        """The language model of `base` with the maps of --steering.
+
+        Args:
+            machine: it runs there.
+            task: of --task.
+
+        Raises:
+            LineaError: options for pictures.
+        """
+        idle = {"--strength-curve": self.strength_curve, "--mask": self.mask, "--masking": self.masking}
+        if given := [name for name, value in idle.items() if value is not None]:
+            raise LineaError(f"got {given[0]} for a language model: expected none, because it is for pictures")
+        base = self.base()
+        model = machine.load_text(TEXT_MODEL if base == FIRST_MODEL else base)
+        return self._with_maps(model, base)
+
+    def is_about_texts(self, task: str | None) -> bool:
+        """Whether a language model is meant: by --task, by --model, or by what the maps say."""
+        from ...maps.facts import TEXT, Facts
+
+        tasks = {Facts.of(maps.metadata).task for maps in self.maps.values()}
+        return makes_texts(task, self.model) or (task is None and self.model is None and TEXT in tasks)
+
+    def _with_maps(self, pipe: Any, base: str, *, load: bool = True) -> Any:
+        """A model with the maps of --steering alone, where there are some."""
+        self._tell(pipe, base)
+        if self.steering:
+            pipe.unload_steering()
+        for name, (source, maps) in self._opened.items() if load else ():
+            pipe.load_steering(maps, adapter_name=name)
+            pipe.steering.sources[name] = source
+        return pipe
+
     def open(self, machine: Machine, *, load: bool = True) -> LinEASDiffusionPipeline:
         """The pipeline of `base`; with --steering those maps alone are loaded, each under its name.
 
@@ -156,15 +193,10 @@ class Steered:
                 f"got maps that were learned on {base}, which does not load here: expected --model with where it is "
                 f"now ({error})"
             ) from None
-        self._tell(pipe, base)
-        if self.steering:
-            pipe.unload_steering()
-        for name, (source, maps) in self._opened.items() if load else ():
-            pipe.load_steering(maps, adapter_name=name)
-            pipe.steering.sources[name] = source
-        return pipe
+        opened: LinEASDiffusionPipeline = self._with_maps(pipe, base, load=load)
+        return opened
 
-    def _tell(self, pipe: LinEASDiffusionPipeline, base: str) -> None:
+    def _tell(self, pipe: Any, base: str) -> None:
         """Say what acts that was not asked for, or rests, and on which model maps are used that come from another."""
         from ...maps.facts import Facts
 
@@ -180,8 +212,8 @@ class Steered:
                 _note(f"{name} was learned on {learned} and steers {base}")
 
 
-def open_maps(sources: Sequence[str]) -> dict[str, tuple[str, SteeringMaps]]:
-    """Name -> folder or Hub id, and maps, of NAME=FOLDER or FOLDER alone.
+def open_maps(sources: Sequence[str], model: str) -> dict[str, tuple[str, SteeringMaps]]:
+    """Name -> folder or Hub id, and maps, of NAME=FOLDER or FOLDER alone; a style may come with the model.
 
     Maps without a name are called by their concept, or by the last part of their folder where several have one concept.
 
@@ -190,9 +222,10 @@ def open_maps(sources: Sequence[str]) -> dict[str, tuple[str, SteeringMaps]]:
     """
     from ...maps.steering_maps import SteeringMaps
     from ...pipelines.adapters import adapter_name_of, last_part
+    from ...pipelines.packaged import place_of
 
     pairs = [split_name(source) for source in sources]
-    opened = [SteeringMaps.from_pretrained(source) for _, source in pairs]
+    opened = [SteeringMaps.from_pretrained(place_of(source, model)) for _, source in pairs]
     names = [name or adapter_name_of(maps, source) for (name, source), maps in zip(pairs, opened, strict=True)]
     counts = Counter(names)
     names = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...shapeland import MODELS
+from ...shapeland import LANGUAGE_MODELS, MODELS
 
 
 def fitting_device() -> str:
@@ -25,7 +25,7 @@ def fitting_dtype(device: str, model: str) -> torch.dtype:
         model: its name.
     """
     kind = device.partition(":")[0]
-    if kind == "cpu" or model in MODELS:
+    if kind == "cpu" or model in {**MODELS, **LANGUAGE_MODELS}:
         return torch.float32
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -1,7 +1,7 @@
 """``python -m linea_diffusion.shapeland.pretrain WHAT --work DIR --out DIR``: make the embedded models anew.
 
-WHAT is vae, clip, unet, dit, classifier, concepts, or all (the first five in order). A training that was stopped goes
-on from its last checkpoint in the work folder when it is called again with the same arguments.
+WHAT is vae, clip, unet, dit, classifier, language, concepts, or all (the first six in order). A training that was
+stopped goes on from its last checkpoint in the work folder when it is called again with the same arguments.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from . import classifier, clip, concepts, dit, unet, vae
+from . import classifier, clip, concepts, dit, language, unet, vae
 from .loop import Recipe
 
-STAGES = {"vae": vae, "clip": clip, "unet": unet, "dit": dit, "classifier": classifier}
+STAGES = {"vae": vae, "clip": clip, "unet": unet, "dit": dit, "classifier": classifier, "language": language}
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""Writes the prompt sets of Shapeland's styles: 32 + 32 captions that are not held out, in balance, and levels."""
+"""Writes the prompt sets of Shapeland's styles, 32 + 32 captions that are not held out, in balance, and levels; and of
+Wordland's attributes, 32 + 32 sentences."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from pathlib import Path
 from ..captions import HELD_OUT_PAIRS, PLAIN_WORDINGS, STYLED_WORDINGS, is_held_out
 from ..objects import COLORS, OBJECTS
 from ..styles import STYLES
+from ..wordland.grammar import write_sentences
+from ..wordland.vocabulary import REGISTERS, TONES
 
 _PROMPTS = 32
 LEVEL_WORDS = {0.25: "slightly", 0.5: "half", 0.75: "strongly"}
@@ -15,7 +18,7 @@ LEVEL_WORDS = {0.25: "slightly", 0.5: "half", 0.75: "strongly"}
 
 
 def write(folder: Path) -> None:
-    """Write one TOML file per style into `folder`.
+    """Write one TOML file per style into `folder`, and one per attribute of texts into ``folder/wordland``.
 
     A level's prompts are the targets with an adverb before the style. Some of these are of the held-out eighth; what
     is judged are plain captions.
@@ -31,6 +34,14 @@ def write(folder: Path) -> None:
             less = [prompt.replace(style, f"{adverb} {style}") for prompt in target]
             lines += ["", "[[levels]]", f"strength = {strength}", *_listed("target", less)]
         (folder / f"{style.replace(' ', '-')}.toml").write_text("\n".join(lines) + "\n")
+
+    (folder / "wordland").mkdir(exist_ok=True)
+    for kind, (one, other) in {"tone": TONES, "register": REGISTERS}.items():
+        for before, after in ((one, other), (other, one)):
+            lines = [f'name = "{after}"', f'text = "a {after} text"', f'neutral = "a {before} text"']
+            lines += _listed("source", write_sentences(_PROMPTS, 0, **{kind: before}))
+            lines += _listed("target", write_sentences(_PROMPTS, 1, **{kind: after}))
+            (folder / "wordland" / f"{after}.toml").write_text("\n".join(lines) + "\n")
 
 
 def _listed(key: str, prompts: Sequence[str]) -> list[str]:

@@ -58,7 +58,7 @@ class TokenSample:
 
 
 class MaskedMean:
-    """`mean_pool` that leaves the padding of prompts out, for text encoders.
+    """`mean_pool` that leaves the padding of prompts out, where a run knows it.
 
     Args:
         mask_of: activation name -> which tokens count in its present call, (n, tokens), or None, see `Run.text_mask`.
@@ -68,8 +68,10 @@ class MaskedMean:
         self.mask_of = mask_of
 
     def __call__(self, name: str, module: nn.Module, activation: torch.Tensor) -> torch.Tensor:
-        """(n, tokens, d) -> (n, d): the mean of the tokens that count."""
+        """(n, tokens, d) -> (n, d): the mean of the tokens that count; also of tokens of all rows in one line."""
         mask = self.mask_of(name)
+        if mask is not None and activation.ndim == 2 and len(activation) == mask.numel():
+            activation = activation.unflatten(0, mask.shape)
         rows = _rows(module, activation).float()
         if mask is None or mask.shape != rows.shape[:2]:
             return mean_pool(name, module, activation)
@@ -81,8 +83,6 @@ def pooling_of(
     config: TrainingConfig, mask_of: Callable[[str], torch.Tensor | None], stepped: Set[str], lengths: dict[str, int]
 ) -> Pool:
     """The function that pools recorded activations as settings want it; the other arguments are those of its class."""
-    if config.pooled == "masked-mean":
-        return MaskedMean(mask_of)
     if config.pooled == "tokens":
         return TokenSample(config.tokens_per_sample, config.seed, stepped, lengths)
-    return mean_pool
+    return MaskedMean(mask_of)
