@@ -29,7 +29,7 @@ def test_help_of_every_command_has_an_example(linea):
     learning = {"demo", "train", "calibrate", "evaluate", "bench"}
     pictures = {"generate", "grid", "batch", "score"}
     sharing = {"push", "export", "import"}
-    assert learning | pictures | sharing | {"concepts", "modules", "info", "doctor"} == set(names)
+    assert learning | pictures | sharing | {"concepts", "modules", "info", "doctor", "studio"} == set(names)
     for name in names:
         assert name in out
         assert f"Example: linea {name}" in linea(name, "--help")[1]
