@@ -22,14 +22,14 @@ PRINTED_REMOVAL = (
     ("LinEAS", "0.18", "0.66"),
 )
 ABOUT_REMOVAL = (
-    "Printed in LinEAS (arXiv 2503.10679): 15 concepts removed from SDXL-DMD2 in one step at strength 1. CLIP is the raw "
-    "cosine with the concept, lower is better; likeness is by DINOv2-small, ours is by CLIP, so that only ranks compare."
+    "Printed in LinEAS (arXiv 2503.10679): 15 concepts removed from SDXL-DMD2 in one step at strength 1. CLIP is the "
+    "raw cosine with the concept, lower is better; likeness is by DINOv2-small, ours by CLIP, so that only ranks compare."
 )
 PRINTED_STYLES = (("Lin-AcT", "0.12 -> 0.95", "0.80"),)
 ABOUT_STYLES = (
-    "Printed in Linear-AcT (arXiv 2410.23054): six styles, SDXL-Lightning and FLUX.1-schnell in four steps, 2048 captions. "
-    "P(style) is CLIP's zero-shot probability of the style's text, without -> with steering; content is the similarity "
-    "with the prompt, of which so much is kept."
+    "Printed in Linear-AcT (arXiv 2410.23054): six styles, SDXL-Lightning and FLUX.1-schnell in four steps, 2048 "
+    "captions. P(style) is CLIP's zero-shot probability of the style's text, without -> with steering; content is the "
+    "similarity with the prompt, of which so much is kept."
 )
 
 
