@@ -23,7 +23,7 @@ PRINTED_REMOVAL = (
 )
 ABOUT_REMOVAL = (
     "Printed in LinEAS (arXiv 2503.10679): 15 concepts removed from SDXL-DMD2 in one step at strength 1. CLIP is the "
-    "raw cosine with the concept, lower is better; likeness is by DINOv2-small, ours by CLIP, so that only ranks compare."
+    "raw cosine with the concept, lower is better; likeness is by DINOv2-small, ours by CLIP: only ranks compare."
 )
 PRINTED_STYLES = (("Lin-AcT", "0.12 -> 0.95", "0.80"),)
 ABOUT_STYLES = (
