@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
@@ -13,6 +13,9 @@ from tqdm.auto import tqdm
 _MINUTE = 60.0
 _WHOLE: ContextVar[_Whole | None] = ContextVar("whole", default=None)
 _BUSY: ContextVar[bool] = ContextVar("busy", default=False)
+Heard = Callable[[str, int, int, Mapping[str, Any]], None]
+"""Told of a stage: its name, units done, all of them, and facts."""
+_HEARD: ContextVar[Heard | None] = ContextVar("heard", default=None)
 
 
 class Stage:
@@ -25,10 +28,13 @@ class Stage:
         done: of them, before it began.
         weight: share of the bar that the whole stage is; `total` if the bar is its own.
         unit: what is counted, such as picture.
+        tell: told of it instead.
     """
 
-    def __init__(self, bar: Any, name: str, total: int, done: int, weight: float | None, unit: str) -> None:
-        self._bar, self._name, self._total, self.done = bar, name, total, done
+    def __init__(
+        self, bar: Any, name: str, total: int, done: int, weight: float | None, unit: str, tell: Heard | None = None
+    ) -> None:
+        self._bar, self._name, self._total, self.done, self._tell = bar, name, total, done, tell
         self._each = 1 if weight is None else weight / max(1, total)
         self._whole, self._unit = weight is not None, unit
         self._describe()
@@ -36,6 +42,8 @@ class Stage:
     def update(self, count: int = 1, **facts: Any) -> None:
         """So many more units are done; facts stand behind the bar."""
         self.done += count
+        if self._tell is not None:
+            self._tell(self._name, self.done, self._total, facts)
         if self._bar is None:
             return
         if facts:
@@ -99,6 +107,16 @@ def whole(parts: Sequence[tuple[str, float]]) -> Iterator[None]:
 
 
 @contextmanager
+def heard(tell: Heard) -> Iterator[None]:
+    """Within the context stages tell somebody how far they are, and draw no bars."""
+    before = _HEARD.set(tell)
+    try:
+        yield
+    finally:
+        _HEARD.reset(before)
+
+
+@contextmanager
 def stage(name: str, total: int, *, unit: str = "step", done: int = 0, shown: bool = True) -> Iterator[Stage]:
     """Within the context a stage of long work goes on: a part of the `whole` bar, or a bar of its own.
 
@@ -111,8 +129,11 @@ def stage(name: str, total: int, *, unit: str = "step", done: int = 0, shown: bo
         done: units that were done before.
         shown: whether this process shows progress.
     """
-    seen, bar, all_of_it = shown and not _BUSY.get(), None, _WHOLE.get()
-    if seen and all_of_it is not None:
+    seen, bar, all_of_it, tell = shown and not _BUSY.get(), None, _WHOLE.get(), _HEARD.get()
+    if seen and tell is not None:
+        tell(name, done, total, {})
+        going = Stage(None, name, total, done, None, unit, tell)
+    elif seen and all_of_it is not None:
         going = all_of_it.begin(name, total, done, unit)
     else:
         bar = bar_of(total=total, initial=done, desc=name, unit=unit) if seen else None

@@ -12,16 +12,19 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
 
 torch.set_num_threads(1)  # a fork must not find threads that only its parent has
 
-from linea_diffusion import LineaError, cli
+from linea_diffusion import LineaError, RayCluster, cli
+from linea_diffusion.batch.describing import COLUMNS
 from linea_diffusion.batch.engine import generate_batch
 
 from .batches import QUICK, tiny_pipe
+from .null_work import NullWork
 
 
 def child(pipe, order: dict) -> int:
@@ -46,12 +49,23 @@ def child(pipe, order: dict) -> int:
             return int(stop.code or 0)
         return 0
     size, jobs = order["batch_size"], Path(order["jobs"])
+    cluster = on_ray(order) if "ray" in order else None
     try:
-        summary = generate_batch(pipe, jobs, order["out"], defaults=QUICK, batch_size=size, progress=False)
+        summary = generate_batch(
+            pipe, jobs, order["out"], defaults=QUICK, batch_size=size, progress=False, cluster=cluster
+        )
     except LineaError as error:
         print(f"linea: {error}", file=sys.stderr)
         return 2
     return 1 if summary.failed else 0
+
+
+def on_ray(order: dict) -> RayCluster:
+    """A cluster where nothing is painted, once the test knows this process."""
+    out, marks = order["null"]
+    while not (Path(marks) / "go").exists():
+        time.sleep(0.01)
+    return RayCluster(NullWork(out, marks, COLUMNS, {}), order["ray"])
 
 
 def die_at_call(number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from ..scoring.images.lettering import draw_line, line_height, shorten, wrap
 from ..scoring.images.opening import opened
 from ..scoring.images.saving import save
 from .folder.columns import strengths_in
-from .folder.layout import Layout
-from .folder.lines import read_lines
+from .folder.lines import parsed
 
 MOST_SHOWN = 200
 """Images on a sheet; a larger batch shows its first."""
@@ -37,10 +37,12 @@ def write_sheet(out: str | Path, path: str | Path, *, most: int = MOST_SHOWN) ->
     Raises:
         LineaError: there are none, or the sheet cannot be written.
     """
-    rows = [row for _, row in islice(read_lines(Layout(out).metadata), most) if row is not None]
+    metadata = Path(out) / "metadata.jsonl"
+    with metadata.open("rb") if metadata.exists() else nullcontext(()) as lines:
+        rows = [row for row in map(parsed, islice(lines, most)) if row is not None]
+        total = len(rows) + sum(1 for _ in lines)
     if not rows:
         raise LineaError(f"got {str(out)!r} without images: expected the folder of a batch")
-    total = sum(1 for _ in read_lines(Layout(out).metadata))
     save(_drawn(Path(out), rows, total), path, {})
     return len(rows)
 

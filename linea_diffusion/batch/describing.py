@@ -14,7 +14,7 @@ from ..errors import LineaError, clipped
 from ..maps.facts import Facts
 from ..pipelines.rendering.render import FlaggedError
 from ..scoring.formulas import score_pictures
-from .folder.layout import image_name
+from .folder.folder import Row, failure, image_name
 from .jobs.field_names import META
 from .jobs.fields import DIALS
 from .jobs.jobs import Job
@@ -93,20 +93,21 @@ def recipe_of(job: Job, *, model: str, sets: SteeringSets) -> dict[str, Any]:
     }
 
 
-def failure_row(job: Job, error: LineaError) -> dict[str, Any]:
+def failure_row(job: Job, error: LineaError) -> Row:
     """The line of a job that failed; ``fields`` are those of a line that asks for the image again."""
     columns = {f"{META}.{name}": value for name, value in job.columns.items()}
-    return _failure(job.digest, job.line, job.part, error, job.fields() | columns)
-
-
-def bad_line_row(line: int, part: int, error: LineaError) -> dict[str, Any]:
-    """The line of an input line that no job could be made of."""
-    return _failure(f"line {line} image {part}", line, part, error, None)
-
-
-def _failure(job: str, line: int, part: int, error: LineaError, fields: Any) -> dict[str, Any]:
     nsfw = isinstance(error, FlaggedError)
-    return {"job": job, "line": line, "part": part, "reason": clipped(str(error)), "nsfw": nsfw, "fields": fields}
+    return failure(job.digest, job.line, job.part, clipped(str(error)), job.fields() | columns, nsfw=nsfw)
+
+
+def bad_line_row(line: int, part: int, error: LineaError) -> Row:
+    """The line of an input line that no job could be made of."""
+    return failure(bad_line_name(line, part), line, part, clipped(str(error)), None)
+
+
+def bad_line_name(line: int, part: int) -> str:
+    """What stands in place of a digest where there is no job."""
+    return f"line {line} image {part}"
 
 
 SCORED = ("clip_prompt_cosine", "clip_style_cosine", "clip_style_probability")

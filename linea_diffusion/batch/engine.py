@@ -9,26 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LineaError
-from ..pipelines.pipeline import LinEASDiffusionPipeline
 from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.rendering.requests import grouped
 from ..progress import bar_of
 from ..scoring.tables import write_conventions
-from .describing import COLUMNS, SCORED
-from .folder.index import JobIndex
-from .folder.layout import FORMATS, Layout
-from .folder.lines import read_lines
-from .folder.locks import others_at_work, release_share, take_share
-from .folder.merging import merge
-from .folder.shares import process_share
+from .describing import SCORED
+from .folder.folder import FORMATS, Folder
+from .folder.ledger import Ledger
+from .folder.locks import release, take
+from .jobs.expanding import Texts
 from .jobs.jobs import JobMaker
 from .jobs.reading import read_jobs
-from .planning import Counts, planned_jobs
+from .painting import wrapped
+from .planning import Counts, Shard, planned_jobs
 from .progress import Bar
 from .run import BatchRun, BatchSettings, Event
 
 if TYPE_CHECKING:
     from ..scoring.clip_scorer import ClipScorer
+    from .cluster import RayCluster
 
 Jobs = str | Path | Iterable[Mapping[str, Any] | str] | Any
 """Any is a DataFrame."""
@@ -36,24 +35,23 @@ Jobs = str | Path | Iterable[Mapping[str, Any] | str] | Any
 
 @dataclass
 class BatchSummary(Counts):
-    """What `generate_batch` did; of several processes, what this one did.
+    """What `generate_batch` did.
 
     Attributes:
         seconds: it took.
         stopped: whether it was asked to stop before the end.
-        images: lines of ``metadata.jsonl``; None when another process is still at work, which will write it.
-        failures: lines of ``failures.jsonl``, or None as above.
-        leftovers: images of earlier runs that no line asks for any more, put aside in ``.linea/leftovers``; None as
-            above.
+        images: lines of ``metadata.jsonl``.
+        failures: lines of ``failures.jsonl``.
+        leftovers: images of earlier runs that no line asks for any more, put aside in ``.linea/leftovers``.
         pruned: leftovers that were removed.
         damaged: lines and files in ``.linea`` that no batch wrote, and that were passed over.
     """
 
     seconds: float = 0.0
     stopped: bool = False
-    images: int | None = None
-    failures: int | None = None
-    leftovers: int | None = None
+    images: int = 0
+    failures: int = 0
+    leftovers: int = 0
     pruned: int = 0
     damaged: int = 0
 
@@ -71,6 +69,9 @@ def generate_batch(
     strict: bool = False,
     retry_failed: bool = False,
     prune: bool = False,
+    templates: bool | str | Path = False,
+    shard: str | None = None,
+    cluster: RayCluster | None = None,
     progress: bool = True,
     stop: Callable[[], bool] | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -79,8 +80,7 @@ def generate_batch(
 
     Run again, it goes on where it was; nothing that is finished is made again. The present jobs decide what is in
     ``metadata.jsonl`` and in which order; images of earlier ones that they do not ask for are put aside in
-    ``.linea/leftovers``, and come back when they are asked for again. Several processes (torchrun,
-    ``accelerate launch``) share the jobs.
+    ``.linea/leftovers``, and come back when they are asked for again.
 
     Args:
         pipe: a `LinEASDiffusionPipeline`, or a diffusers pipeline. A job without ``steering`` and ``strength`` does
@@ -101,7 +101,10 @@ def generate_batch(
         strict: stop at the first line that no job can be made of.
         retry_failed: try jobs again that failed in an earlier run.
         prune: remove what is left over, unless the run was stopped, asks for nothing or has bad lines.
-        progress: show a bar (in the main process).
+        templates: prompts are templates of `dynamicprompts` (``{a|b}``, ``__NAME__``); or the folder of wildcards.
+        shard: ``I/N``, the part I of N of all jobs, in ``out/shard-I-of-N``; `join_shards` makes one folder of them.
+        cluster: Ray paints, and ``out`` may be a URL for fsspec; None: this process does.
+        progress: show a bar.
         stop: asked before each batch; when it says True, what is under way is finished, and that is all.
         on_event: told of everything that happens, as dicts with a key ``event``: ``start``, ``image``, ``skipped``,
             ``duplicate``, ``failure``, ``bad_line``, ``columns`` (no fields; when they are first met), ``end``.
@@ -110,38 +113,50 @@ def generate_batch(
         LineaError: arguments that no batch can have, a file that cannot be read, a folder that cannot be written or is
             in use, a broken device; with ``strict`` a bad line. What is finished stays finished.
     """
-    _check(image_format, window)
-    pipeline, layout, share = _wrapped(pipe), Layout(out), process_share()
-    lines, size = read_jobs(jobs), BatchSize(batch_size, pipeline.base)
-    maker = JobMaker(pipeline, defaults or {}, image_format)
-    take_share(layout, share)
-    began, bar = time.perf_counter(), Bar(jobs, defaults or {}, share) if progress and share.is_main else None
+    pipeline, part = wrapped(pipe), Shard.parse(shard)
+    folder = folder_of(out, part)
+    _check(image_format, window, folder, cluster)
+    lines, texts = read_jobs(jobs), _texts(templates)
+    maker = JobMaker(pipeline, defaults or {}, image_format, texts)
+    BatchSize(batch_size, pipeline.base)  # what is none is refused before a bar is shown
+    began, bar = (
+        time.perf_counter(),
+        Bar(jobs, defaults or {}, part.of, texts) if progress and cluster is None else None,
+    )
     listeners = [listener for listener in (bar and bar.tell, on_event) if listener]
-    settings = BatchSettings(window, image_format, scorer, strict, retry_failed, stop or (lambda: False), listeners)
-    run = BatchRun(pipeline, layout, share, maker, size, settings)
+    settings = BatchSettings(
+        batch_size, window, scorer, strict, retry_failed, part, cluster, progress, stop or (lambda: False), listeners
+    )
+    run = BatchRun(pipeline, folder, maker, settings)
     try:
+        take(folder)
         stopped = run.through(lines)
-    except BaseException:
-        run.close()
-        raise
-    finally:
-        release_share(layout, share)
         if bar is not None:
             bar.close()
-    summary = BatchSummary(**vars(run.counts), stopped=stopped, damaged=run.index.damaged + len(layout.foreign()))
-    if not others_at_work(layout, share):
-        merged = merge(layout, share.rank, None if stopped else run.index.plan())
-        if scorer is not None:
-            write_conventions(layout.metadata, ["prompt", "strength", "seed", *SCORED], hidden=True)
-        summary.images, summary.failures, summary.leftovers = merged.images, merged.failures, merged.leftovers
-        _check_kept(layout, summary)
-        if prune and not (stopped or _has_lines(layout.bad_lines)) and merged.images:
-            summary.pruned, summary.leftovers = merged.leftovers, 0
-            layout.prune()
-    run.close()
+        finished = run.ledger.finish(settle=not stopped)
+        summary = BatchSummary(
+            **vars(run.counts), **vars(finished), stopped=stopped, damaged=run.ledger.damaged + len(folder.foreign())
+        )
+        _check_kept(folder, summary)
+        if scorer is not None and folder.is_local:
+            write_conventions(folder.here / "metadata.jsonl", ["prompt", "strength", "seed", *SCORED], hidden=True)
+        if prune and not (stopped or summary.bad_lines) and summary.images:
+            summary.pruned, summary.leftovers = summary.leftovers, 0
+            folder.prune()
+    finally:
+        run.ledger.close()
+        release(folder)
+        if bar is not None:
+            bar.close()
     summary.seconds = time.perf_counter() - began
     run.tell("end", **asdict(summary))
     return summary
+
+
+def folder_of(out: str | Path, shard: Shard) -> Folder:
+    """The folder of a batch, or of its part of it."""
+    folder = Folder(out)
+    return folder if shard.of == 1 else Folder(f"{str(out).rstrip('/')}/{shard.folder_name}")
 
 
 @dataclass
@@ -171,6 +186,8 @@ def plan_batch(
     scorer: ClipScorer | None = None,
     strict: bool = False,
     retry_failed: bool = False,
+    templates: bool | str | Path = False,
+    shard: str | None = None,
     progress: bool = True,
     on_bad_line: Callable[[int, LineaError], None] | None = None,
 ) -> BatchPlan:
@@ -182,50 +199,51 @@ def plan_batch(
     Raises:
         LineaError: as `generate_batch`.
     """
-    _check(image_format, window)
-    pipeline, layout, plan = _wrapped(pipe), Layout(out), BatchPlan()
-    lines, size, index = read_jobs(jobs), BatchSize(batch_size, pipeline.base), JobIndex()
-    maker = JobMaker(pipeline, defaults or {}, image_format)
-    index.read(layout, failures=not retry_failed, columns=(*COLUMNS, *(SCORED if scorer else ())))
+    pipeline, part, plan = wrapped(pipe), Shard.parse(shard), BatchPlan()
+    folder = folder_of(out, part)
+    _check(image_format, window, folder, None)
+    settings = BatchSettings(batch_size, scorer=scorer)
+    lines, ledger = read_jobs(jobs), Ledger(folder)
+    maker, size = JobMaker(pipeline, defaults or {}, image_format, _texts(templates)), settings.size(pipeline.base)
+    ledger.read(failures=not retry_failed, columns=settings.columns)
 
     def bad_line(line: int, part: int, error: LineaError) -> None:
         if strict:
             raise LineaError(f"line {line}: {error}")
-        plan.bad_lines += 1
-        plan.note(line, error)
         if on_bad_line is not None:
             on_bad_line(line, error)
 
     seen = bar_of(iterable=lines, desc="plan", unit="line", disable=not progress)
-    planned = planned_jobs(seen, maker, index, process_share(), plan, bad_line)
-    for batch in grouped(planned, size.of, window):
+    for batch in grouped(planned_jobs(seen, maker, ledger, plan, part, bad_line), size.of, window):
         plan.images += len(batch)
         plan.batches += 1
-    plan.leftovers = index.count_left_over(layout)
-    index.close()
+    plan.leftovers = ledger.count_left_over()
+    ledger.close()
     return plan
 
 
-def _check_kept(layout: Layout, summary: BatchSummary) -> None:
+def _texts(templates: bool | str | Path) -> Texts | None:
+    if templates is False:
+        return None
+    from .jobs.templates import Templates
+
+    return Templates(None if templates is True else templates)
+
+
+def _check_kept(folder: Folder, summary: BatchSummary) -> None:
     """Images that were there or made during the run must be there at its end."""
-    expected, count = summary.done + summary.skipped, summary.images or 0
+    expected, count = summary.done + summary.skipped, summary.images
     if count < expected:
         raise LineaError(
-            f"got {expected - count} of {expected} images removed from {str(layout.images)!r} while the batch was "
+            f"got {expected - count} of {expected} images removed from {folder.path('images')!r} while the batch was "
             "running: expected them to stay; start again, they are made again"
         )
 
 
-def _has_lines(path: Path) -> bool:
-    return any(True for _ in read_lines(path))
-
-
-def _wrapped(pipe: Any) -> LinEASDiffusionPipeline:
-    return pipe if isinstance(pipe, LinEASDiffusionPipeline) else LinEASDiffusionPipeline(pipe)
-
-
-def _check(image_format: str, window: int) -> None:
+def _check(image_format: str, window: int, folder: Folder, cluster: RayCluster | None) -> None:
     if image_format not in FORMATS:
         raise LineaError(f"got image format {image_format!r}: expected one of {', '.join(FORMATS)}")
     if not isinstance(window, int) or window < 1:
         raise LineaError(f"got window {window!r}: expected a whole number above 0")
+    if cluster is None and not folder.is_local:
+        raise LineaError(f"got output folder {folder.name!r}: expected one on this machine; Ray (--ray) writes there")

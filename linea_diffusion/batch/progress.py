@@ -11,33 +11,33 @@ from typing import Any
 
 from ..errors import LineaError
 from ..progress import bar_of
-from .folder.shares import Share
-from .jobs.expanding import count_images
+from .jobs.expanding import Texts, count_images
 from .jobs.reading import read_jobs
 
 
 class Bar:
-    """A bar over the images that this process has to make; those it passes over do not count in its speed.
+    """A bar over the images that are to be made; those it passes over do not count in its speed.
 
     Args:
         jobs: a file, which is read once to know how much there is, or an iterable, of which nobody knows.
         defaults: fields for what a job leaves out.
-        share: with several processes the bar shows one's share of the images, which is about equal.
+        parts: of how many shards this is one; their parts are about equal.
+        texts: reads prompts, as for `expand`.
     """
 
-    def __init__(self, jobs: Any, defaults: Mapping[str, Any], share: Share) -> None:
+    def __init__(self, jobs: Any, defaults: Mapping[str, Any], parts: int, texts: Texts | None = None) -> None:
         self._failures, self._ended = 0, threading.Event()
         self._bar = bar_of(desc="see what is there", unit="image", smoothing=0.05)
-        self._counter = threading.Thread(target=self._count, args=(jobs, defaults, share), daemon=True)
+        self._counter = threading.Thread(target=self._count, args=(jobs, defaults, parts, texts), daemon=True)
         if isinstance(jobs, str | Path):
             self._counter.start()
 
-    def _count(self, jobs: str | Path, defaults: Mapping[str, Any], share: Share) -> None:
+    def _count(self, jobs: str | Path, defaults: Mapping[str, Any], parts: int, texts: Texts | None) -> None:
         """Beside the work, because a long file takes a minute to count."""
         with suppress(LineaError):  # the work itself reads the same file and tells what is wrong
-            total = count_all(jobs, defaults, self._ended.is_set)
+            total = count_all(jobs, defaults, self._ended.is_set, texts)
             if not self._ended.is_set():
-                self._bar.total = -(-total // share.world)
+                self._bar.total = -(-total // parts)
                 self._bar.refresh()
 
     def tell(self, facts: Mapping[str, Any]) -> None:
@@ -64,20 +64,23 @@ class Bar:
         self._bar.close()
 
 
-def count_all(jobs: str | Path, defaults: Mapping[str, Any], stop: Callable[[], bool] = lambda: False) -> int:
+def count_all(
+    jobs: str | Path, defaults: Mapping[str, Any], stop: Callable[[], bool] = lambda: False, texts: Texts | None = None
+) -> int:
     """How many images the lines ask for, those that ask for the same image twice and bad lines included.
 
     Args:
         jobs: a file of them.
         defaults: fields for what a job leaves out.
         stop: whether nobody wants to know any more.
+        texts: reads prompts, as for `expand`.
     """
     base_fields, total = {"seed": 0, **{name: value for name, value in defaults.items() if value is not None}}, 0
     for _, fields in read_jobs(jobs):
         if stop():
             break
         try:
-            total += 1 if isinstance(fields, LineaError) else count_images(base_fields | fields)
+            total += 1 if isinstance(fields, LineaError) else count_images(base_fields | fields, texts)
         except LineaError:
             total += 1
     return total

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from ..errors import LineaError
 from ..training.state.stopping import STOP, Stopped
 from .options import checks
 from .options.batch_log import print_event, print_plan, print_summary
+from .options.machines import dtype_of
 from .options.next_steps import quoted, say_next
 from .options.sessions import (
     Clip,
@@ -29,6 +30,9 @@ from .options.sessions import (
 )
 from .options.steering import Steered, strength_option
 from .options.waiting import duration
+
+if TYPE_CHECKING:
+    from ..batch.cluster import RayCluster
 
 _WIDTH = max(map(len, FIELDS)) + 2
 FIELDS_HELP = "\n".join(
@@ -57,6 +61,18 @@ class JobDefaults:
         list[str] | None, typer.Option("--set", help="FIELD=VALUE: any other field of jobs; may be repeated.")
     ] = None
 
+    templates: Annotated[
+        bool, typer.Option("--templates", help="Prompts are templates of dynamicprompts: {a|b}, {2$$a|b|c}, __NAME__.")
+    ] = False
+    wildcards: Annotated[
+        Path | None, typer.Option(help="Folder of text files with a value of __NAME__ each line; means --templates.")
+    ] = None
+
+    @property
+    def texts(self) -> bool | Path:
+        """How prompts are read."""
+        return self.templates if self.wildcards is None else self.wildcards
+
     def fields(self, steered: Steered) -> dict[str, Any]:
         """Field of a job -> its value, checked."""
         from ..batch.jobs.defaults import check_defaults
@@ -71,15 +87,69 @@ class JobDefaults:
         return made
 
 
+@dataclass(frozen=True)
+class Many:
+    """More than one process: Ray, or parts that nobody coordinates."""
+
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Paint on Ray: auto (a cluster that runs here, or else Ray on this machine), local, or an address. "
+            "--out may be a URL such as s3://bucket/images.",
+            metavar="ADDRESS",
+        ),
+    ] = None
+    actors: Annotated[int | None, typer.Option(help="Of Ray, at most; when left out: as many as fit.", min=1)] = None
+    cpus: Annotated[float, typer.Option(help="Of each actor.", min=0.1)] = 1.0
+    gpus: Annotated[
+        float | None,
+        typer.Option(help="Of each actor; when left out: 1, or 0 with --device cpu or no GPU here.", min=0),
+    ] = None
+    shard: Annotated[
+        str | None,
+        typer.Option(help="I/N: only the part I of N of all jobs, in a folder of its own, OUT/shard-I-of-N."),
+    ] = None
+    join: Annotated[bool, typer.Option("--join", help="Make one folder of all shards in OUT; takes no jobs.")] = False
+
+    def __post_init__(self) -> None:
+        """What cannot be together is refused before anything is loaded."""
+        if self.shard is not None:
+            from ..batch.planning import Shard
+
+            Shard.parse(self.shard)
+            if self.ray is not None:
+                raise LineaError("got --shard and --ray: expected one of them, Ray deals jobs out itself")
+
+    def settled(self, machine: Machine, model: str) -> Machine:
+        """The machine of actors, with the device and the dtype that fit there."""
+        from ..pipelines.choices.devices import fitting_device
+
+        device = machine.device
+        if device == "auto" and self.gpus is not None:
+            device = "cuda" if self.gpus else "cpu"
+        device = fitting_device() if device == "auto" else device
+        dtype = str(dtype_of(machine.dtype, device, model)).removeprefix("torch.")
+        return replace(machine, device=device, dtype=dtype)
+
+    def cluster(self, steered: Steered, machine: Machine) -> RayCluster | None:
+        """The cluster of --ray, whose actors open the pipeline on their machine."""
+        if self.ray is None:
+            return None
+        from ..batch.cluster import RayCluster
+
+        gpus = float(machine.device.startswith("cuda")) if self.gpus is None else self.gpus
+        return RayCluster(partial(steered.open, machine), self.ray, self.actors, self.cpus, gpus)
+
+
 def batch(
     jobs: Annotated[
-        Path,
+        Path | None,
         typer.Argument(help="A .jsonl file (a job each line), .csv (a column each field), .txt (a prompt each line)."),
-    ],
+    ] = None,
     *,
     out: Annotated[
-        Path, typer.Option(help="Folder for images/, metadata.jsonl and failures.jsonl.", metavar="FOLDER")
-    ] = Path("batch"),
+        str, typer.Option(help="Folder for images/, metadata.jsonl and failures.jsonl.", metavar="FOLDER")
+    ] = "batch",
     steered: Steered,
     defaults: JobDefaults,
     batch_size: Annotated[str, typer.Option(help="Images at once, or auto: what fits.")] = "auto",
@@ -110,76 +180,89 @@ def batch(
             callback=checks.one_of("bar", "json", "none"),
         ),
     ] = "bar",
+    many: Many,
     machine: Machine,
 ) -> None:
     """Render the jobs of a file into an image folder. Stopped or killed, the same command goes on where it was."""
-    _check(jobs, out, grid)
+    if many.join:
+        _join(jobs, out)
+        return
+    jobs, device = _check(jobs, out, grid), machine.device
+    if many.ray is not None:  # actors have the GPUs; jobs are named with the same numbers on the CPU
+        machine = many.settled(machine, steered.base())
+        device = "cpu"
     settings: dict[str, Any] = {
         "defaults": defaults.fields(steered), "batch_size": int(batch_size) if batch_size.isdecimal() else batch_size,
         "window": window, "image_format": image_format, "strict": strict, "retry_failed": retry_failed,
+        "shard": many.shard, "templates": defaults.texts,
     }  # fmt: skip
-    machine = replace(machine, device=_process_device(out, machine.device, dry_run))
-    scorer = Scoring(clip, clip_weights).scorer(machine.device, steered.base()) if score else None
-    pipe = steered.open(machine)
+    if not dry_run:  # a second process is refused before it loads models
+        _take(out, many.shard)
+    scorer = Scoring(clip, clip_weights).scorer(device, steered.base()) if score else None
+    pipe = steered.open(replace(machine, device=device))
     settings["scorer"] = scorer
     pipe.set_progress_bar_config(disable=True)
     if dry_run:
         _plan(pipe, jobs, out, settings, log)
     else:
-        _run(pipe, jobs, out, {**settings, "prune": prune}, log, grid)
+        cluster = many.cluster(steered, machine)
+        _run(pipe, jobs, out, {**settings, "prune": prune, "cluster": cluster}, log, grid)
 
 
-def _check(jobs: Path, out: Path, grid: Path | None) -> None:
+def _check(jobs: Path | None, out: str, grid: Path | None) -> Path:
     """What can be refused before anything is loaded."""
     from ..batch.jobs.reading import read_jobs
     from ..scoring.images.opening import check_image_name
 
+    if jobs is None:
+        raise LineaError("got no jobs: expected a file such as jobs.jsonl")
     read_jobs(jobs)
-    if grid is None:
-        return
-    check_image_name(grid)
-    if (out / "images").resolve() in grid.resolve().parents:
-        raise LineaError(
-            f"got --grid {grid}, among the images of the data set: expected a place outside {out / 'images'}"
-        )
+    if grid is not None:
+        check_image_name(grid)
+        if (Path(out) / "images").resolve() in grid.resolve().parents:
+            raise LineaError(
+                f"got --grid {grid}, among the images of the data set: expected a place outside {Path(out) / 'images'}"
+            )
+    return jobs
 
 
-def _process_device(out: Path, device: str, dry_run: bool) -> str:
-    """The GPU of this process when several share a machine; its share of the work is taken before models are loaded."""
-    from ..batch.folder.layout import Layout
-    from ..batch.folder.locks import take_share
-    from ..batch.folder.shares import process_share
-    from ..pipelines.choices.devices import fitting_device
+def _take(out: str, shard: str | None) -> None:
+    from ..batch.engine import folder_of
+    from ..batch.folder.locks import take
+    from ..batch.planning import Shard
 
-    share = process_share()
-    if not dry_run:
-        take_share(Layout(out), share)
-    if share.world == 1 or device not in ("auto", "cuda") or fitting_device() != "cuda":
-        return device
-    return f"cuda:{os.environ.get('LOCAL_RANK', share.rank)}"
+    take(folder_of(out, Shard.parse(shard)))
 
 
-def _run(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str, grid: Path | None) -> None:
+def _join(jobs: Path | None, out: str) -> None:
+    from ..batch.joining import join_shards
+
+    if jobs is not None:
+        raise LineaError(f"got --join and {str(jobs)!r}: expected no jobs, --join reads none")
+    joined = join_shards(out)
+    typer.echo(f"{Path(out) / 'metadata.jsonl'}: {joined.images} images; {joined.failures} failures")
+
+
+def _run(pipe: Any, jobs: Path, out: str, settings: dict[str, Any], log: str, grid: Path | None) -> None:
     from ..batch.contact_sheet import write_sheet
-    from ..batch.engine import generate_batch
-    from ..batch.folder.shares import process_share
+    from ..batch.engine import folder_of, generate_batch
+    from ..batch.planning import Shard
 
     listener = print_event if log == "json" else None
-    STOP.gentle = True
+    STOP.gentle = settings["cluster"] is None  # Ray is not asked in between: what is painted is found again
     summary = generate_batch(pipe, jobs, out, stop=STOP, progress=log == "bar", on_event=listener, **settings)
+    place = folder_of(out, Shard.parse(settings["shard"])).name
     if grid is not None and summary.images:
-        write_sheet(out, grid)
-    alone = process_share().world == 1
-    print_summary(summary, out, grid if summary.images else None, prune=settings["prune"])
+        write_sheet(place, grid)
+    print_summary(summary, place, grid if summary.images else None, prune=settings["prune"])
     if summary.images:
         say_next(
-            load=f"datasets.load_dataset('imagefolder', data_dir={str(out)!r})",
-            score=f"linea score {quoted(out)} --out {quoted(out)}-scores.csv",
+            load=f"datasets.load_dataset('imagefolder', data_dir={place!r})",
+            score=f"linea score {quoted(place)} --out {quoted(place)}-scores.csv",
         )
     if summary.stopped:
         raise Stopped("stopped; the same command goes on")
-    failed = summary.failed + summary.bad_lines if alone else summary.failures
-    if failed:  # of several processes the last one tells, because launchers end all others when one has failed
+    if summary.failed + summary.bad_lines:
         sys.exit(1)
 
 
@@ -193,7 +276,7 @@ def _time(pipe: Any, images: int, defaults: dict[str, Any]) -> str:
     return duration(passes * seconds_of_pass(pipe, arguments))
 
 
-def _plan(pipe: Any, jobs: Path, out: Path, settings: dict[str, Any], log: str) -> None:
+def _plan(pipe: Any, jobs: Path, out: str, settings: dict[str, Any], log: str) -> None:
     from ..batch.engine import plan_batch
 
     plan = plan_batch(pipe, jobs, out, progress=log == "bar", **settings)

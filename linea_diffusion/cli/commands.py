@@ -24,6 +24,7 @@ from . import (
     inspecting,
     pushing,
     scores,
+    studio,
     training,
 )
 from .bench import command as benching
@@ -88,6 +89,7 @@ for _command, _example in (
     (exporting.export, "linea export neon --for comfyui --preview 'a red heart'"),
     (exporting.import_lora, "linea import neon_comfyui.safetensors --out neon"),
     (pushing.push, "linea push neon you/neon --prompt 'a red heart'"),
+    (studio.studio, "linea studio\n\nlinea studio --steering neon --steering mosaic"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
     (inspecting.concepts, "linea concepts neon\n\nlinea concepts --template > mine.toml"),
     (inspecting.modules, "linea modules shapeland-unet --modules norms"),

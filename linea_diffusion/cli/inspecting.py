@@ -11,6 +11,7 @@ from ..steering.preset_names import PRESET_MEANINGS
 from .bench.command import BenchMachine, is_random
 from .options.machines import RANDOM_HELP, makes_texts
 from .options.sessions import MODEL_HELP, Modules
+from .options.steering import FIRST_MODEL
 
 if TYPE_CHECKING:
     from ..concepts.concept import Concept
@@ -92,9 +93,10 @@ def info(
     """Show what a set of steering maps holds and how it was learned."""
     from ..maps.description import aligned, by_component, described
     from ..maps.steering_maps import SteeringMaps
+    from ..pipelines.packaged import place_of
     from ..training.history import history
 
-    maps = SteeringMaps.from_pretrained(steering)
+    maps = SteeringMaps.from_pretrained(place_of(steering, FIRST_MODEL))
     typer.echo(aligned({**described(maps), **history(maps), "as a LoRA": _as_lora(maps)}))
     typer.echo(f"\n{by_component(maps)}")
     if modules:

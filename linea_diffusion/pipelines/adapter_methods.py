@@ -8,12 +8,14 @@ from typing import Any
 
 from ..errors import LineaError
 from ..maps.steering_maps import SteeringMaps
-from ..steering.addresses import absent
+from ..steering.addresses import absent, model_name
 from ..steering.calls.acted import tell_resting
+from ..steering.calls.caches import forgetting
 from ..steering.dial import Composition, Dial
 from ..steering.weights.fusing import Fusion, fuse
 from .adapters import Adapters, StrengthArgument, check_adapter_name
-from .calling import accepts
+from .modular import accepts, called
+from .packaged import place_of
 
 
 class SteeringMethods:
@@ -35,7 +37,8 @@ class SteeringMethods:
         """Add maps under a name.
 
         Args:
-            source: maps, a folder that ``save_pretrained`` wrote, or a Hub id.
+            source: maps, a folder that ``save_pretrained`` wrote, a Hub id, or the name of a style that comes with an
+                embedded model.
             adapter_name: what ``strength={...}`` calls them. When left out: the concept that the maps name, else the
                 last part of the folder or Hub id, else ``default``.
             replace: put these maps in the place of others of that name.
@@ -51,7 +54,9 @@ class SteeringMethods:
         if adapter_name is not None:
             check_adapter_name(adapter_name)
         origin = None if isinstance(source, SteeringMaps) else str(source)
-        maps = source if isinstance(source, SteeringMaps) else SteeringMaps.from_pretrained(source)
+        if not isinstance(source, SteeringMaps):
+            source = SteeringMaps.from_pretrained(place_of(source, model_name(self.base)))
+        maps = source
         maps.modules_in(self.base)
         tell_resting(absent(self.base, dict(maps.acting())))
         return self.steering.add(maps.to(self.base.device), adapter_name, origin, replace=replace)
@@ -123,7 +128,9 @@ class SteeringMethods:
         if accepts(self.base, "num_inference_steps"):
             arguments["num_inference_steps"] = 1
         arguments.update(kwargs)
-        return self._fused(strength, Dial(composition, calibrated=calibrated), lambda: self.base(**arguments))
+        dial = Dial(composition, calibrated=calibrated)
+        with forgetting(self.base):
+            return self._fused(strength, dial, lambda: called(self.base, **arguments))
 
     def _fused(self, strength: Any, dial: Dial, run: Callable[[], Any]) -> Fusion:
         """`fuse_steering`, with how the model is run once."""

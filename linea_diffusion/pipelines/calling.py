@@ -19,6 +19,7 @@ from ..steering.calls.schedule import stepping_schedulers
 from ..steering.calls.scopes import calls_open
 from ..steering.hooks import replaced
 from ..steering.language import LanguageModel, steerable
+from .modular import accepts, bars_of, blocks_with_gradients, called, is_modular
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
 """Where ``torch.no_grad()`` makes the functions that it puts around others."""
@@ -33,11 +34,13 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
     Raises:
         LineaError: a pipeline class whose ``__call__`` is not decorated that way.
     """
-    if not hasattr(type(pipe).__call__, "__wrapped__"):
+    if not is_modular(pipe) and not hasattr(type(pipe).__call__, "__wrapped__"):
         raise LineaError(
             f"got a {type(pipe).__name__} whose __call__ has no undecorated form: expected a diffusers pipeline"
         )
     with ExitStack() as stack:
+        if is_modular(pipe):
+            stack.enter_context(blocks_with_gradients(pipe, _undecorated))
         for part in _with_stages(pipe):
             stack.enter_context(replaced(part, "__class__", _undecorated(type(part))))
         for name, model in pipe.components.items():
@@ -46,7 +49,7 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
             elif isinstance(model, nn.Module) and not hasattr(model, "gradient_checkpointing"):
                 # some forwards read it all the same
                 stack.enter_context(replaced(model, "gradient_checkpointing", False))
-        return pipe(**arguments)
+        return called(pipe, **arguments)
 
 
 def _with_stages(pipe: Any) -> list[Any]:
@@ -121,11 +124,6 @@ def _state(part: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, list) else value for name, value in numbers.items()}
 
 
-def accepts(pipe: Any, argument: str) -> bool:
-    """Whether the ``__call__`` of a pipeline, or of the one that it wraps, has an argument of this name."""
-    return argument in inspect.signature(type(getattr(pipe, "base", pipe)).__call__).parameters
-
-
 def for_base(base: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a wrapper's call as its base pipeline takes them: ``denoising_strength`` is its ``value``.
 
@@ -156,13 +154,12 @@ def measure_activations(pipe: Any, modules: Mapping[str, nn.Module]) -> dict[str
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
         modules: activation name -> module, as from `find_modules`.
     """
-    base = steerable(pipe)
+    base, wanted = steerable(pipe), {"num_inference_steps": 1, "output_type": "latent"}
     with record_activations(modules) as recorded:
         if isinstance(base, LanguageModel):
             base.model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=base.device), use_cache=False)
         else:
-            arguments = {"num_inference_steps": 1} if accepts(base, "num_inference_steps") else {}
-            pipe("a picture", output_type="latent", **arguments)
+            called(pipe, "a picture", **{name: value for name, value in wanted.items() if accepts(pipe, name)})
     seen = {name: calls[0] for name, calls in recorded.items() if calls}
     return {name: (tuple(z.shape), z.shape[feature_axis(modules[name], z)]) for name, z in seen.items()}
 
@@ -202,12 +199,11 @@ def frozen(pipe: Any) -> Iterator[None]:
 @contextmanager
 def without_bar(pipe: Any) -> Iterator[None]:
     """Within the context a pipeline shows no progress of its own; a language model has none."""
-    if not hasattr(pipe, "set_progress_bar_config"):
-        yield
-        return
-    bar = dict(getattr(pipe, "_progress_bar_config", {}))
-    pipe.set_progress_bar_config(disable=True)
+    before = [(one, dict(getattr(one, "_progress_bar_config", {}))) for one in bars_of(pipe)]
+    for one, bar in before:
+        one.set_progress_bar_config(**bar | {"disable": True})
     try:
         yield
     finally:
-        pipe.set_progress_bar_config(**bar)
+        for one, bar in before:
+            one.set_progress_bar_config(**bar)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModularPipeline
 from diffusers.loaders.single_file_utils import (
     SingleFileComponentError,
     fetch_diffusers_config,
@@ -17,10 +18,12 @@ from diffusers.loaders.single_file_utils import (
 
 from ..errors import LineaError, nearest_hint, reason, short
 from ..shapeland import LOAD_ARGUMENTS, MODELS
+from .modular import bars_of, is_modular
 
 Dtype = torch.dtype | Mapping[str, torch.dtype]
 """Of all weights, or component -> of its weights, with ``"default"`` for the others."""
 
+_MODULAR_INDEX = "modular_model_index.json"
 CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 """Endings of files that hold a whole model."""
 
@@ -60,7 +63,10 @@ def load_base(name: str | Path, dtype: Dtype, **kwargs: Any) -> Any:
     _refuse_no_folder(name, place)
     arguments = {**LOAD_ARGUMENTS.get(str(name), {}), **kwargs}
     try:
-        base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **arguments)
+        if _is_modular_folder(place):
+            base = load_modular(place, dtype, **arguments)
+        else:
+            base = DiffusionPipeline.from_pretrained(place, dtype=dtype, **arguments)
     except (OSError, ValueError) as error:
         raise LineaError(_why_not(name, Path(place), arguments.get("variant"), error)) from None
     names = [*base.components, "default"]
@@ -73,9 +79,38 @@ def load_base(name: str | Path, dtype: Dtype, **kwargs: Any) -> Any:
     return _named(base, name)
 
 
+def load_modular(place: str | Path, dtype: Dtype, **kwargs: Any) -> Any:
+    """The modular pipeline of a folder, with its components.
+
+    Args:
+        place: the folder; components that it names elsewhere are loaded from there.
+        dtype: of the weights.
+        **kwargs: of diffusers' ``from_pretrained`` (``trust_remote_code``, ``workflow`` ...); components in place of
+            its own; the rest is for the components (``variant`` ...).
+
+    Raises:
+        LineaError: a component of the folder that does not load.
+    """
+    making = inspect.signature(ModularPipeline.from_pretrained).parameters
+    pipe = ModularPipeline.from_pretrained(str(place), **{k: kwargs.pop(k) for k in list(kwargs) if k in making})
+    pipe.update_components(**{name: kwargs.pop(name) for name in list(kwargs) if name in pipe.components})
+    pipe.load_components(dtype=dtype, **kwargs)
+    lost = [name for name in pipe.null_component_names if (Path(place) / name).is_dir()]
+    if lost:
+        raise LineaError(
+            f"got model {str(place)!r}, whose {', '.join(lost)} did not load (why is in the log above): expected what "
+            "its modular_model_index.json names there"
+        )
+    return pipe
+
+
 def _named(base: Any, name: str | Path) -> Any:
-    base.register_to_config(_name_or_path=str(name))
-    base.set_progress_bar_config(leave=False)
+    if is_modular(base):
+        base._pretrained_model_name_or_path = str(name)
+    else:
+        base.register_to_config(_name_or_path=str(name))
+    for one in bars_of(base):
+        one.set_progress_bar_config(leave=False)
     return base
 
 
@@ -130,11 +165,16 @@ def _refuse_no_folder(name: str | Path, place: str | Path) -> None:
             f"got model {str(name)!r}, and no such folder: expected a diffusers folder, a checkpoint file, a Hub id, "
             f"or one of {', '.join(MODELS)}"
         )
-    if Path(place).is_dir() and not (Path(place) / "model_index.json").is_file():
+    if Path(place).is_dir() and not ((Path(place) / "model_index.json").is_file() or _is_modular_folder(place)):
         raise LineaError(
             f"got model {str(name)!r}, a folder without a model_index.json: expected a diffusers folder, or the name "
             "of a checkpoint file in it"
         )
+
+
+def _is_modular_folder(place: str | Path) -> bool:
+    """Whether a folder holds a modular pipeline, and no other."""
+    return (Path(place) / _MODULAR_INDEX).is_file() and not (Path(place) / "model_index.json").is_file()
 
 
 def _why_not(name: str | Path, place: Path, variant: str | None, error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from diffusers.modular_pipelines.modular_pipeline import PipelineState
 from PIL import Image
 
 from ..errors import LineaError, short
@@ -40,8 +41,8 @@ def composed_output(steered: Any, plain: Any, region: Region) -> Any:
     """What a pipeline returns for a steered call, with the pictures of an unsteered one outside of a region.
 
     Args:
-        steered: a tuple or an output of diffusers', whose pictures (or videos) are PIL images, arrays (n, h, w, c),
-            tensors (n, c, h, w), or frames of these.
+        steered: a tuple, an output of diffusers', or what a modular pipeline gives back, whose pictures (or videos)
+            are PIL images, arrays (n, h, w, c), tensors (n, c, h, w), or frames of these.
         plain: likewise, from the same noise.
         region: masks for all pictures, or one for each.
 
@@ -50,8 +51,11 @@ def composed_output(steered: Any, plain: Any, region: Region) -> Any:
     """
     if isinstance(steered, tuple):
         return (_composed(steered[0], plain[0], region), *steered[1:])
-    name = "images" if hasattr(steered, "images") else "frames"
-    steered[name] = _composed(getattr(steered, name), getattr(plain, name), region)
+    if not isinstance(steered, dict | PipelineState):  # what a modular pipeline was asked for by name
+        return _composed(steered, plain, region)
+    numbers, others = (one.values if isinstance(one, PipelineState) else one for one in (steered, plain))
+    name = next((one for one in ("images", "videos", "frames") if one in numbers), "images")
+    numbers[name] = _composed(numbers.get(name), others.get(name), region)
     return steered
 
 

@@ -12,6 +12,7 @@ from diffusers import (
     AutoPipelineForInpainting,
     AutoPipelineForText2Image,
     DiffusionPipeline,
+    ModularPipeline,
 )
 
 from ..concepts.notices import noticing, texts_in
@@ -24,11 +25,12 @@ from ..steering.dial import Composition, Dial, SteeringGuidance
 from ..steering.steer import steer
 from .adapter_methods import SteeringMethods
 from .adapters import Adapters, Strengths
-from .calling import accepts, for_base, one_thread, state_kept
+from .calling import for_base, one_thread, state_kept
 from .description import described
 from .encoding import keys_in, steered_encode_prompt
 from .loading import Dtype, check_dtype, load_base, load_checkpoint
 from .masking import Masking, composed_output, region_in_activations
+from .modular import accepts, bars_of, called, is_pipeline, modular_like, with_state
 from .overflow import generator_states, look_out, refuse_overflow, tell_unusable
 from .prompts import rows_of, running_call, spread
 from .steered_class import class_over, keep_adapters, root_of, tell_adapters_left
@@ -42,7 +44,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
     own and is reached as usual.
 
     Args:
-        base: any diffusers text-to-image pipeline.
+        base: any diffusers text-to-image pipeline, modular ones included.
 
     Attributes:
         base: the wrapped pipeline.
@@ -155,6 +157,11 @@ class LinEASDiffusionPipeline(SteeringMethods):
             maps.to(self.base.device)
         return self
 
+    def set_progress_bar_config(self, **kwargs: Any) -> None:
+        """As the base pipeline's own; of a modular one it reaches every block that has a bar."""
+        for one in bars_of(self.base):
+            one.set_progress_bar_config(**kwargs)
+
     @classmethod
     def from_pipe(cls, pipe: Any, pipeline_class: Any = None, **kwargs: Any) -> LinEASDiffusionPipeline:
         """A wrapper over the same models in another pipeline, with the same adapters; as diffusers' own ``from_pipe``.
@@ -195,7 +202,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             LineaError: steering is fused into the weights that would be saved.
         """
         self.steering.refuse_fusion("save_pretrained")
-        self.base.save_pretrained(folder, **kwargs)
+        self.base.save_pretrained(str(folder), **kwargs)
         self.steering.save(Path(folder))
 
     def __call__(
@@ -217,7 +224,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         """Generate as the base pipeline does, steered.
 
         Args:
-            prompt: as for the base pipeline.
+            prompt: as for the base pipeline. A modular one may be given the state that other blocks left instead.
             strength: 0 is the base model bit for bit, 1 (the default when maps are loaded) the concept as learned.
                 A list renders one prompt at each strength, in one batch from one noise; with a list of prompts
                 it gives each its own. A dict gives each loaded adapter its strength (0 where it is left out), and may
@@ -249,7 +256,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
             *args, **kwargs: of the base pipeline.
 
         Returns:
-            What the base pipeline returns.
+            What the base pipeline returns: of a modular one its state, or what ``output=`` names.
 
         Raises:
             LineaError: a strength without loaded maps, not finite, or not matching the prompts; a call that overlaps
@@ -266,6 +273,7 @@ class LinEASDiffusionPipeline(SteeringMethods):
         within = region if placed else None
         dial = Dial(composition, steering_guidance, steering_start, steering_end, calibrated, curve, within)
         override = {} if denoising_strength is None else {"denoising_strength": denoising_strength}
+        prompt, kwargs = with_state(self.base, prompt, kwargs)
         kwargs = for_base(self.base, {**self.default_arguments, **override, **kwargs})
         self.steering.refuse_stale_fusion(self.base)
         setting = self.steering.at(strength, dial)
@@ -276,11 +284,8 @@ class LinEASDiffusionPipeline(SteeringMethods):
         restore = generator_states(kwargs.get("generator"))
 
         def run() -> Any:  # lists are its own, because some classes change them
-            words, given = _copied(prompt), {name: _copied(value) for name, value in kwargs.items()}
-            if args:
-                return self.base(words, *args, **given)
-            named = {} if prompt is None and not accepts(self.base, "prompt") else {"prompt": words}
-            return self.base(**named, **given)
+            given = {name: _copied(value) for name, value in kwargs.items()}
+            return called(self.base, _copied(prompt), *args, **given)
 
         with one_thread(self.base), state_kept(self.base), noticing(self.base, texts_in(prompt, kwargs)):
             with steer(self.base, setting.layers, dial, call) as sites, look_out(self.base) as outlook:
@@ -304,6 +309,8 @@ def _copied(value: Any) -> Any:
 
 def _from_pipe(kind: Any, base: Any, kwargs: Mapping[str, Any]) -> Any:
     """What diffusers' ``from_pipe`` makes, with the dtypes of the models as they are unless told otherwise."""
+    if issubclass(kind, ModularPipeline):
+        return modular_like(kind, base, kwargs)
     if not issubclass(kind, DiffusionPipeline) or {"dtype", "torch_dtype"} & kwargs.keys():
         return kind.from_pipe(base, **kwargs)
     models: list[Any] = [part for part in base.components.values() if isinstance(part, torch.nn.Module)]
@@ -317,7 +324,7 @@ def _from_pipe(kind: Any, base: Any, kwargs: Mapping[str, Any]) -> Any:
 
 
 def _is_plain(base: Any) -> bool:
-    return isinstance(base, DiffusionPipeline) and not isinstance(base, LinEASDiffusionPipeline)
+    return is_pipeline(base) and not isinstance(base, LinEASDiffusionPipeline)
 
 
 for _auto in (AutoPipelineForText2Image, AutoPipelineForImage2Image, AutoPipelineForInpainting):

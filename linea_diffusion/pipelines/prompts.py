@@ -12,7 +12,7 @@ from ..errors import LineaError
 from ..steering.calls.call import RunningCall
 from ..steering.region import Region
 from ..steering.weights.carried import carried
-from .calling import accepts
+from .modular import accepts
 
 
 def spread(prompt: Any, rows: int | None, arguments: Mapping[str, Any], pipe: Any) -> tuple[Any, dict[str, Any]]:
@@ -74,18 +74,22 @@ def missing_rows(prompt: Any, rows: int | None, arguments: Mapping[str, Any]) ->
     return rows
 
 
-def running_call(prompt: Any, arguments: Mapping[str, Any], *, encoded: bool = False) -> RunningCall:
+def running_call(
+    prompt: Any, arguments: Mapping[str, Any], *, encoded: bool = False, inside: bool = False
+) -> RunningCall:
     """What is known of a call before it begins, as `steer` takes it.
 
     Args:
         prompt: with as many rows as there are strengths.
         arguments: of the base pipeline, likewise.
         encoded: whether they hold embeddings that were steered like the call.
+        inside: whether the pipeline has been called already, see `RunningCall`.
     """
     prompts, images = count_prompts(prompt, arguments), images_per_prompt(arguments)
     height, width = arguments.get("height"), arguments.get("width")
     size = (height, width) if height and width else None
-    return RunningCall(prompts=max(prompts, 1), images=images, carry=carried, encoded=encoded, size=size)
+    prompts = max(prompts, 1)
+    return RunningCall(prompts=prompts, images=images, carry=carried, encoded=encoded, size=size, inside=inside)
 
 
 def repeat_prompt(prompt: Any, rows: int) -> list[Any] | None:

@@ -66,8 +66,13 @@ def joint_signature(wrapper: Any, base: Any) -> inspect.Signature:
     ours = [one for one in inspect.signature(wrapper.__call__).parameters.values() if one.kind is _KEYWORD]
     named = {one.name for one in ours}
     places: dict[Any, list[inspect.Parameter]] = {kind: [] for kind in _KINDS}
+    theirs = list(inspect.signature(base.__call__).parameters.values())
     behind = False
-    for one in inspect.signature(base.__call__).parameters.values():
+    if "state" in {one.name for one in theirs}:  # a modular pipeline's, whose blocks know what it takes, by name
+        own = inspect.signature(wrapper.__call__).parameters
+        places[_EITHER] = [theirs.pop(0), own["prompt"]]
+        behind = True
+    for one in theirs:
         behind |= one.name in named
         kind = _KEYWORD if behind and one.kind is _EITHER else one.kind
         if one.name not in named:

@@ -113,7 +113,8 @@ def steerable_modules(pipe: Any) -> Iterator[tuple[str, nn.Module]]:
 
 def model_name(pipe: Any) -> str:
     """The name or folder that a pipeline was loaded from; empty if it was made in another way."""
-    return str(getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "") or "")
+    name = getattr(pipe, "name_or_path", "") or getattr(pipe.config, "_name_or_path", "")
+    return str(name or getattr(pipe, "_pretrained_model_name_or_path", "") or "")
 
 
 def locate(pipe: Any, names: Iterable[str], *, base: str = "another model") -> dict[str, nn.Module]:

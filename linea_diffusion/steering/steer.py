@@ -15,6 +15,7 @@ from .addresses import Address, absent, locate, refuse_idle
 from .affine.affine_map import AffineMap, acts
 from .affine.move import Move
 from .calls.acted import Presence, guard_hooks
+from .calls.caches import StepCaches, forgetting
 from .calls.call import RunningCall
 from .calls.layout import no_places
 from .curves import StrengthCurve
@@ -50,9 +51,13 @@ def steer(
     sites = steered_sites(pipe, layers, dial, call)
     strengths = max((site.strengths for site in sites), default=0)
     with ExitStack() as stack:
+        caches = stack.enter_context(forgetting(pipe))
+        if sites and (not dial.is_always_on or any(site.binned for site in sites)):
+            caches.refuse_changes()
         stack.enter_context(call.followed(pipe, dial, strengths=strengths, binned=any(site.binned for site in sites)))
         edits: dict[str, Edit] = {site.name: site.edit for site in sites}
         if not any(isinstance(site, TrainedSite) for site in sites):
+            stack.enter_context(call.progress.listened(lambda: _prepare(sites, caches)))
             edits = stack.enter_context(_edits_in_calls(pipe, sites, call, resting(pipe, layers)))
         stack.enter_context(edit_activations({site.name: site.site.module for site in sites}, edits))
         yield sites
@@ -112,8 +117,6 @@ def _edits_in_calls(
         The edits of the sites; what layers carry themselves needs none.
     """
     with ExitStack() as stack:
-        if sites:
-            stack.enter_context(call.progress.listened(lambda: _prepare(sites)))
         account = stack.enter_context(call.accounted(pipe, [site.presence for site in sites], resting))
         carried: Collection[SteeredSite] = ()
         if call.carry is not None:
@@ -122,11 +125,11 @@ def _edits_in_calls(
         yield {site.name: site for site in sites if site not in carried}
 
 
-def _prepare(sites: Sequence[SteeredSite]) -> None:
+def _prepare(sites: Sequence[SteeredSite], caches: StepCaches) -> None:
     """The schedule has moved; text encoders do not depend on it."""
-    for site in sites:
-        if site.site.address.in_denoiser:
-            site.prepare()
+    changed = [site.prepare() for site in sites if site.site.address.in_denoiser]
+    if any(changed):
+        caches.forget()
 
 
 class SteeredSite:
@@ -170,18 +173,22 @@ class SteeredSite:
         self._counts_turns, self._turn = site.address.in_text_encoder, 0
         self._by_rows: dict[tuple[object, ...], Move] = {}
         self._by_bins: dict[tuple[float, ...] | None, Move] = {}
+        self._bins: tuple[float, ...] | None = None
         self.prepare()
 
-    def prepare(self) -> None:
-        """Work out the move for the present place in the schedule."""
+    def prepare(self) -> bool:
+        """Work out the move for the present place in the schedule; tells whether it is another one than before."""
         fraction = self.call.progress.fraction
         on = self.dial.start == 0 if self._counts_turns else self.dial.is_on(fraction)
         self.presence.turn(on)
-        bins = (*(affine.bin_at(fraction) for affine, _ in self.parts), *([fraction] if self._curved else []))
-        key = self._bins = bins if on else None
-        if key not in self._by_bins:
-            self._by_bins[key] = self._moved(fraction).detach() if on else self._unmoved()
-        self.move = self._by_bins[key]
+        bins = tuple(affine.bin_at(fraction) for affine, _ in self.parts)
+        for strength in self._strengths(fraction) if self._curved else ():
+            bins += tuple(strength.flatten().tolist())
+        before, self._bins = self._bins, bins if on else None
+        if self._bins not in self._by_bins:
+            self._by_bins[self._bins] = self._moved(fraction).detach() if on else self._unmoved()
+        self.move = self._by_bins[self._bins]
+        return self._bins != before
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         """The activation as the running code sees it: steered in the site's own call, as it is in others."""
@@ -245,9 +252,14 @@ class SteeredSite:
         return self.call.rows.owners(self.site, batch, self._turn, prompts)
 
     def _moved(self, fraction: float) -> Move:
-        factor = 1.0 if self.dial.curve is None else self.dial.curve.at(fraction)
-        moves = [affine.move(factor * _at(strength, fraction), fraction=fraction) for affine, strength in self.parts]
+        strengths = zip(self.parts, self._strengths(fraction), strict=True)
+        moves = [affine.move(strength, fraction=fraction) for (affine, _), strength in strengths]
         return composed(moves, self.dial.composition)
+
+    def _strengths(self, fraction: float) -> list[torch.Tensor]:
+        """What each map acts at when a share of the schedule is done."""
+        factor = 1.0 if self.dial.curve is None else self.dial.curve.at(fraction)
+        return [factor * _at(strength, fraction) for _, strength in self.parts]
 
     def _unmoved(self) -> Move:
         return Move.identity(self.features, self.parts[0][0].shift.device)
@@ -266,8 +278,9 @@ def _at(strength: torch.Tensor | StrengthCurve, fraction: float) -> torch.Tensor
 class TrainedSite(SteeredSite):
     """A site whose maps are being trained: worked out anew for every activation, so that gradients reach the maps."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Nothing is prepared."""
+        return False
 
     def edit(self, z: torch.Tensor) -> torch.Tensor:
         """The steered activation, with gradients."""

@@ -17,10 +17,12 @@ from ..concepts.notices import noticing
 from ..errors import LineaError
 from ..maps.facts import Facts
 from ..maps.steering_maps import SteeringMaps
-from ..pipelines.calling import accepts, call_with_gradients, denoisers_of, frozen, generators
+from ..pipelines.calling import call_with_gradients, denoisers_of, frozen, generators
+from ..pipelines.modular import accepts, is_modular
 from ..pipelines.prompts import repeat_arguments
 from ..steering.addresses import Address, model_name
 from ..steering.calls.acted import guard_hooks
+from ..steering.calls.caches import StepCaches
 from ..steering.calls.call import RunningCall
 from ..steering.calls.schedule import Progress, follow_schedule, stepping_schedulers
 from ..steering.presets import find_modules
@@ -49,7 +51,7 @@ class DiffusionRun:
 
     def __init__(self, pipe: Any, config: TrainingConfig) -> None:
         self.pipe, self.config, self.schedule = getattr(pipe, "base", pipe), config, Progress()
-        self.arguments = {**getattr(pipe, "default_arguments", {}), "output_type": _cheapest_output(self.pipe)}
+        self.arguments = {**getattr(pipe, "default_arguments", {}), **_cheapest_output(self.pipe)}
         self.arguments |= config.call_arguments
         if accepts(self.pipe, "num_inference_steps"):
             self.arguments["num_inference_steps"] = config.num_inference_steps
@@ -80,6 +82,12 @@ class DiffusionRun:
     def frozen(self) -> Iterator[None]:
         """See `Run.frozen`; prompts that are cut are told by `check` alone."""
         guard_hooks()
+        if cached := StepCaches(self.pipe.components.values()).models:
+            names = [name for name, part in self.pipe.components.items() if part in cached]
+            raise LineaError(
+                f"got {names[0]!r} with a step cache, whose layers do not run in every step: expected a training "
+                f"without; call pipe.{names[0]}.disable_cache() first, and enable_cache for pictures"
+            )
         with ExitStack() as stack:
             stack.callback(self._let_go)
             stack.enter_context(frozen(self.pipe))
@@ -151,6 +159,12 @@ class DiffusionRun:
         return identity_of(self.pipe.components)
 
 
-def _cheapest_output(pipe: Any) -> str:
-    """The output type that leaves the autoencoder out, if the pipeline's code has it, else one that takes gradients."""
-    return "latent" if '"latent"' in inspect.getsource(inspect.unwrap(type(pipe).__call__)) else "pt"
+def _cheapest_output(pipe: Any) -> dict[str, str]:
+    """The output type that leaves the autoencoder out, if the pipeline's code has it, else one that takes gradients.
+
+    Modular pipelines do without the blocks behind their schedule.
+    """
+    if is_modular(pipe):
+        return {}
+    has_latents = '"latent"' in inspect.getsource(inspect.unwrap(type(pipe).__call__))
+    return {"output_type": "latent" if has_latents else "pt"}

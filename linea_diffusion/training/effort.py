@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ..concepts.concept import Concept
-from ..pipelines.calling import accepts, without_bar
+from ..pipelines.calling import without_bar
 from ..pipelines.choices.calls import is_guided, setting
+from ..pipelines.modular import accepts, called, made_of
 from ..steering.language import LanguageModel, is_language_model, steerable
 from .calibration.reach import CALIBRATED, STRETCHES
 from .config import TrainingConfig
@@ -114,7 +115,7 @@ def seconds_of_pass(pipe: Any, arguments: Mapping[str, Any], *, rows: int = 8) -
 
     def once(count: int) -> float:
         began = time.perf_counter()
-        made = base(["a picture"] * count, **settings)[0]
+        made = made_of(called(base, ["a picture"] * count, **settings))
         if isinstance(made, torch.Tensor):
             float(made.float().mean())  # what a device tells, it has done
         return (time.perf_counter() - began) / count

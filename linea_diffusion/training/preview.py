@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from ..errors import LineaError, as_whole, reason, short
 from ..maps.steering_maps import SteeringMaps
 from ..pipelines.calling import generators
+from ..pipelines.modular import called
 from ..pipelines.prompts import repeat_arguments
 from ..scoring.images.cells import INK, PAPER, CellLayout, box_of, draw_cells, font_sizes, gap_of
 from ..scoring.images.lettering import draw_line, line_height
@@ -95,7 +96,7 @@ def pictures_of(
     made = []
     for strength in strengths:
         with torch.no_grad(), np.errstate(invalid="ignore"), maps.apply(pipe, strength, calibrated=False):
-            made += pipe([prompt], generator=generators([0]), **repeat_arguments(call, 1, pipe)).images
+            made += called(pipe, [prompt], generator=generators([0]), **repeat_arguments(call, 1, pipe)).images
     return made
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
-from ..batches import files, rows
+from ..batches import rows
 
 
 @pytest.fixture(scope="module")
@@ -132,22 +129,3 @@ def test_fields_given_by_set(linea, tmp_path):
     assert len({rows(tmp_path / str(number))[0]["file_name"] for number in range(4)}) == 4
     assert rows(tmp_path / "2")[0]["width"] == 32
     assert rows(tmp_path / "3")[0]["negative_prompt"] == "red"
-
-
-def test_torchrun_shares_the_jobs_and_failures_end_nobody_early(tmp_path):
-    jobs = tmp_path / "jobs.jsonl"
-    lines = [{"prompt": "a heart", "seed": seed, **({"clip_skip": 77} if seed == 3 else {})} for seed in range(24)]
-    jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "linea_diffusion.cli", "batch", jobs, "--out", tmp_path / "out", "--steps", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
-    done = subprocess.run([*command, "--batch-size", "2", "--log-format", "json"], capture_output=True, text=True,
-                          timeout=300, env=environment, check=False)  # fmt: skip
-    assert done.returncode == 1, done.stderr[-3000:]
-    assert "failures.jsonl: 1 failure," in done.stdout
-    assert len(rows(tmp_path / "out")) == len(files(tmp_path / "out")) == 23
-    assert [row["line"] for row in rows(tmp_path / "out", "failures.jsonl")] == [4]
-    ranks = {
-        json.loads(line)["rank"] for line in done.stderr.splitlines() if line.startswith("{") and '"start"' in line
-    }
-    assert ranks == {0, 1}

@@ -406,15 +406,6 @@ def test_lines_that_lack_columns_get_new_ones_without_new_images(tiny, tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == content
 
 
-def test_another_processs_bad_lines_keep_leftovers_from_being_removed(tiny, tmp_path, monkeypatch):
-    run(tiny, JOBS, tmp_path)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        summary = run(tiny, [*JOBS[:2], {"prompt": ""}], tmp_path, prune=True)
-    assert (summary.bad_lines, summary.pruned, summary.leftovers) == (0, 0, 4)
-
-
 def test_long_names_leave_room_for_the_reason(tiny, tmp_path):
     run(tiny, [{"prompt": "a", "steering": "x" * 5000}], tmp_path)
     (failure,) = rows(tmp_path, "failures.jsonl")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from linea_diffusion import LineaError
 from linea_diffusion.batch.jobs.expanding import (
     alternatives,
-    count_alternatives,
     count_images,
     escape,
     expand,
@@ -56,15 +55,6 @@ def test_every_combination_once():
     assert kinds == set(itertools.product("ab", "cd", ["0", "{'neon': 1}"], [5, 6, 9, 10]))
 
 
-@given(st.text(alphabet="ab{},\\", max_size=20))
-def test_texts_are_counted_as_they_are_made(text):
-    try:
-        made = list(alternatives(text))
-    except LineaError:
-        return
-    assert count_alternatives(text) == len(made)
-
-
 def test_many_images_are_made_one_at_a_time():
     fields = {"prompt": "a", "seed": [5, 9], "images": 500_000, "strength": 0.5}
     assert count_images(fields) == 1_000_000
@@ -79,12 +69,12 @@ def test_many_images_are_made_one_at_a_time():
         ({"prompt": "a", "seed": -1}, "0 to 2"),
         ({"prompt": "a", "seed": []}, "seed"),
         ({"prompt": "a", "strength": []}, "empty list"),
-        ({"prompt": "{a,b}" * 13 + "x" * 30_000}, "8192 prompts of up to 30065 letters"),
-        ({"prompt": "{a,b}" * 20_000}, "more than 10000 prompts"),
+        ({"prompt": "{a,b}" * 13 + "x" * 30_000}, "prompts and more of up to 30065 letters"),
+        ({"prompt": "{a,b}" * 20_000}, "256 prompts and more of up to 100000"),
         ({"prompt": "{" * 1200}, "braces more than 32 deep"),
         ({"prompt": "{" * 1200 + "}" * 1200}, "braces more than 32 deep"),
         ({"prompt": "{" + "{a,b}" * 30 + ",c}"}, "more than 10000 prompts"),
-        ({"prompt": "{" + "{a,b}" * 9000 + ",c}"}, "more than 10000 prompts"),
+        ({"prompt": "{" + "{a,b}" * 9000 + ",c}"}, "512 prompts and more"),
         ({"prompt": "a", "seed": 0, "images": 10**9}, "asks for 1000000000 images: expected at most 1000000"),
         ({"prompt": "{a,b}" * 10, "seed": [1, 2, 3], "images": 1000}, "asks for 3072000 images"),
         ({"prompt": "{a,b}" * 20}, "more than 10000 prompts"),

@@ -51,9 +51,12 @@ def test_the_docs_say_what_was_found():
 
 def _page() -> str:
     names = [key for key in CASES if key in AUTO_TEXT2IMAGE_PIPELINES_MAPPING]
-    others = [key for key in CASES if key not in AUTO_TEXT2IMAGE_PIPELINES_MAPPING]
+    blocks = [key for key in CASES if key.endswith("(modular)")]
+    others = [key for key in CASES if key not in {*names, *blocks}]
     intro = _INTRO.format(version=diffusers.__version__, count=len(names))
-    return "\n".join([intro, *_table(names), "", _OTHERS, "", *_table(others), ""])
+    return "\n".join(
+        [intro, *_table(names), "", _OTHERS, "", *_table(others), "", _MODULAR, "", *_table(blocks), "", _BESIDE]
+    )
 
 
 _INTRO = """# Pipelines
@@ -65,13 +68,21 @@ measured on Shapeland. Maps sit on all attention outputs and norms of denoisers 
 In every row: strength 0 is the base model bit for bit; strength 1 changes the picture; one training iteration sends
 finite gradients that are not zero to maps of a text encoder and of a denoiser; pictures of one batch with a strength
 each are the pictures one by one (unless remarked); fused weights give the hooks' picture and unfused ones the base
-model's bits; maps saved and loaded give the same bits; with `mask=` the picture outside is the base model's bit for bit,
-and with `masking="activations"` maps of a transformer's last attention layer change nothing outside (unless remarked);
-no hook is left.
+model's bits; maps saved and loaded give the same bits; with `mask=` the picture outside is the base model's bit for
+bit, and with `masking="activations"` maps of a transformer's last attention layer change nothing outside (unless
+remarked); no hook is left.
 
 All {count} entries of `AutoPipelineForText2Image`:
 """
 _OTHERS = "Image-to-image, inpainting and ControlNet classes (their own `strength` is `denoising_strength` here):"
+
+_MODULAR = """## Modular pipelines
+
+`LinEASDiffusionPipeline(modular_pipe)` is called by prompt, `strength=` and the inputs of its blocks, and gives back
+what the modular pipeline does: its state (`.images`), or what `output="images"` names. `guidance_scale=` is its
+guider's, for that call. Pictures are those of the classic class with the same maps, unless remarked:"""
+
+_BESIDE = (Path(__file__).parents[1] / "zoo" / "beside.md").read_text(encoding="utf-8")
 
 
 def _table(keys: list[str]) -> list[str]:

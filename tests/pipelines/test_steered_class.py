@@ -21,7 +21,7 @@ from diffusers import (
 )
 
 from linea_diffusion import LineaError, LinEASDiffusionPipeline
-from linea_diffusion.pipelines.calling import accepts
+from linea_diffusion.pipelines.modular import accepts
 from linea_diffusion.pipelines.steered_class import class_over
 
 from ..conftest import seeded

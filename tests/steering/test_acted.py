@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
 
 from linea_diffusion import (
     LineaError,
@@ -286,32 +285,6 @@ def test_a_part_of_the_schedule_that_no_step_falls_into(pipe, maps):
     pipe.load_steering(maps.subset("text_encoder"), "default", replace=True)
     with pytest.warns(UserWarning, match="maps of 'text_encoder' act before the first step"):
         render(pipe, strength=0.7, steering_start=0.5)
-
-
-@pytest.mark.parametrize(
-    "cache",
-    [
-        FirstBlockCacheConfig(threshold=1e9),
-        PyramidAttentionBroadcastConfig(spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500),
-    ],
-    ids=["first block", "pyramid"],
-)
-def test_layers_that_caches_skip_act_on_other_steps(cache):
-    subject = Subject(CASES["flux"])
-    call = {**subject.case.arguments, "num_inference_steps": 4}
-    kept = subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **call).images
-    subject.pipe.transformer.enable_cache(cache)
-    with silence():
-        fast = subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **call).images
-    assert change(fast, kept) > 1e-3
-
-
-def test_layers_that_a_cache_skips_in_the_whole_part_of_the_schedule_are_named():
-    subject = Subject(CASES["flux"])
-    subject.pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e9))
-    settings = {**subject.case.arguments, "num_inference_steps": 4, "steering_start": 0.5}
-    with pytest.warns(UserWarning, match=r"in 'transformer' did not run in this call"):
-        subject.pipe("a red heart", strength=1.0, generator=torch.Generator(), output_type="np", **settings)
 
 
 def test_a_warning_from_code_without_a_module_name():

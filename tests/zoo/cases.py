@@ -26,12 +26,14 @@ from . import (
     zimage,
 )
 from .case import Case
+from .modular import modular_cases
 
 _FAMILIES = (
     unet, controlnet, sd3, flux, flux_control, flux2, pixart, dit, sana, hunyuan, kandinsky, deepfloyd, wuerstchen, prx,
     lumina, cogview, glm_image, qwen, qwen3_vl, zimage, helios,
 )  # fmt: skip
-CASES: dict[str, Case] = {case.key: case for family in _FAMILIES for case in family.CASES}
+_CLASSIC: dict[str, Case] = {case.key: case for family in _FAMILIES for case in family.CASES}
+CASES: dict[str, Case] = _CLASSIC | {case.key: case for case in modular_cases(_CLASSIC)}
 """Key -> case, those that take lists of prompts."""
 REMARKS = {
     "ideogram4": "prompt and picture come in one sequence: masks by pictures only",
@@ -44,6 +46,11 @@ REMARKS = {
     "prx": "guidance with lists of prompts fails in the class: tested without guidance",
     "helios": "a video class: `.frames`",
     "helios-pyramid": "a video class: `.frames`",
+    "helios (modular)": "a video class: `.videos`; its unsteered videos are not the classic class's",
+    "stable-diffusion-3 (modular)": "guided where a negative prompt is given",
+    "qwenimage (modular)": "lists of prompts need a negative prompt each in the class",
+    "flux2 (modular)": "its unsteered pictures are not the classic class's",
+    "z-image (modular)": "its guider counts one more than the classic class; off unless a scale is given",
     "qwenimage21": "its cache processes the text in the first step only",
     "cogview4": "no attention masks: prompts of other lengths change each other's pictures in the base model too",
 }

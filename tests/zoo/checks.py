@@ -14,7 +14,7 @@ import torch
 
 from linea_diffusion import Concept, LinEASDiffusionPipeline, SteeringMaps, TrainingConfig, find_modules
 from linea_diffusion.errors import LineaError
-from linea_diffusion.pipelines.calling import accepts
+from linea_diffusion.pipelines.modular import accepts, made_of
 from linea_diffusion.steering.activations import record_activations
 from linea_diffusion.steering.addresses import is_denoiser, is_text_encoder
 from linea_diffusion.steering.calls.layout import Layout
@@ -48,7 +48,7 @@ class Subject:
         torch.manual_seed(0)  # two classes draw from torch's own generator as well
         generators = [torch.Generator().manual_seed(row) for row in rows]
         output = self.pipe([PROMPTS[row] for row in rows], generator=generators, output_type="np", **given, **kwargs)
-        return np.asarray(output.images if hasattr(output, "images") else output.frames)
+        return np.asarray(made_of(output))
 
     @property
     def denoiser_name(self) -> str:

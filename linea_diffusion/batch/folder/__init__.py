@@ -1,1 +1,1 @@
-"""The folder that a batch fills: its layout, lines, index, shards, locks and saved images. Imports scoring."""
+"""The folder that a batch fills: lines, what is known of jobs, the lock, saved images. Imports scoring."""

@@ -1,10 +1,10 @@
-"""Files of JSON lines that survive a kill: whole lines are appended, a torn last one is taken off again."""
+"""Files that survive a kill: whole lines are appended, a torn last one is taken off again, other files appear whole."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class LineFile:
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")
         before = os.fstat(self._file).st_size
         try:
-            write_all(self._file, data)
+            _write_all(self._file, data)
             os.fsync(self._file)
         except OSError as error:
             with suppress(OSError):
@@ -70,37 +70,52 @@ class LineFile:
         os.close(self._file)
 
 
-def write_all(file: int, data: bytes) -> None:
-    """Write all of the data, in as many pieces as the system wants."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is never seen unfinished: under a hidden name first, to the disk, then by its own.
 
-
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """The whole lines of a file, each with the offset where it begins; None for one that is damaged.
-
-    A last line without its end does not count: its writer was killed, or is about to go on.
+    Raises:
+        LineaError: it cannot be written; no part of it stays.
     """
-    offset = 0
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield offset, _row(line)
-                offset += len(line)
-    except FileNotFoundError:
-        return
+        file = _create(partial)
+        try:
+            _write_all(file, data)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(partial, path)
     except OSError as error:
-        raise LineaError(f"got {str(path)!r}: expected a readable file ({reason(error)})") from None
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def parsed(line: bytes | str) -> dict[str, Any] | None:
+    """The object of a line; None for a damaged one."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def _create(partial: Path) -> int:
+    """Open a new file. Its folder is made when missing, the one above is not: that it is gone is an error."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        return os.open(partial, flags, 0o644)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            partial.parent.mkdir()
+        return os.open(partial, flags, 0o644)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    """Write all of the data, in as many pieces as the system wants."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def _end_of_last_line(file: int) -> int:
@@ -116,6 +131,6 @@ def _end_of_last_line(file: int) -> int:
 
 def _unwritable(path: Path, error: OSError) -> LineaError:
     return LineaError(
-        f"got {str(path)!r}: expected to write there ({reason(error)}); make room or mend the folder and start again, "
+        f"got {str(path)!r}: expected to write it ({reason(error)}); make room or mend the folder and start again, "
         "everything finished is kept"
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .expanding import check_strengths, count_images
+from .expanding import Texts, check_strengths, count_images
 from .fields import CHECKS, DIALS, check_window, dial_of, names_of, number_of, plain, strength_of, text_of
 from .fingerprint import digest
 from .input_images import is_picture, picture_digest
 
 
-def check_defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
+def check_defaults(defaults: Mapping[str, Any], texts: Texts | None = None) -> dict[str, Any]:
     """Defaults under the names that pipelines have for them.
 
     Raises:
@@ -28,7 +28,7 @@ def check_defaults(defaults: Mapping[str, Any]) -> dict[str, Any]:
         elif is_picture(name, value):
             picture_digest(value)
     check_window(fields)
-    count_images({"seed": 0, **fields})
+    count_images({"seed": 0, **fields}, texts)
     names_of(fields.get("steering"))
     for strength in check_strengths(fields.get("strength", 0)):
         for one in strength.values() if isinstance(strength, Mapping) else [strength]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ...concepts.files import open_regular
 from ...errors import LineaError, reason
-from ...pipelines.calling import accepts
+from ...pipelines.modular import accepts
 from ...scoring.images.opening import open_images
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LineaError, as_python, nearest_hint, short
+from ...pipelines.modular import parameters
 from ...pipelines.rendering.requests import SET_BY_RENDERING, Request, check_arguments
 from ...scoring.images.opening import open_mask
 from .defaults import check_defaults
-from .expanding import check_strengths, escape, expand
+from .expanding import Texts, check_strengths, escape, expand
 from .field_names import FIELDS, split_columns
 from .fields import (
     CHECKS,
@@ -105,23 +105,25 @@ class JobMaker:
         pipe: that will run them.
         defaults: fields for what a line leaves out.
         ending: of the image files, a part of what an image is.
+        texts: reads prompts; None: ``{a,b}`` are alternatives.
 
     Raises:
         LineaError: defaults that no job could have.
     """
 
-    def __init__(self, pipe: LinEASDiffusionPipeline, defaults: Mapping[str, Any], ending: str) -> None:
-        call = inspect.signature(type(pipe.base).__call__).parameters
-        self._call = {name: one.default for name, one in call.items() if name not in ("self", "args", "kwargs")}
+    def __init__(
+        self, pipe: LinEASDiffusionPipeline, defaults: Mapping[str, Any], ending: str, texts: Texts | None = None
+    ) -> None:
+        self._call = parameters(pipe)
         self._default_arguments, self._class = dict(pipe.default_arguments), type(pipe.base).__name__
-        self.sets = SteeringSets(pipe)
+        self.sets, self._texts = SteeringSets(pipe), texts
         self.model = model_digest(pipe.base)
-        self._ending, self._pictures = ending, pictures_by_row(pipe.base)
+        self.ending, self._pictures = ending, pictures_by_row(pipe.base)
         self._field_names = (*FIELDS, *(name for name in self._call if name not in SET_BY_RENDERING))
         fields = {name: value for name, value in as_python(defaults).items() if value is not None}
         self._check_names(fields)
         self._refuse_unknown(fields)
-        self._defaults = check_defaults(fields)
+        self._defaults = check_defaults(fields, texts)
         self._check_steering(self._defaults)
 
     def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
@@ -133,7 +135,7 @@ class JobMaker:
             complete = {"seed": 0, **self._defaults, **plain(fields)}
             if "steering" in fields and "strength" not in fields and isinstance(complete.get("strength"), Mapping):
                 del complete["strength"]  # the default names other steering than this line
-            for part, one in enumerate(expand(complete)):
+            for part, one in enumerate(expand(complete, self._texts)):
                 try:
                     yield self._job(line, part, one, columns)
                 except LineaError as error:
@@ -190,7 +192,7 @@ class JobMaker:
             "dials": {**self._settled_dials(dials), "calibrated": any(on_curve.values())} if strength else {},
             "arguments": {name: self._settled(name, value) for name, value in arguments.items()},
             "model": self.model,
-            "format": self._ending,
+            "format": self.ending,
         }
         return Job(
             prompt, fields["seed"], positions, {**dials, "calibrated": False}, arguments,

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ...errors import LineaError, check_seed, reason
-from ...pipelines.calling import accepts, frozen
+from ...pipelines.calling import frozen
+from ...pipelines.modular import accepts
 from ...pipelines.pipeline import LinEASDiffusionPipeline
 from ...shapeland.captions import plain_captions
 from ...training.config import TrainingConfig

@@ -73,7 +73,7 @@ def bench(
         what=tuple(what.split(",")), batch_size=batch_size, rounds=rounds, steps=call.steps, guidance=call.guidance,
         height=height, width=width, seed=seeded.seed, **({"modules": tuple(modules)} if modules else {}),
     )  # fmt: skip
-    maps = open_maps(steering)
+    maps = open_maps(steering, model)
     pipe = machine.load(model)
     for name, (_, one) in maps.items():
         pipe.load_steering(one, adapter_name=name)

@@ -12,6 +12,7 @@ import torch
 
 from ...maps.steering_maps import SteeringMaps
 from ...pipelines.calling import generators
+from ...pipelines.modular import called
 from ...pipelines.pipeline import LinEASDiffusionPipeline
 from ...steering.affine.affine_map import LOW_RANK
 from ...training.config import TrainingConfig
@@ -130,7 +131,7 @@ def iteration_ways(
         (target,) = _targets(recorded, training)
 
     def plain() -> Any:
-        return pipe.base(prompt=list(sources), generator=generators(range(len(sources))), **run.arguments)
+        return called(pipe.base, list(sources), generator=generators(range(len(sources))), **run.arguments)
 
     def way(name: str, changed: Mapping[str, Any]) -> Way:
         ready = partial(_iteration, pipe, replace(training, **changed), sources, target, recorded[1.0])

@@ -13,35 +13,34 @@ if TYPE_CHECKING:
     from ...batch.engine import BatchPlan, BatchSummary
 
 
-def print_plan(plan: BatchPlan, out: Path) -> None:
+def print_plan(plan: BatchPlan, out: str) -> None:
     """What a dry run counts."""
     typer.echo(f"{plan.images} images in {plan.batches} batches; {_others(plan)}")
     if plan.columns:
         typer.echo(f"columns for metadata.jsonl, which are no fields: {', '.join(plan.columns)}")
     if plan.leftovers:
-        typer.echo(f"{_images(plan.leftovers)} that no line asks for would be put aside in {out / '.linea/leftovers'}")
+        typer.echo(f"{_images(plan.leftovers)} that no line asks for would be put aside in {out}/.linea/leftovers")
     _print_reasons(plan)
 
 
-def print_summary(summary: BatchSummary, out: Path, grid: Path | None, *, prune: bool = False) -> None:
+def print_summary(summary: BatchSummary, out: str, grid: Path | None, *, prune: bool = False) -> None:
     """What a batch did, and where its files are."""
     speed = f", {summary.done / summary.seconds:.2f} a second" if summary.done else ""
     typer.echo(f"{summary.done} images made in {summary.seconds:.1f} s{speed}; {_others(summary)}")
-    if summary.images is not None:
-        typer.echo(f"{out / 'metadata.jsonl'}: {summary.images} images")
+    typer.echo(f"{out}/metadata.jsonl: {summary.images} images")
     if summary.failures:
         many = "failure" if summary.failures == 1 else "failures"
-        typer.echo(f"{out / 'failures.jsonl'}: {summary.failures} {many}, each with its line and reason")
+        typer.echo(f"{out}/failures.jsonl: {summary.failures} {many}, each with its line and reason")
     _print_reasons(summary)
     if summary.pruned:
         typer.echo(f"{_images(summary.pruned)} that no line asks for removed")
     elif summary.leftovers:
         typer.echo(
-            f"{_images(summary.leftovers)} that no line asks for put aside in {out / '.linea/leftovers'}, named in "
-            f"{out / '.linea/leftovers.jsonl'}; {_how_to_remove(summary, prune)}"
+            f"{_images(summary.leftovers)} that no line asks for put aside in {out}/.linea/leftovers, named in "
+            f"{out}/.linea/leftovers.jsonl; {_how_to_remove(summary, prune)}"
         )
     if summary.damaged:
-        typer.echo(f"{out / '.linea'}: {summary.damaged} lines or files that no batch wrote, passed over")
+        typer.echo(f"{out}/.linea: {summary.damaged} lines or files that no batch wrote, passed over")
     if grid is not None:
         typer.echo(f"look at {grid}")
 

@@ -127,7 +127,7 @@ class Rows:
     def _dials(self, pipe: Any, steered: Steered, prompt: str, columns: Sequence[float], seed: int) -> Plan:
         from ...grids.kinds import plan_dials
 
-        first, (_, rows) = next(iter(open_maps([str(self.against)]).items()))
+        first, (_, rows) = next(iter(open_maps([str(self.against)], steered.base()).items()))
         second = next(iter(steered.maps))
         if len(steered.maps) != 1 or first == second:
             raise LineaError(

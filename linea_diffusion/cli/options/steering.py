@@ -28,8 +28,9 @@ FIRST_MODEL = "shapeland-unet"
 Steering = Annotated[
     list[str],
     typer.Option(
-        help="Folder or Hub id of steering maps, called by their concept, or NAME=FOLDER; may be repeated. They alone "
-        "act, whatever a saved pipeline brings along."
+        help="Folder or Hub id of steering maps, called by their concept, or NAME=FOLDER; may be repeated. Embedded "
+        "models come with neon, watercolor, mosaic, halftone, pixel art, blueprint and pencil sketch. They alone act, "
+        "whatever a saved pipeline brings along."
     ),
 ]
 Calibrated = Annotated[
@@ -100,7 +101,7 @@ class Steered:
 
     @cached_property
     def _opened(self) -> dict[str, tuple[str, SteeringMaps]]:
-        return open_maps(self.steering)
+        return open_maps(self.steering, self.model or FIRST_MODEL)
 
     def dials(self, text: str) -> list[float] | list[dict[str, float]]:
         """Strengths as `parse_dials` reads them, with the names that the maps have.
@@ -211,8 +212,8 @@ class Steered:
                 _note(f"{name} was learned on {learned} and steers {base}")
 
 
-def open_maps(sources: Sequence[str]) -> dict[str, tuple[str, SteeringMaps]]:
-    """Name -> folder or Hub id, and maps, of NAME=FOLDER or FOLDER alone.
+def open_maps(sources: Sequence[str], model: str) -> dict[str, tuple[str, SteeringMaps]]:
+    """Name -> folder or Hub id, and maps, of NAME=FOLDER or FOLDER alone; a style may come with the model.
 
     Maps without a name are called by their concept, or by the last part of their folder where several have one concept.
 
@@ -221,9 +222,10 @@ def open_maps(sources: Sequence[str]) -> dict[str, tuple[str, SteeringMaps]]:
     """
     from ...maps.steering_maps import SteeringMaps
     from ...pipelines.adapters import adapter_name_of, last_part
+    from ...pipelines.packaged import place_of
 
     pairs = [split_name(source) for source in sources]
-    opened = [SteeringMaps.from_pretrained(source) for _, source in pairs]
+    opened = [SteeringMaps.from_pretrained(place_of(source, model)) for _, source in pairs]
     names = [name or adapter_name_of(maps, source) for (name, source), maps in zip(pairs, opened, strict=True)]
     counts = Counter(names)
     names = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from ...errors import LineaError, short
-from ..calling import accepts
+from ..modular import accepts, parameters
 
 
 def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
@@ -38,10 +37,8 @@ def check_call(pipe: Any, arguments: Mapping[str, Any]) -> None:
 
 def setting(pipe: Any, arguments: Mapping[str, Any], name: str) -> Any:
     """What a call with these arguments has of one: given, the pipeline's own default, or its class's; None for none."""
-    base = getattr(pipe, "base", pipe)
-    usual = inspect.signature(type(base).__call__).parameters.get(name)
     settings = {**getattr(pipe, "default_arguments", {}), **arguments}
-    return settings.get(name, usual.default if usual else None)
+    return settings.get(name, parameters(pipe).get(name))
 
 
 def is_guided(pipe: Any, arguments: Mapping[str, Any]) -> bool:

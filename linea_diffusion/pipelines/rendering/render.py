@@ -13,6 +13,7 @@ from PIL import Image
 from ...errors import LineaError, reason, short
 from ...progress import is_busy
 from ..calling import generators, without_bar
+from ..modular import called
 from ..overflow import look_out, refusing
 from ..prompts import repeat_arguments
 from .batch_size import BatchSize, BatchSizeArgument, is_out_of_memory
@@ -164,7 +165,7 @@ def _call(pipe: Any, group: Sequence[Request]) -> list[Outcome]:
     elif group[0].strengths is not None or group[0].dial:
         raise LineaError(f"got strengths for a {type(pipe).__name__}: expected a LinEASDiffusionPipeline over it")
     with refusing(), look_out(base) as outlook, without_bar(base) if is_busy() else nullcontext():
-        result = pipe([request.prompt for request in group], **arguments)
+        result = called(pipe, [request.prompt for request in group], **arguments)
     if outlook.why:
         raise LineaError(outlook.why)
     images = list(result.images)

@@ -33,6 +33,7 @@ class RunningCall:
             need no hook. It comes before all hooks, so that contexts within must not steer the same modules.
         encoded: whether the call is given embeddings that were steered like it.
         size: height and width of its pictures in pixels, where it names them.
+        inside: whether the pipeline has been called already, and what steers is a part of it.
 
     Attributes:
         progress: where in the schedule the call is.
@@ -52,7 +53,9 @@ class RunningCall:
         carry: Carry | None = None,
         encoded: bool = False,
         size: tuple[int, int] | None = None,
+        inside: bool = False,
     ) -> None:
+        self._inside = inside
         self.prompts, self.images, self.carry, self.encoded = prompts, images, carry, encoded
         self.layout, self._size, self._masked = Layout(size), size, False
         self.progress, self._is_followed = progress or Progress(), progress is not None
@@ -89,7 +92,7 @@ class RunningCall:
             binned: whether some map is another in another part of the schedule.
         """
         with ExitStack() as stack:
-            scope = self._scope = stack.enter_context(call_scope())
+            scope = self._scope = stack.enter_context(call_scope(inside=self._inside))
             self.is_mine = scope.acts
             depends = binned or not dial.is_always_on or self.watch is not None
             if strengths and depends and not self._is_followed:

@@ -7,7 +7,7 @@ pictures in one long sequence. Text encoders run the prompts first and the negat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -190,11 +190,17 @@ def _padded(lengths: list[int], total: int) -> list[int] | None:
 @contextmanager
 def follow_rows(pipe: Any, rows: BatchRows, scope: Scope) -> Iterator[None]:
     """Within the context `rows` follows the pipeline's calls that are a scope's own."""
+    guiders = [part for part in pipe.components.values() if hasattr(part, "prepare_models")]
     with ExitStack() as stack:
         if rows.only_conditional:
-            for owner in [pipe, *(part for part in vars(pipe).values() if hasattr(part, "encode_prompt"))]:
-                if hasattr(owner, "encode_prompt"):
-                    stack.enter_context(listen(owner, "encode_prompt", rows.meet_encoded, scope=scope))
+            owners = [one for one in (pipe, *vars(pipe).values()) if hasattr(one, "encode_prompt")]
+            if not owners and not guiders:
+                raise LineaError(
+                    f"got steering_guidance='cond' and a {type(pipe).__name__}, which does not tell what runs with the "
+                    "prompt: expected a pipeline with a guider or with encode_prompt, or steering_guidance='both'"
+                )
+            for owner in owners:
+                stack.enter_context(listen(owner, "encode_prompt", rows.meet_encoded, scope=scope))
         for component, model in pipe.components.items():
             if isinstance(model, nn.Module) and is_text_encoder(component):
                 hook = _text_hook(rows, component, scope)
@@ -208,7 +214,7 @@ def follow_rows(pipe: Any, rows: BatchRows, scope: Scope) -> Iterator[None]:
                 names: list[str | None] = [None]
                 if rows.only_conditional and hasattr(model, "cache_context"):
                     stack.enter_context(listen(model, "cache_context", _named(names), scope=scope))
-                hook = _model_hook(rows, names, scope)
+                hook = _model_hook(rows, names, guiders, scope)
                 stack.enter_context(model.register_forward_pre_hook(hook, with_kwargs=True))
         yield
 
@@ -222,10 +228,14 @@ def _text_hook(rows: BatchRows, component: str, scope: Scope) -> Callable[..., N
     return hook
 
 
-def _model_hook(rows: BatchRows, names: list[str | None], scope: Scope) -> Callable[..., None]:
+def _model_hook(rows: BatchRows, names: list[str | None], guiders: Sequence[Any], scope: Scope) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if scope.acts() and not torch.compiler.is_compiling():
-            rows.meet_model(arguments_of(inputs, keywords), names[-1])
+            name = names[-1]
+            for guider in guiders:  # of a modular pipeline; it runs the model once for each of its predictions
+                is_first = guider._count_prepared == 1  # some have no answer of their own
+                name = "cond" if getattr(guider, "is_conditional", is_first) else "uncond"
+            rows.meet_model(arguments_of(inputs, keywords), name)
 
     return hook
 

@@ -27,8 +27,8 @@ _LIBRARIES = ("diffusers", "torch", __name__.partition(".")[0])
 class Scope:
     """The code that is run within a context, made by `call_scope`."""
 
-    def __init__(self) -> None:
-        self._calls = calls_open()
+    def __init__(self, inside: bool) -> None:
+        self._calls = calls_open() - inside
         self._resting: bool | None = None
         self._before: list[bool | None] = []
 
@@ -62,9 +62,13 @@ class Scope:
 
 
 @contextmanager
-def call_scope() -> Iterator[Scope]:
-    """Within the context the yielded scope tells the calls that are made in it from all others."""
-    scope = Scope()
+def call_scope(*, inside: bool = False) -> Iterator[Scope]:
+    """Within the context the yielded scope tells the calls that are made in it from all others.
+
+    Args:
+        inside: whether the context is opened within the call that it is about.
+    """
+    scope = Scope(inside)
     _ENTERED.set((*_ENTERED.get(), scope))
     try:
         yield scope
@@ -152,5 +156,6 @@ def calls_open() -> int:
 
 def _is_call(frame: FrameType) -> bool:
     return frame.f_code.co_name == "__call__" and any(
-        ancestor.__name__ == "DiffusionPipeline" for ancestor in type(frame.f_locals.get("self")).__mro__
+        ancestor.__name__ in ("DiffusionPipeline", "ModularPipeline")
+        for ancestor in type(frame.f_locals.get("self")).__mro__
     )

@@ -16,7 +16,8 @@ from PIL import Image
 from ...concepts.concept import StyleTexts
 from ...errors import LineaError
 from ...maps.steering_maps import SteeringMaps
-from ...pipelines.calling import accepts, for_base, frozen, generators
+from ...pipelines.calling import for_base, frozen, generators
+from ...pipelines.modular import accepts, called, made_of
 from ...pipelines.prompts import repeat_arguments
 from ...pipelines.rendering.batch_size import BatchSize
 from ...pipelines.rendering.render import render_prompts
@@ -159,7 +160,7 @@ def _latents(
         settings["output_type"] = "latent"
     dial = strengths[0] if len(set(strengths)) == 1 else strengths
     with maps.apply(pipe, dial, calibrated=False):
-        made = pipe(prompts, generator=generators(seeds), **settings)[0]
+        made = made_of(called(pipe, prompts, generator=generators(seeds), **settings))
     numbers = _numbers(made)
     if len(numbers) != len(rows) or not bool(numbers.isfinite().all()):
         raise LineaError(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ..errors import LineaError
-from ..pipelines.rendering.render import render_prompts
-from . import StyleGrid
+from ..grids import StyleGrid
+from .scenes import Pictures, Scene
 
 if TYPE_CHECKING:
     from ..pipelines.pipeline import LinEASDiffusionPipeline
@@ -106,15 +106,12 @@ def _panel(
     words = widgets.Text(value=prompt, description="prompt", continuous_update=False)
     number = widgets.BoundedIntText(value=seed, min=0, max=2**31 - 1, description="seed")
     picture = widgets.Image(format="png")
-    seen: dict[tuple[Any, ...], bytes] = {}
+    pictures = Pictures(pipe, batch_size=1, **arguments)
 
     def show(_: Any = None) -> None:
         # Both dials may be set to one style: then they add up.
         turned = {name: sum(slider.value for choice, slider in dials if choice.value == name) for name in names}
-        key = (words.value, number.value, *turned.values())
-        if key not in seen:
-            seen[key] = _png(render_prompts(pipe, [words.value], [number.value], strength=turned, **arguments)[0])
-        picture.value = seen[key]
+        picture.value = _png(pictures.of([Scene(words.value, number.value).at(turned)])[0])
 
     for widget in (words, number, *(part for dial in dials for part in dial)):
         widget.observe(show, names="value")
