@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from linea_diffusion import LineaError
 from linea_diffusion.studio import page
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +73,13 @@ def test_the_space_is_the_same_page(opened, monkeypatch, tmp_path):
     assert "sdk: gradio\n" in card
     assert "app_file: app.py\n" in card
     assert "linea-diffusion[studio]" in (ROOT / "spaces" / "requirements.txt").read_text()
+
+
+def test_a_port_that_is_taken_is_one_sentence(model):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        expected = pytest.raises(LineaError, match=f"got no page at 127.0.0.1:{port} .*another with --port")
+        with expected, page.app.served(model, port=port):
+            pass

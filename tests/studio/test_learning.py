@@ -85,9 +85,8 @@ def test_concepts_as_they_are_typed(tmp_path):
     (tmp_path / "mine.csv").write_text("side,prompt\nsource,a red heart\nsource,a cat\ntarget,a,b\n")
     for wrong in (
         lambda: concept_of("", *lines), lambda: concept_of("x" * 61, *lines),
-        lambda: concept_of("x", "a\n" * 3000, "b"),
-        lambda: concept_of("x", "a red heart", "a red heart, neon"), lambda: targets_of("a red heart", "neon"),
-        lambda: read_concept(tmp_path / "mine.csv"),
+        lambda: concept_of("x", "a\n" * 3000, "b"), lambda: concept_of("x", "a red heart", "a red heart, neon"),
+        lambda: targets_of("a red heart", "neon"), lambda: read_concept(tmp_path / "mine.csv"),
     ):  # fmt: skip
         with pytest.raises(LineaError, match="expected"):
             wrong()

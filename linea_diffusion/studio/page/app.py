@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
+from ...errors import LineaError, reason
 from ..workbench import SharedModel
 from .compare_tab import compare_tab
 from .explore_tab import QUIET, explore_tab
@@ -70,16 +71,25 @@ def served(
         host: who can reach it: 127.0.0.1 for this machine alone.
         port: the first free one from 7860 on when left out.
         share: whether Gradio lends it a public address.
+
+    Raises:
+        LineaError: it cannot be served there.
     """
     page, windows = build(model)
     with tempfile.TemporaryDirectory(prefix="linea-studio-uploads-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page.GRADIO_CACHE = uploads
-        _, local, public = page.launch(
-            server_name=host, server_port=port, share=share, prevent_thread_lock=True, quiet=True, show_error=True,
-            footer_links=[], run_history=False, ssr_mode=False, max_file_size=LARGEST_UPLOAD, mcp_server=False,
-            pwa=False, theme=_theme(), css=text_of("studio.css"), enable_monitoring=False,
-        )  # fmt: skip
+        try:
+            _, local, public = page.launch(
+                server_name=host, server_port=port, share=share, prevent_thread_lock=True, quiet=True, show_error=True,
+                footer_links=[], run_history=False, ssr_mode=False, max_file_size=LARGEST_UPLOAD, mcp_server=False,
+                pwa=False, theme=_theme(), css=text_of("studio.css"), enable_monitoring=False,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:  # a port that is taken, or a machine that does not answer itself
+            raise LineaError(
+                f"got no page at {host}:{port or 'any port'} ({reason(error)}): expected a free port of this machine; "
+                "choose another with --port, or try again when it is less busy"
+            ) from None
         try:
             yield public or local
         finally:

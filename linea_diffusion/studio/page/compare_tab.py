@@ -24,11 +24,11 @@ def compare_tab(windows: Windows, explore: ExploreTab) -> None:
             pair = piece("pair", {})
         with gr.Column(scale=3, min_width=260):
             with gr.Row():
-                first = gr.Dropdown(label="One", choices=[], interactive=True, scale=3, min_width=150)
-                one = gr.Number(label="Its strength", value=1.0, scale=2, min_width=70)
+                first = gr.Dropdown(label="One", choices=[], interactive=True, scale=3, min_width=170)
+                one = gr.Number(label="Its strength", value=1.0, scale=2, min_width=110)
             with gr.Row():
-                second = gr.Dropdown(label="The other", choices=[], interactive=True, scale=3, min_width=150)
-                other = gr.Number(label="And its strength", value=1.0, scale=2, min_width=70)
+                second = gr.Dropdown(label="The other", choices=[], interactive=True, scale=3, min_width=170)
+                other = gr.Number(label="Strength of the other", value=1.0, scale=2, min_width=110)
             prompts = gr.Textbox(
                 label="Prompts, one a line", lines=4, max_lines=10, max_length=100_000, value=example_prompts(windows)
             )  # fmt: skip
