@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import LineaError, nearest_hint, short
+from ..errors import LineaError, nearest_hint
 from ..maps.steering_maps import SteeringMaps
 from ..shapeland import learned_styles
 
@@ -26,9 +26,6 @@ def load_maps(source: str | Path, model: str) -> SteeringMaps:
     try:
         return SteeringMaps.from_pretrained(styles.get(name.replace("-", " "), source))
     except LineaError as error:
-        if "/" in name or not styles:
+        if not (hint := nearest_hint(name, styles)):
             raise
-        raise LineaError(
-            f"got steering {short(name)}: expected a folder, a Hub id, or a style that comes with {model}: "
-            f"{', '.join(styles)}{nearest_hint(name, styles)} ({error})"
-        ) from None
+        raise LineaError(f"{error}; or a style that comes with {model}: {', '.join(styles)}{hint}") from None

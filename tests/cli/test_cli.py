@@ -175,7 +175,7 @@ def test_concepts_are_listed_by_models_and_kind(linea):
     embedded = [f"style, for the embedded {models}:" for models in ("models", "language model")]
     assert groups == [*embedded, *(f"{kind}, {real}" for kind in kinds)]
     listed = [line.split()[0] for line in out.splitlines() if line.startswith(" ")]
-    assert sorted(listed) == list_concepts()
+    assert sorted(listed) == sorted([*list_concepts(), *list_concepts(world="wordland")])
     assert listed.index("pencil-sketch") < listed.index("anime") < listed.index("remove-cats") < listed.index("fisheye")
     assert "32 -> 32 prompts, e.g. 'a red star, neon'" in out
 
