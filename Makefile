@@ -8,7 +8,7 @@ LOCK ?= requirements.lock
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check lock newest clean
+.PHONY: demo test check docs docs-serve lock newest clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,14 @@ check: $(VENV)/.installed-check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site, in docs/_build; a warning or a dead link is an error.
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+	@echo "open docs/_build/index.html"
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build 8000
+
 # Exact versions for every Python from 3.11 on and every platform; a constraint file of pip's own settings is heeded.
 lock: | $(BIN)/python
 	$(PIP) install --quiet --upgrade uv
@@ -67,4 +75,4 @@ newest:
 	$(MAKE) --keep-going VENV=.venv-newest LOCK= check test
 
 clean:
-	rm -rf $(VENV) .venv-newest build dist *.egg-info demo
+	rm -rf $(VENV) .venv-newest build dist *.egg-info demo docs/_build docs/generated

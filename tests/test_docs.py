@@ -16,6 +16,8 @@ sys.path.insert(0, str(ROOT / "docs" / "site"))
 
 from pictures import blocks, run, shown
 
+from .browser import chromium
+
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 SHORT = {
     "tutorial": {"train_steering_maps(pipe, glow)": "train_steering_maps(pipe, glow, SHORT)"},
@@ -72,16 +74,45 @@ def check_command(line: str) -> None:
             assert argument.partition("=")[0] in options, f"{line}: {argument}"
 
 
-def test_the_site_builds_without_a_warning(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built: a warning, a dead link or a page without a place in it fails."""
+    folder = tmp_path_factory.mktemp("site")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "docs", str(folder)]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    pages = list((tmp_path / "site").rglob("*.html"))
-    assert {"index.html", "tutorial.html", "gallery.html"} <= {page.name for page in pages}
+    return folder
+
+
+def test_nothing_is_fetched_from_elsewhere(site):
+    pages = list(site.rglob("*.html"))
+    assert {"index.html", "tutorial.html", "gallery.html", "python.html", "errors.html"} <= {
+        page.name for page in pages
+    }
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        fetched = re.findall(
-            r"<(?:script|img|iframe)[^>]*\ssrc=\"(https?:[^\"]+)|<link[^>]*\shref=\"(https?:[^\"]+)", text
-        )
+        fetched = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=.https?:|<link[^>]*stylesheet[^>]*https?:", text)
         assert not fetched, f"{page.name} fetches {fetched}"
+
+
+def test_pages_in_a_browser(site, tmp_path):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with chromium(tmp_path / "profile") as browser:
+        page = browser.new_page()
+        wrong = []
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        for name in ("index", "tutorial", "masks", "generated/commands"):
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.set_viewport_size({"width": 360, "height": 800})
+                page.goto((site / f"{name}.html").as_uri())
+                assert page.evaluate("document.documentElement.scrollWidth") <= 360, f"{name} is wider than a phone"
+                found = Axe().run(page).response["violations"]
+                serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+                assert not serious, f"{name}, {scheme}: {serious}"
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.goto(f"{(site / 'search.html').as_uri()}?q=calibrated")
+        page.wait_for_selector("#search-results li")
+        assert not wrong

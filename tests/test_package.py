@@ -77,7 +77,7 @@ def test_the_readmes_commands_exist():
     known = {command.callback.__name__ for command in cli.app.registered_commands}
     assert commands
     assert commands <= known
-    makefile = (ROOT / "Makefile").read_text()
-    for target in ("demo", "test", "check", "lock", "newest"):
+    makefile, text = (ROOT / "Makefile").read_text(), text + (ROOT / "CONTRIBUTING.md").read_text()
+    for target in ("demo", "test", "check", "lock", "newest", "docs"):
         assert f"make {target}" in text
         assert f"\n{target}:" in makefile

@@ -53,7 +53,17 @@ def cluster(s3, tmp_path_factory):
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False},
+        head_node_args={
+            "num_cpus": 0,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+            "_system_config": {
+                "health_check_initial_delay_ms": 1000,
+                "health_check_period_ms": 1000,
+                "health_check_timeout_ms": 3000,
+                "health_check_failure_threshold": 3,
+            },
+        },
     )
     made.add_node(num_cpus=2, object_store_memory=STORE)
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
@@ -172,7 +182,7 @@ def test_a_node_lost_twice(cluster, whole, tiny, tmp_path):
         while len(list(marks.glob("node-*"))) < number and thread.is_alive():
             thread.join(0.05)
         (node,) = cluster.worker_nodes
-        cluster.remove_node(node, allow_graceful=False)
+        cluster.remove_node(node, allow_graceful=number == 2)  # torn away, then told to end
         cluster.add_node(num_cpus=2, object_store_memory=STORE)
     thread.join()
     assert [(one.done, one.failed) for one in done] == [(COUNT, 0)]
