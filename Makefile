@@ -1,4 +1,5 @@
 # make demo | make test | make check: each sets up .venv by itself on first use, with the versions of requirements.lock.
+# make release builds what is published, checks it and tries the wheel in an empty environment.
 # make lock renews that file and runs everything; make newest tries the newest packages of all and says what breaks.
 # Tests run in two processes of one thread each: on two cores that takes two thirds of the time of one process.
 PYTHON ?= python3
@@ -8,7 +9,7 @@ LOCK ?= requirements.lock
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check docs docs-serve lock newest clean
+.PHONY: demo test check docs docs-serve release lock newest clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +34,10 @@ $(VENV)/.installed-check: pyproject.toml $(LOCK) | $(BIN)/python
 	$(call install,.[test$(comma)check])
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
 
+$(VENV)/.installed-release: pyproject.toml $(LOCK) | $(BIN)/python
+	$(call install,.[release])
+	@touch $@ $(VENV)/.installed
+
 comma := ,
 
 demo: $(VENV)/.installed
@@ -54,6 +59,15 @@ docs: $(VENV)/.installed-test
 
 docs-serve: docs
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build 8000
+
+# The wheel may have 36 MiB; W002 is about files that are the same twice, as the tokenizers of the embedded models are.
+release: $(VENV)/.installed-release
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents --ignore W002 dist/*.whl
+	@size=$$(stat --format %s dist/*.whl); echo "wheel: $$((size / 1048576)) MiB"; test $$size -le $$((36 * 1048576))
+	PYTHON=$(abspath $(BIN)/python) .ci/try_wheel dist/*.whl requirements.lock notebooks/01_quickstart.ipynb
 
 # Exact versions for every Python from 3.11 on and every platform; a constraint file of pip's own settings is heeded.
 lock: | $(BIN)/python

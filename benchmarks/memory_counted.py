@@ -23,10 +23,11 @@ import torch
 import transformers
 from torch import nn
 
-from linea_diffusion import Concept, SteeringMaps, find_modules, recipe_for
+from linea_diffusion import Concept, SteeringMaps, TrainingConfig, find_modules, recipe_for
 from linea_diffusion.cli.bench.random_models import RANDOM_MODELS, random_pipeline
 from linea_diffusion.pipelines.calling import accepts, call_with_gradients, frozen, measure_activations
 from linea_diffusion.pipelines.choices.calls import is_guided
+from linea_diffusion.pipelines.sizing.memory import models_of
 from linea_diffusion.steering.affine.affine_map import AffineMap
 from linea_diffusion.training.effort import passes_of_picture, training_effort
 from linea_diffusion.training.learning import for_concept
@@ -67,15 +68,10 @@ def _row(name: str) -> tuple[str, ...]:
     pipe = real_size(name)
     config = for_concept(recipe_for(pipe, CONCEPT), CONCEPT)
     pieces = for_concept(recipe_for(pipe, CONCEPT, micro_batch_size=1, gradient_checkpointing=True), CONCEPT)
-    modules = find_modules(pipe, config.target_modules)
-    widths = {one: features for one, (_, features) in measure_activations(pipe, modules).items()}
-    maps = SteeringMaps.of({one: AffineMap(widths[one], 1, config.rank) for one in modules if one in widths}).to("meta")
-    with patch.object(nn.functional, "scaled_dot_product_attention", _flash_attention):
-        flash = kept_for_backward(pipe, maps)
-    weights = sum(_bytes(one) for part in _models(pipe).values() for one in part.parameters())
-    t5 = _models(pipe).get(f"text_encoder{T5_AT.get(name)}")
+    maps = shapes_of_maps(pipe, config)
+    weights, small, flash = training_memory(pipe, maps)
+    t5 = models_of(pipe).get(f"text_encoder{T5_AT.get(name)}")
     encoder = sum(_bytes(one) for one in t5.parameters()) if t5 else 0
-    small = 16 * sum(parameter.numel() for parameter in maps.parameters())
     sizes = (weights, encoder, small, flash, weights + small + flash, kept_for_backward(pipe, maps))
     whole, split = (sum(one.passes for one in training_effort(pipe, CONCEPT, some)) for some in (config, pieces))
     picture = passes_of_picture(pipe, {})
@@ -98,8 +94,25 @@ def real_size(name: str) -> Any:
     return pipe
 
 
-def _models(pipe: Any) -> dict[str, nn.Module]:
-    return {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+def shapes_of_maps(pipe: Any, config: TrainingConfig) -> SteeringMaps:
+    """The maps that a training would learn of a pipeline on the meta device, there too."""
+    modules = find_modules(pipe, config.target_modules)
+    widths = {one: features for one, (_, features) in measure_activations(pipe, modules).items()}
+    return SteeringMaps.of({one: AffineMap(widths[one], 1, config.rank) for one in modules if one in widths}).to("meta")
+
+
+def training_memory(pipe: Any, maps: SteeringMaps, **arguments: Any) -> tuple[int, int, int]:
+    """Bytes of the weights; of the maps with gradients and Adam; and kept for one prompt with flash attention.
+
+    Args:
+        pipe: on the meta device.
+        maps: see `shapes_of_maps`.
+        **arguments: of the pipeline's calls, such as height and width.
+    """
+    with patch.object(nn.functional, "scaled_dot_product_attention", _flash_attention):
+        flash = kept_for_backward(pipe, maps, **arguments)
+    weights = sum(_bytes(one) for part in models_of(pipe).values() for one in part.parameters())
+    return weights, 16 * sum(parameter.numel() for parameter in maps.parameters()), flash
 
 
 class _Flash(torch.autograd.Function):
@@ -121,9 +134,9 @@ def _flash_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     return _Flash.apply(query, key, value)
 
 
-def kept_for_backward(pipe: Any, maps: SteeringMaps) -> int:
+def kept_for_backward(pipe: Any, maps: SteeringMaps, **arguments: Any) -> int:
     """Bytes that autograd keeps of one call of one step for one prompt, weights not counted."""
-    own = {one.untyped_storage()._cdata for part in _models(pipe).values() for one in part.parameters()}
+    own = {one.untyped_storage()._cdata for part in models_of(pipe).values() for one in part.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -138,7 +151,8 @@ def kept_for_backward(pipe: Any, maps: SteeringMaps) -> int:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor))
         stack.enter_context(maps.apply(pipe, 1.0))
-        call_with_gradients(pipe, prompt=["a picture"], num_inference_steps=1, output_type="latent", **guidance)
+        settings = {"num_inference_steps": 1, "output_type": "latent", **guidance, **arguments}
+        call_with_gradients(pipe, prompt=["a picture"], **settings)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 

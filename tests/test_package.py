@@ -18,8 +18,9 @@ from .conftest import SHORT
 ROOT = Path(__file__).parent.parent
 
 
-def test_importing_the_package_imports_nothing_heavy():
-    code = "import sys, linea_diffusion.cli; print([m for m in ('torch', 'diffusers', 'numpy') if m in sys.modules])"
+def test_importing_the_package_and_asking_for_help_import_nothing_heavy():
+    heavy = ("torch", "diffusers", "numpy", "matplotlib")
+    code = f"import sys, linea_diffusion.cli.commands; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -81,3 +82,17 @@ def test_the_readmes_commands_exist():
     for target in ("demo", "test", "check", "lock", "newest", "docs"):
         assert f"make {target}" in text
         assert f"\n{target}:" in makefile
+
+
+def test_the_citation_is_of_this_version():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {linea_diffusion.__version__}" in lines
+    assert "linea-diffusion contributors" in " ".join(lines)
+    assert "url: https://arxiv.org/abs/2503.10679" in " ".join(lines)
+
+
+def test_the_doctor_knows_the_extras_that_users_may_want():
+    from linea_diffusion.cli.doctor.packages import EXTRAS
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert EXTRAS.keys() == extras.keys() - {"test", "check", "docs", "release"}

@@ -28,11 +28,11 @@ from . import (
     training,
 )
 from .bench import command as benching
+from .doctor import command as doctoring
 from .options.blocks import blocks
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -91,6 +91,7 @@ for _command, _example in (
     (pushing.push, "linea push neon you/neon --prompt 'a red heart'"),
     (studio.studio, "linea studio\n\nlinea studio --steering neon --steering mosaic"),
     (benching.bench, "linea bench --model random-sdxl --device cuda --dtype bfloat16 --batch-size 1 --out bench"),
+    (doctoring.doctor, "linea doctor random-sdxl --memory 24 --dtype bfloat16"),
     (inspecting.concepts, "linea concepts neon\n\nlinea concepts --template > mine.toml"),
     (inspecting.modules, "linea modules shapeland-unet --modules norms"),
     (inspecting.info, "linea info demo/maps"),

@@ -15,6 +15,8 @@ from .options.sessions import Scoring, Seeded, Session
 from .options.waiting import Watched, waiting
 from .training import alone_in, settings_for, train_maps
 
+QUICK = {"iterations": 2, "num_inference_steps": 1, "stretch": 1.0, "use_levels": False}
+"""Settings of a training that shows that all works, and hardly the style."""
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ROWS = 6
 
@@ -25,6 +27,7 @@ def demo(
         str, typer.Option(help="A concept of `linea concepts`, or a .toml, .jsonl or .csv file.")
     ] = "neon",
     out: Annotated[Path, typer.Option(help="Folder for report.html, grid.png, scores.csv and maps/.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Learn for seconds only, to see that all runs.")] = False,
     seeded: Seeded,
     watched: Watched,
     model: Annotated[str, typer.Option(help="An embedded model.")] = "shapeland-unet",
@@ -44,7 +47,7 @@ def demo(
 
     with alone_in(out / "maps", dry_run=watched.dry_run):
         pipe = session.load(model)
-        config = settings_for(pipe, concept, {"seed": session.seed})
+        config = settings_for(pipe, concept, {"seed": session.seed, **(QUICK if quick else {})})
         pictures = picture_effort(pipe, "render", ROWS * len(STRENGTHS), {})
         efforts = [*training_effort(pipe, concept, config), pictures]
         with (

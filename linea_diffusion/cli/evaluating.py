@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +11,9 @@ import typer
 from ..errors import LineaError, make_folder
 from ..steering.parsing import parse_seeds, parse_strengths
 from .options import checks
+from .options.machines import TEXT_MODEL, Task, makes_texts
 from .options.sessions import Model, Plots, ScoredSession, command_line
-from .options.steering import Calibrated, split_name, strength_option
+from .options.steering import FIRST_MODEL, Calibrated, split_name, strength_option
 from .options.waiting import DryRun, waiting
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def evaluate(
     ] = 6,
     strengths: Annotated[str, strength_option("The dial's positions")] = ("0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1"),
     calibrated: Calibrated = None,
-    model: Model = "shapeland-unet",
+    model: Model = FIRST_MODEL,
+    task: Task = None,
     dry_run: DryRun = False,
     session: ScoredSession,
 ) -> None:
@@ -56,6 +58,11 @@ def evaluate(
     Maps in OUT/maps are used, not fitted again, so that the same command goes on where it was stopped.
     """
     ways, positions = _named([*methods.split(","), *steering]), parse_strengths(strengths)
+    if makes_texts(task, model):
+        name = TEXT_MODEL if model == FIRST_MODEL else model
+        trainings = parse_seeds(seeds) if seeds else [session.seed]
+        _texts(ways, style, positions, trainings, name, session, out, prompts, count)
+        return
     from ..concepts.concept import load_concept
     from ..evaluation.comparison import comparison_markdown
     from ..evaluation.effort import comparison_effort
@@ -107,6 +114,39 @@ def evaluate(
     typer.echo(
         f"mean [95% interval over prompts and training seeds]; every picture is a line of {out / 'evaluation.csv'}"
     )
+
+
+def _texts(
+    ways: Mapping[str, str], styles: Sequence[str], positions: Sequence[float], seeds: Sequence[int], model: str,
+    session: ScoredSession, out: Path, prompts: Path | None, count: int,
+) -> None:  # fmt: skip
+    """Compare ways to steer a language model; a table and its records, without pictures and without a report."""
+    from ..concepts.concept import load_concept
+    from ..evaluation.comparison import texts_markdown
+    from ..evaluation.evaluate import check_dial
+    from ..evaluation.held_out import text_prompts_for
+    from ..evaluation.methods import maps_by_seed
+    from ..evaluation.records import write_records
+    from ..evaluation.texts import evaluate_texts
+    from ..shapeland.wordland.judge import ATTRIBUTES, judge_of
+
+    check_dial(positions)
+    concepts = [load_concept(name) for name in styles]
+    held_out = [text_prompts_for(concept, model, prompts, count) for concept in concepts]
+    make_folder(out)
+    lm, records = session.load_text(model), []
+    for concept, texts in zip(concepts, held_out, strict=True):
+        folder = out / "maps" / concept.name
+        maps = {name: maps_by_seed(way, lm, concept, folder) for name, way in ways.items()}
+        judge = judge_of(concept.name) if model == TEXT_MODEL and concept.name in ATTRIBUTES else None
+        records += evaluate_texts(
+            lm, maps, concept.name, texts, strengths=positions, judge=judge, words=f"note : be {concept.name} . ",
+            seed=session.seed + 1000, seeds=seeds,
+        )  # fmt: skip
+        write_records(records, out / "evaluation.csv")
+        (out / "evaluation.md").write_text(texts_markdown(records), encoding="utf-8")
+    typer.echo(texts_markdown(records))
+    typer.echo(f"mean [95% interval over prompts and training seeds]; every text is a line of {out / 'evaluation.csv'}")
 
 
 def _named(methods: Sequence[str]) -> dict[str, str]:

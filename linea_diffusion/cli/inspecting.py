@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..steering.preset_names import PRESET_MEANINGS
 from .bench.command import BenchMachine, is_random
-from .options.machines import RANDOM_HELP
+from .options.machines import RANDOM_HELP, makes_texts
 from .options.sessions import MODEL_HELP, Modules
 from .options.steering import FIRST_MODEL
 
@@ -56,11 +56,14 @@ def modules(
     Without --modules also how many each preset chooses.
     """
     from ..pipelines.calling import measure_activations
+    from ..steering.language import is_language_model
     from ..steering.presets import find_modules, find_presets
     from ..training.recipes import recipe_for
 
-    pipe = BenchMachine("meta" if is_random(model) else "auto").load(model)
-    pipe.set_progress_bar_config(disable=True)
+    machine = BenchMachine("meta" if is_random(model) else "auto")
+    pipe: Any = machine.load_text(model) if makes_texts(None, model) else machine.load(model)
+    if not is_language_model(pipe):
+        pipe.set_progress_bar_config(disable=True)
     recipe = recipe_for(pipe)
     each = recipe.scale + recipe.shift + 2 * recipe.rank
     chosen = find_modules(pipe, modules or recipe.target_modules)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..grids.report.page import Table
-from ..scoring.figures import OF_PICTURES, TRUTH, TURNS, meanings
+from ..scoring.figures import OF_PICTURES, TEXTS, TRUTH, TURNS, meanings
 from ..scoring.resampling import LEVELS, MeasuredDial, Samples, dial_samples, interval, point_samples
 from .records import Record, curves, rows_of, summarise, units_of
 
@@ -104,6 +104,16 @@ def comparison_markdown(records: Sequence[Record]) -> str:
             of_styles.setdefault(key, []).extend([style, *row] for row in table.rows)
     tables += [Table(title, head, rows, note=note) for (title, note, head), rows in of_styles.items()]
     return "\n".join(map(_written, tables))
+
+
+def texts_markdown(records: Sequence[Record]) -> str:
+    """What ways to steer a language model do to its texts at every strength: value [95% interval]."""
+    figures = [name for name in TEXTS if all(name in record.scores for record in records)]
+    rows = [
+        [entry["style"], entry["method"], f"{entry['strength']:g}", *(interval_text(entry[name]) for name in figures)]
+        for entry in summarise(records)
+    ]
+    return _written(Table("texts", ["style", "method", "strength", *figures], rows))
 
 
 def _written(table: Table) -> str:

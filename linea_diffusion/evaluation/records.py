@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 from ..errors import LineaError, reason
-from ..scoring.figures import EARLIER, OF_PICTURES
+from ..scoring.figures import EARLIER, OF_RECORDS
 from ..scoring.resampling import mean_interval
 from ..scoring.tables import read_table, write_table
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one picture.
+    """What is known of one picture, or of one text.
 
     Attributes:
         style: concept's name.
         method: what steered.
         strength: of the steering.
         prompt: the held-out prompt.
-        scores: name -> figure, those of `linea_diffusion.scoring.figures.OF_PICTURES` that are known.
+        scores: name -> figure, those of `linea_diffusion.scoring.figures.OF_RECORDS` that are known.
         seed: of the picture's noise; None in files of earlier versions.
         training_seed: of the maps; None where nothing was trained, or nothing says it.
     """
@@ -50,7 +50,7 @@ Row = tuple[str, int | None, int | None]
 
 def figures_in(records: Sequence[Record]) -> list[str]:
     """The figures that some record has, in the order of tables."""
-    return [name for name in OF_PICTURES if any(name in record.scores for record in records)]
+    return [name for name in OF_RECORDS if any(name in record.scores for record in records)]
 
 
 def units_of(rows: Sequence[Row]) -> tuple[list[str], list[int] | None]:
@@ -73,7 +73,7 @@ def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
         units = units_of([record.row for record in group])
         counts = {"prompts": len(set(units[0])), "training_seeds": len(set(units[1] or (0,)))}
         entry: dict[str, Any] = {"style": style, "method": method, "strength": strength, **counts}
-        for figure in OF_PICTURES:
+        for figure in OF_RECORDS:
             if all(figure in record.scores for record in group):
                 entry[figure] = mean_interval(np.array([record.scores[figure] for record in group]), *units)
         entries.append(entry)
@@ -125,7 +125,7 @@ def read_records(path: Path) -> list[Record]:
     rows = [{names.get(name, name): value for name, value in row.items()} for row in rows]
 
     def record(row: Mapping[str, str]) -> Record:
-        scores = {name: float(row[name]) for name in OF_PICTURES if row.get(name, "")}
+        scores = {name: float(row[name]) for name in OF_RECORDS if row.get(name, "")}
         figures = {name: value for name, value in scores.items() if not math.isnan(value)}
         seeds = (int(row[name]) if row.get(name, "") else None for name in ("seed", "training_seed"))
         return Record(row["style"], row["method"], float(row["strength"]), row["prompt"], figures, *seeds)

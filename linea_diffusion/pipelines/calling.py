@@ -18,6 +18,7 @@ from ..steering.addresses import is_denoiser, is_text_encoder
 from ..steering.calls.schedule import stepping_schedulers
 from ..steering.calls.scopes import calls_open
 from ..steering.hooks import replaced
+from ..steering.language import LanguageModel, steerable
 from .modular import accepts, bars_of, blocks_with_gradients, called, is_modular
 
 _CONTEXTS = inspect.getfile(torch.utils._contextlib)
@@ -153,9 +154,12 @@ def measure_activations(pipe: Any, modules: Mapping[str, nn.Module]) -> dict[str
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
         modules: activation name -> module, as from `find_modules`.
     """
-    wanted = {"num_inference_steps": 1, "output_type": "latent"}
+    base, wanted = steerable(pipe), {"num_inference_steps": 1, "output_type": "latent"}
     with record_activations(modules) as recorded:
-        called(pipe, "a picture", **{name: value for name, value in wanted.items() if accepts(pipe, name)})
+        if isinstance(base, LanguageModel):
+            base.model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=base.device), use_cache=False)
+        else:
+            called(pipe, "a picture", **{name: value for name, value in wanted.items() if accepts(pipe, name)})
     seen = {name: calls[0] for name, calls in recorded.items() if calls}
     return {name: (tuple(z.shape), z.shape[feature_axis(modules[name], z)]) for name, z in seen.items()}
 

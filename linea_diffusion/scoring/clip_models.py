@@ -124,7 +124,7 @@ def _source(model: str, pretrained: str | None) -> _Source:
         )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if pretrained in tags:
-        return _tagged(architecture, str(pretrained))
+        return tagged(architecture, str(pretrained))
     file = _checkpoint(pretrained)
     if file is None:
         raise LineaError(
@@ -166,7 +166,7 @@ def _downloaded(hub_id: str) -> Path:
         ) from None
 
 
-def _tagged(architecture: str, tag: str) -> _Source:
+def tagged(architecture: str, tag: str) -> _Source:
     """Weights that open_clip itself describes."""
     described = open_clip.get_pretrained_cfg(architecture, tag)
     quick, usual = described.get("quick_gelu"), bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu"))

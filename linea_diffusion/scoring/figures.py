@@ -101,6 +101,30 @@ OF_STYLE = ("clip_style_cosine", "clip_score_style", "clip_style_probability", "
 OF_PICTURES = {**SCORES, **TRUTH}
 """Both, in the order of the columns of an evaluation."""
 
+TEXTS = _table(
+    Figure(
+        "truth_target", "target's words", "1 or 0, grammar", "Whether the text has words of the target's kind.", 0, 1
+    ),
+    Figure("truth_source", "source's words", "1 or 0, grammar", "Whether it has words of the source's kind.", 0, 1),
+    Figure("truth_topic", "topic right", "1 or 0, grammar", "Whether it is about what the prompt is about.", 0, 1),
+    Figure(
+        "truth_grammar", "grammar right", "share of sentences", "Share of its sentences that the grammar can write.",
+        0, 1,
+    ),
+    Figure(
+        "perplexity", "perplexity", "of the text by itself, unsteered model",
+        "How unlikely the unsteered model finds the text.", 1, _INFINITY,
+    ),
+    Figure(
+        "distinct_2", "distinct-2", "share of pairs of words",
+        "How many of its pairs of neighbouring words are different (arXiv 1510.03055).", 0, 1,
+    ),
+)  # fmt: skip
+"""Figures of one text; those of the grammar where the embedded language model wrote it."""
+
+OF_RECORDS = {**OF_PICTURES, **TEXTS}
+"""What an evaluation knows of a picture or of a text, in the order of its columns."""
+
 CURVES = _table(
     Figure(
         "spearman", "spearman", "rank correlation", "Of strength and score; 1 if the score rises with every step.",
@@ -192,7 +216,7 @@ def base_of(name: str) -> str:
 def figure_of(name: str) -> Figure | None:
     """The figure of a name, which may say its style: ``clip_style_cosine_neon``; None for what is no figure."""
     base = base_of(name)
-    figure = {**OF_PICTURES, **CURVES}.get(base)
+    figure = {**OF_RECORDS, **CURVES}.get(base)
     if figure is None or base == name:
         return figure
     return replace(figure, name=name, label=f"{figure.label}: {name.removeprefix(f'{base}_')}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import LineaError, short
-from .curves import curve_of
 
 _MOST = 10_000
 """Positions that ``first:last:count`` may ask for."""
@@ -74,6 +73,8 @@ def parse_curve(text: str) -> list[tuple[float, float]]:
         raise LineaError(
             f"got strength curve {short(text)}: expected points SHARE:STRENGTH such as 0:0,0.3:1,1:0.5"
         ) from None
+    from .curves import curve_of  # torch is not needed to say what may be typed
+
     curve_of(points)
     return points
 

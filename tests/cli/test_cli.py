@@ -29,7 +29,7 @@ def test_help_of_every_command_has_an_example(linea):
     learning = {"demo", "train", "calibrate", "evaluate", "bench"}
     pictures = {"generate", "grid", "batch", "score"}
     sharing = {"push", "export", "import"}
-    assert learning | pictures | sharing | {"concepts", "modules", "info"} == set(names)
+    assert learning | pictures | sharing | {"concepts", "modules", "info", "doctor", "studio"} == set(names)
     for name in names:
         assert name in out
         assert f"Example: linea {name}" in linea(name, "--help")[1]
@@ -297,18 +297,15 @@ def test_bad_input_is_one_line_and_code_2_and_leaves_nothing(linea, case, tmp_pa
 
 
 @pytest.mark.parametrize("model", ["shapeland-unet", "shapeland-dit"])
-def test_demo_writes_what_it_promises(linea, tmp_path, monkeypatch, model):
-    from linea_diffusion import recipe_for
-
-    quick = {"iterations": 2, "num_inference_steps": 1, "stretch": 1.0, "use_levels": False}
-    quickly = lambda pipe, concept, **settings: recipe_for(pipe, concept, **quick, **settings)  # noqa: E731
-    monkeypatch.setattr("linea_diffusion.training.recipes.recipe_for", quickly)
-    code, out, _ = linea("demo", "--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1, "--model", model)
+def test_demo_writes_what_it_promises(linea, tmp_path, model):
+    options = ("--style", "mosaic", "--out", tmp_path / "demo", "--seed", 1, "--model", model)
+    code, out, _ = linea("demo", "--quick", *options)
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "demo" / "scores.csv").open()))
     assert len({row["prompt"] for row in rows}) >= 4
     assert {float(row["strength"]) for row in rows} == {0, 0.25, 0.5, 0.75, 1}
     assert (tmp_path / "demo" / "grid.png").stat().st_size > 10_000
     assert "Turn the dial" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
-    assert (tmp_path / "demo" / "maps" / "steering.safetensors").exists()
+    maps = SteeringMaps.from_pretrained(tmp_path / "demo" / "maps")
+    assert (maps.metadata["training"]["iterations"], maps.metadata["training"]["seed"]) == (2, 1)
     assert "P(style)" in out

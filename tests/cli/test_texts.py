@@ -7,6 +7,8 @@ import json
 import pytest
 
 from linea_diffusion import LinEASLanguageModel
+from linea_diffusion.evaluation.records import read_records
+from linea_diffusion.scoring.figures import TEXTS
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,22 @@ def test_what_is_for_pictures_is_refused(linea, tmp_path, arguments, message):
     code, out, err = linea(*(tmp_path / "maps" if one == "OUT" else one for one in arguments))
     assert code != 0
     assert message in out + err
+
+
+def test_evaluate_judges_texts_and_keeps_their_figures(linea, tmp_path):
+    options = ("--methods", "mean-shift,prompting", "--strengths", "0,1", "--count", 6)
+    code, out, err = linea("evaluate", "--task", "text", "--style", "friendly", *options, "--out", tmp_path)
+    assert code == 0, err
+    records = read_records(tmp_path / "evaluation.csv")
+    assert {one.method for one in records} == {"mean-shift", "prompting"}
+    assert all(one.scores.keys() == TEXTS.keys() for one in records)
+    assert any(one.scores["truth_source"] for one in records if one.strength == 0)
+    assert len({one.prompt for one in records}) == 6
+    assert "| friendly | mean-shift | 1 |" in out
+    assert (tmp_path / "maps" / "friendly" / "mean-shift" / "steering.safetensors").exists()
+    code, _, err = linea("evaluate", "--task", "text", "--style", "neon", *options, "--out", tmp_path / "other")
+    assert code != 0
+    assert "expected --prompts with a text file" in err
 
 
 def test_a_dry_run_says_what_a_training_takes(linea, tmp_path):

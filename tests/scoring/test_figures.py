@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from linea_diffusion.scoring.figures import CURVES, EARLIER, OF_PICTURES, SCORES, TRUTH, TURNS, described
+from linea_diffusion.scoring.figures import CURVES, EARLIER, OF_PICTURES, SCORES, TEXTS, TRUTH, TURNS, described
 
-TABLES = (SCORES, TRUTH, CURVES, TURNS)
+TABLES = (SCORES, TRUTH, TEXTS, CURVES, TURNS)
 
 
 def test_headers_say_name_and_convention():
@@ -19,7 +19,7 @@ def test_headers_say_name_and_convention():
 
 
 def test_no_name_is_two_figures():
-    named = [name for table in (OF_PICTURES, CURVES) for name in table]
+    named = [name for table in (OF_PICTURES, TEXTS, CURVES) for name in table]
     assert len(set(named)) == len(named)
     assert not EARLIER.keys() & OF_PICTURES.keys(), "an earlier name never comes back as another figure"
     assert set(EARLIER.values()) <= OF_PICTURES.keys()

@@ -18,6 +18,7 @@ from torch import nn
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from ...errors import LineaError
+from ...pipelines.sizing.shapes import without_numbers
 
 Sizes = dict[str, Any]
 Parts = dict[str, Any]
@@ -100,10 +101,9 @@ def random_pipeline(
         if isinstance(part, nn.Module):
             nn.Module.to(part, device, dtype)  # diffusers' own warns of layers to be kept in float32: there are none
             part.eval().requires_grad_(False)
-    shapes_only = torch.device(device).type == "meta"
-    pipe = pipeline_class(**made, scheduler=_ShapesOnly() if shapes_only else scheduler())
+    pipe = pipeline_class(**made, scheduler=scheduler())
     pipe.register_to_config(_name_or_path=name)
-    return pipe
+    return without_numbers(pipe) if torch.device(device).type == "meta" else pipe
 
 
 @contextmanager
@@ -195,19 +195,6 @@ def _flow(**options: Any) -> Callable[[], Any]:
 def _euler() -> Any:
     times = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     return diffusers.EulerDiscreteScheduler(**times, timestep_spacing="leading", steps_offset=1)
-
-
-class _ShapesOnly(diffusers.EulerDiscreteScheduler):
-    """A scheduler of one step for latents without numbers, whatever it is asked for."""
-
-    def set_timesteps(self, count: int | None = None, device: Any = None, sigmas: Any = None, **_: Any) -> None:
-        self.timesteps, self.num_inference_steps = torch.ones(1, device=device), 1
-
-    def scale_model_input(self, sample: torch.Tensor, *_: Any) -> torch.Tensor:
-        return sample
-
-    def step(self, output: torch.Tensor, timestep: Any, sample: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
-        return (sample,)
 
 
 RANDOM_MODELS: dict[str, tuple[Any, Callable[[bool], Parts], Callable[[], Any]]] = {

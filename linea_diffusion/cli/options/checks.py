@@ -37,6 +37,13 @@ def one_of(*names: str) -> Check:
     return check
 
 
+def above_0(option: typer.CallbackParam, value: float | None) -> float | None:
+    """A finite number above 0, or none."""
+    if value is not None and not 0 < value <= _LARGEST:
+        raise LineaError(f"got {_name(option)} {value}: expected a finite number above 0")
+    return value
+
+
 def plots(option: typer.CallbackParam, value: str | None) -> str | None:
     """A format of plots, or none."""
     return None if value is None else choice(value, _name(option), ("pdf", "svg", "png"))

@@ -19,6 +19,14 @@ Device = Annotated[
     typer.Option(help="auto (cuda if there is one, else mps, else cpu), or cpu, cuda:1 ...", callback=checks.device),
 ]
 
+Dtype = Annotated[
+    str,
+    typer.Option(
+        help="float32, float16, bfloat16; auto: float32 on a CPU and for embedded models, else bfloat16, float16 "
+        "where a device has no bfloat16.",
+        callback=checks.dtype,
+    ),
+]
 Task = Annotated[
     str | None,
     typer.Option(
@@ -50,14 +58,7 @@ class Machine:
     """Where models run, in which numbers, and what they run with."""
 
     device: Device = "auto"
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="float32, float16, bfloat16; auto: float32 on a CPU and for embedded models, else bfloat16, float16 "
-            "where a device has no bfloat16.",
-            callback=checks.dtype,
-        ),
-    ] = "auto"
+    dtype: Dtype = "auto"
     scheduler: Annotated[
         str | None,
         typer.Option(help="Another than the model's: a class of diffusers, or euler, euler-a, dpm++, unipc, ddim ..."),

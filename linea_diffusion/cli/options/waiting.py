@@ -106,7 +106,7 @@ def waiting(
     where = f"on {pipe.device} in {str(pipe.dtype).removeprefix('torch.')}"
     total = sum(one.passes for one in efforts) * each
     if dry_run:
-        _print_efforts(efforts, each, where)
+        print_efforts(efforts, each, where)
         raise typer.Exit
     if total >= _LONG:
         stages = ", ".join(dict.fromkeys(one.stage for one in efforts))
@@ -124,7 +124,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _print_efforts(efforts: Sequence[Effort], each: float, where: str) -> None:
+def print_efforts(efforts: Sequence[Effort], each: float, where: str) -> None:
+    """What stages will take.
+
+    Args:
+        efforts: the stages in their order.
+        each: seconds of a pass.
+        where: on which device, in which numbers.
+    """
     typer.echo(f"{'stage':<28} {'passes':>9} {'pictures':>9} {'about':>8}")
     for one in efforts:
         typer.echo(f"{one.stage:<28} {one.passes:>9.0f} {one.pictures or '':>9} {duration(one.passes * each):>8}")

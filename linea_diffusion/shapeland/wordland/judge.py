@@ -17,6 +17,11 @@ ATTRIBUTES = {**dict.fromkeys(TONES, "tone"), **dict.fromkeys(REGISTERS, "regist
 """What the grammar can judge -> whose value it is."""
 
 
+def other_of(attribute: str) -> str:
+    """The other value of an attribute's kind: that of friendly is rude."""
+    return next(one for one in ATTRIBUTES if one != attribute and ATTRIBUTES[one] == ATTRIBUTES[attribute])
+
+
 def judge_of(attribute: str) -> Judge:
     """What judges continuations by an attribute that they shall have.
 
@@ -34,7 +39,7 @@ def judge_of(attribute: str) -> Judge:
     """
     if attribute not in ATTRIBUTES:
         raise LineaError(f"got attribute {attribute!r}: expected one of {', '.join(ATTRIBUTES)}")
-    other = next(one for one in ATTRIBUTES if one != attribute and ATTRIBUTES[one] == ATTRIBUTES[attribute])
+    other = other_of(attribute)
 
     def judge(texts: Sequence[str], prompts: Sequence[str]) -> dict[str, np.ndarray]:
         readings = [read_text(_whole(text)) for text in texts]
