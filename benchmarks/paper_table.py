@@ -21,11 +21,16 @@ PRINTED_REMOVAL = (
     ("Lin-AcT", "0.18", "0.45"),
     ("LinEAS", "0.18", "0.66"),
 )
-"""LinEAS (arXiv 2503.10679), 15 concepts removed from SDXL-DMD2 in one step at strength 1: method, raw CLIP cosine with
-the concept (lower is better), DINOv2-small cosine of steered and unsteered pictures (higher is better)."""
+ABOUT_REMOVAL = (
+    "Printed in LinEAS (arXiv 2503.10679): 15 concepts removed from SDXL-DMD2 in one step at strength 1. CLIP is the raw "
+    "cosine with the concept, lower is better; likeness is by DINOv2-small, ours is by CLIP, so that only ranks compare."
+)
 PRINTED_STYLES = (("Lin-AcT", "0.12 -> 0.95", "0.80"),)
-"""Linear-AcT (arXiv 2410.23054), six styles, SDXL-Lightning and FLUX.1-schnell in four steps, 2048 captions: method,
-zero-shot probability of the style without and with steering, share of the similarity with the prompt that is kept."""
+ABOUT_STYLES = (
+    "Printed in Linear-AcT (arXiv 2410.23054): six styles, SDXL-Lightning and FLUX.1-schnell in four steps, 2048 captions. "
+    "P(style) is CLIP's zero-shot probability of the style's text, without -> with steering; content is the similarity "
+    "with the prompt, of which so much is kept."
+)
 
 
 def lines(records: Sequence[Record], *, removal: bool) -> list[str]:
@@ -57,8 +62,12 @@ def _measured(records: Sequence[Record]) -> list[str]:
 
 
 def _printed_styles() -> list[str]:
-    return table(["printed: method", "P(style)", "content kept"], PRINTED_STYLES)
+    return [ABOUT_STYLES, "", *table(["printed: method", "P(style)", "content kept"], PRINTED_STYLES)]
 
 
 def _printed_removal() -> list[str]:
-    return table(["printed: method", "CLIP, object", "like strength 0, by DINOv2-small"], PRINTED_REMOVAL)
+    return [
+        ABOUT_REMOVAL,
+        "",
+        *table(["printed: method", "CLIP, object", "like strength 0, by DINOv2-small"], PRINTED_REMOVAL),
+    ]
