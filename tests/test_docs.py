@@ -23,7 +23,7 @@ SHORT = {
     "tutorial": {"train_steering_maps(pipe, glow)": "train_steering_maps(pipe, glow, SHORT)"},
 }
 """Page -> old text, which must be in its code once, -> new text: the same calls, not at full length."""
-ELSEWHERE = {"maps", "scaling", "service", "language_models", "architecture", "pipelines"}
+ELSEWHERE = {"maps", "scaling", "service", "scores", "architecture", "pipelines"}
 """Pages whose code needs what a test has not, or is run by the tests of its own subject."""
 ONE_STEP = ("tutorial", "dial", "styles", "curves", "masks", "gallery")
 """Pages on which pictures of one step do."""

@@ -123,11 +123,15 @@ class Many:
     def settled(self, machine: Machine, model: str) -> Machine:
         """The machine of actors, with the device and the dtype that fit there."""
         from ..pipelines.choices.devices import fitting_device
+        from ..shapeland import MODELS
 
-        device = machine.device
-        if device == "auto" and self.gpus is not None:
-            device = "cuda" if self.gpus else "cpu"
-        device = fitting_device() if device == "auto" else device
+        device, here = machine.device.partition(":")[0], fitting_device()
+        if device == "auto":
+            device = here if self.gpus is None else "cuda" if self.gpus else "cpu"
+        if device == "cuda" != here and machine.dtype == "auto" and model not in MODELS:
+            raise LineaError(
+                "got --ray with GPUs and none here: expected --dtype with what they compute in, such as bfloat16"
+            )
         dtype = str(dtype_of(machine.dtype, device, model)).removeprefix("torch.")
         return replace(machine, device=device, dtype=dtype)
 

@@ -92,11 +92,10 @@ def info(
 ) -> None:
     """Show what a set of steering maps holds and how it was learned."""
     from ..maps.description import aligned, by_component, described
-    from ..maps.steering_maps import SteeringMaps
-    from ..pipelines.packaged import place_of
+    from ..pipelines.packaged import load_maps
     from ..training.history import history
 
-    maps = SteeringMaps.from_pretrained(place_of(steering, FIRST_MODEL))
+    maps = load_maps(steering, FIRST_MODEL)
     typer.echo(aligned({**described(maps), **history(maps), "as a LoRA": _as_lora(maps)}))
     typer.echo(f"\n{by_component(maps)}")
     if modules:

@@ -15,7 +15,7 @@ from ..steering.dial import Composition, Dial
 from ..steering.weights.fusing import Fusion, fuse
 from .adapters import Adapters, StrengthArgument, check_adapter_name
 from .modular import accepts, called
-from .packaged import place_of
+from .packaged import load_maps
 
 
 class SteeringMethods:
@@ -55,7 +55,7 @@ class SteeringMethods:
             check_adapter_name(adapter_name)
         origin = None if isinstance(source, SteeringMaps) else str(source)
         if not isinstance(source, SteeringMaps):
-            source = SteeringMaps.from_pretrained(place_of(source, model_name(self.base)))
+            source = load_maps(source, model_name(self.base))
         maps = source
         maps.modules_in(self.base)
         tell_resting(absent(self.base, dict(maps.acting())))

@@ -7,6 +7,11 @@ import json
 import pytest
 from PIL import Image
 
+from linea_diffusion import LineaError
+from linea_diffusion.cli.batching import Many
+from linea_diffusion.cli.options.machines import Machine
+from linea_diffusion.cli.options.steering import Steered
+
 from ..batches import rows
 
 
@@ -129,3 +134,16 @@ def test_fields_given_by_set(linea, tmp_path):
     assert len({rows(tmp_path / str(number))[0]["file_name"] for number in range(4)}) == 4
     assert rows(tmp_path / "2")[0]["width"] == 32
     assert rows(tmp_path / "3")[0]["negative_prompt"] == "red"
+
+
+def test_actors_have_the_device_and_the_dtype_that_fit_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    many, here = Many(ray="auto", gpus=1.0), Machine()
+    assert vars(many.settled(here, "shapeland-unet")) == vars(Machine("cuda", "float32"))
+    assert vars(many.settled(Machine(dtype="bfloat16"), "some/model")) == vars(Machine("cuda", "bfloat16"))
+    with pytest.raises(LineaError, match="expected --dtype with what they compute in"):
+        many.settled(here, "some/model")
+    cluster = many.cluster(Steered(), Machine("cuda", "float32"))
+    assert (cluster.address, cluster.gpus, cluster.cpus, cluster.actors) == ("auto", 1.0, 1.0, None)
+    alone = Many(ray="local").settled(here, "some/model")
+    assert (alone.device, Many(ray="local").cluster(Steered(), alone).gpus) == ("cpu", 0.0)

@@ -60,8 +60,8 @@ def cluster(s3, tmp_path_factory):
             "_system_config": {
                 "health_check_initial_delay_ms": 1000,
                 "health_check_period_ms": 1000,
-                "health_check_timeout_ms": 3000,
-                "health_check_failure_threshold": 3,
+                "health_check_timeout_ms": 10000,
+                "health_check_failure_threshold": 5,
             },
         },
     )

@@ -172,9 +172,10 @@ def test_concepts_are_listed_by_models_and_kind(linea):
     groups = [line for line in out.splitlines() if not line.startswith(" ")]
     real = "for Stable Diffusion, SDXL, FLUX and others that know the real world:"
     kinds = ("style", "object removal", "perspective")
-    assert groups == ["style, for the embedded models:", *(f"{kind}, {real}" for kind in kinds)]
+    embedded = [f"style, for the embedded {models}:" for models in ("models", "language model")]
+    assert groups == [*embedded, *(f"{kind}, {real}" for kind in kinds)]
     listed = [line.split()[0] for line in out.splitlines() if line.startswith(" ")]
-    assert sorted(listed) == list_concepts()
+    assert sorted(listed) == sorted([*list_concepts(), *list_concepts(world="wordland")])
     assert listed.index("pencil-sketch") < listed.index("anime") < listed.index("remove-cats") < listed.index("fisheye")
     assert "32 -> 32 prompts, e.g. 'a red star, neon'" in out
 

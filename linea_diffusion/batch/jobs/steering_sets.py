@@ -11,7 +11,7 @@ import torch
 from ...errors import LineaError
 from ...maps.digests import maps_digest
 from ...maps.steering_maps import SteeringMaps
-from ...pipelines.packaged import place_of
+from ...pipelines.packaged import load_maps
 from ...steering.addresses import model_name
 from ...steering.dial import Calibration
 
@@ -67,7 +67,7 @@ class SteeringSets:
         if name in self._refused:
             raise LineaError(str(self._refused[name]))
         try:
-            maps = SteeringMaps.from_pretrained(place_of(name, model_name(self._pipe.base)))
+            maps = load_maps(name, model_name(self._pipe.base))
             maps.modules_in(self._pipe.base)
         except LineaError as error:
             self._refused[name] = error

@@ -220,12 +220,11 @@ def open_maps(sources: Sequence[str], model: str) -> dict[str, tuple[str, Steeri
     Raises:
         LineaError: no such maps, or two of one name.
     """
-    from ...maps.steering_maps import SteeringMaps
     from ...pipelines.adapters import adapter_name_of, last_part
-    from ...pipelines.packaged import place_of
+    from ...pipelines.packaged import load_maps
 
     pairs = [split_name(source) for source in sources]
-    opened = [SteeringMaps.from_pretrained(place_of(source, model)) for _, source in pairs]
+    opened = [load_maps(source, model) for _, source in pairs]
     names = [name or adapter_name_of(maps, source) for (name, source), maps in zip(pairs, opened, strict=True)]
     counts = Counter(names)
     names = [

@@ -194,7 +194,7 @@ def follow_rows(pipe: Any, rows: BatchRows, scope: Scope) -> Iterator[None]:
     with ExitStack() as stack:
         if rows.only_conditional:
             owners = [one for one in (pipe, *vars(pipe).values()) if hasattr(one, "encode_prompt")]
-            if not owners and not guiders:
+            if not owners and not guiders and hasattr(pipe, "blocks"):  # made of blocks, which come in any order
                 raise LineaError(
                     f"got steering_guidance='cond' and a {type(pipe).__name__}, which does not tell what runs with the "
                     "prompt: expected a pipeline with a guider or with encode_prompt, or steering_guidance='both'"

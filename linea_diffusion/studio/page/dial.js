@@ -221,7 +221,7 @@ watch("value", () => {
   status.textContent = seen.error || seen.status || "";
   status.classList.toggle("wrong", Boolean(seen.error));
   one(".stop").hidden = !seen.busy;
-  one(".fill").hidden = Boolean(seen.busy || seen.quick || !dials.size);
+  one(".fill").hidden = Boolean(seen.busy || seen.quick || !dials.size || (props.value || {}).row);
   one(".frame").setAttribute("aria-busy", String(Boolean(seen.busy || flying)));
   one(".python").textContent = seen.python || "";
   one(".command").textContent = seen.command || "";
