@@ -134,3 +134,13 @@ def test_code_that_was_compiled_is_steered(lm):
             torch.testing.assert_close(code, lm.model(input_ids=ids).logits)
     assert torch.equal(model(input_ids=ids).logits, plain)
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("how", [{"dtype": torch.bfloat16}, {"dtype": torch.float16}, {"device_map": "cpu"}], ids=str)
+def test_half_precision_and_a_device_map(how):
+    model = LinEASLanguageModel.from_pretrained("wordland-lm", **how)
+    base = model.generate("hey anna", **GREEDY)
+    width = model.model.config.hidden_size
+    model.load_steering(random_maps({NORM: width}, 1.0), "one")
+    assert model.generate("hey anna", strength=0.0, **GREEDY) == base
+    assert model.generate("hey anna", strength=3.0, **GREEDY) != base
