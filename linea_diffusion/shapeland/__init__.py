@@ -29,18 +29,23 @@ LOAD_ARGUMENTS = {"shapeland-dit": {"text_encoder_3": None, "tokenizer_3": None}
 """What diffusers must be told to load each: this one does without the class's T5."""
 STYLES = WEIGHTS / "styles"
 """Styles that were learned on embedded models by the default recipe: in a folder for each model one for each style."""
+_WITHOUT_COLOUR = ("blueprint", "pencil sketch")
+"""Styles that do not show an object's colour; they come last."""
 CLIPS = {"shapeland-clip": WEIGHTS / "shapeland-clip"}
 """Embedded open_clip models: name -> folder with ``open_clip_config.json``."""
 
 
 def learned_styles(model: str) -> dict[str, Path]:
-    """Name -> folder of the packaged maps for a model; none for a model that is not embedded.
+    """Name -> folder of the packaged maps for a model, neon first; none for a model that is not embedded.
 
     Args:
         model: its name.
     """
-    folders = sorted((STYLES / model).iterdir()) if model in MODELS and (STYLES / model).is_dir() else []
-    return {folder.name.replace("-", " "): folder for folder in folders if folder.is_dir()}
+    folders = (STYLES / model).iterdir() if model in MODELS and (STYLES / model).is_dir() else []
+    found = {folder.name.replace("-", " "): folder for folder in folders if folder.is_dir()}
+    return {
+        name: found[name] for name in sorted(found, key=lambda name: (name in _WITHOUT_COLOUR, name != "neon", name))
+    }
 
 
 def load_truth_classifier() -> TruthClassifier:
