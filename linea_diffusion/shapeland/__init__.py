@@ -43,9 +43,8 @@ def learned_styles(model: str) -> dict[str, Path]:
     """
     folders = (STYLES / model).iterdir() if model in MODELS and (STYLES / model).is_dir() else []
     found = {folder.name.replace("-", " "): folder for folder in folders if folder.is_dir()}
-    return {
-        name: found[name] for name in sorted(found, key=lambda name: (name in _WITHOUT_COLOUR, name != "neon", name))
-    }
+    order = sorted(found, key=lambda name: (name in _WITHOUT_COLOUR, name != "neon", name))
+    return {name: found[name] for name in order}
 
 
 def load_truth_classifier() -> TruthClassifier:
