@@ -25,6 +25,7 @@ html_theme = "furo"
 html_title = "linea-diffusion"
 html_static_path = ["site/static"]
 html_css_files = ["site.css"]
+html_js_files = ["access.js"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
