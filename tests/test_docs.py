@@ -109,7 +109,9 @@ def test_pages_in_a_browser(site, tmp_path):
                 page.set_viewport_size({"width": 360, "height": 800})
                 page.goto((site / f"{name}.html").as_uri())
                 assert page.evaluate("document.documentElement.scrollWidth") <= 360, f"{name} is wider than a phone"
+                assert not wrong
                 found = Axe().run(page).response["violations"]
+                wrong.clear()  # it asks for style sheets once more, which pages in files may not
                 serious = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
                 assert not serious, f"{name}, {scheme}: {serious}"
         page.set_viewport_size({"width": 1280, "height": 800})
