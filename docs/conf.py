@@ -24,6 +24,7 @@ nitpicky = False
 html_theme = "furo"
 html_title = "linea-diffusion"
 html_static_path = ["site/static"]
+html_favicon = "site/static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = ["access.js"]
 html_show_sphinx = False

@@ -71,9 +71,7 @@ def test_a_guider_and_a_strength(qwen, kind):
 @pytest.mark.parametrize("backend", ["native", "_native_math"])
 def test_attention_backends(backend, monkeypatch):
     registry = attention_dispatch._AttentionBackendRegistry
-    monkeypatch.setattr(
-        registry, "_active_backend", registry._active_backend
-    )  # one for all models, put back at the end
+    monkeypatch.setattr(registry, "_active_backend", registry._active_backend)  # put back at the end
     one = Subject(CASES["flux"])
     wanted = one.render(strength=[0.3, 0.9])
     one.pipe.transformer.set_attention_backend(backend)
