@@ -32,7 +32,9 @@ def generate(
     steered: Steered,
     strength: Annotated[str | None, strength_option("One or several, of one noise; 1 when left out")] = None,
     task: Task = None,
-    new_tokens: Annotated[int, typer.Option(help="Of a text, at most.", callback=checks.at_least(1))] = 40,
+    new_tokens: Annotated[
+        int | None, typer.Option(help="Of a text, at most; 40 when left out.", callback=checks.at_least(1))
+    ] = None,
     session: Session,
 ) -> None:
     """Render one prompt, steered; or continue it, with a language model."""
@@ -44,8 +46,14 @@ def generate(
     if strength is not None:
         dials = steered.dials(strength)
     if steered.is_about_texts(task):
-        _write(prompt, dials, out, steered.open_text(session, task), new_tokens, session.seed, steered.calibrated)
+        if session.arguments:
+            raise LineaError(
+                f"got {', '.join(session.arguments)} for a language model: expected none, for pictures alone"
+            )
+        _write(prompt, dials, out, steered.open_text(session, task), new_tokens or 40, session.seed, steered.calibrated)
         return
+    if new_tokens is not None:
+        raise LineaError(f"got --new-tokens {new_tokens} for a picture: expected it with a language model alone")
     out = out or Path("image.png")
     check_image_name(out)
     places = [out if len(dials) == 1 else out.with_stem(f"{out.stem}-{_label(one)}") for one in dials]

@@ -19,15 +19,9 @@ from ..steering.steer import steer
 from .adapters import Adapters, Setting
 from .overflow import look_out, tell_unusable
 from .prompts import running_call, spread
+from .rendering.requests import DIAL
 
-_DIAL = {
-    "composition": "sum",
-    "calibrated": None,
-    "steering_guidance": "both",
-    "steering_start": 0.0,
-    "steering_end": 1.0,
-    "strength_curve": None,
-}
+_DIAL = {name: value for name, value in DIAL.items() if name not in ("mask", "masking")}
 _WORDS = {
     "steering": "Maps: a folder, a Hub id or SteeringMaps, or a dict {name: one of these}; nothing is steered without.",
     "steering_strength": "As strength= of LinEASDiffusionPipeline: a number, a list, a dict by name, a curve.",

@@ -39,10 +39,17 @@ def test_generate_and_grid(linea, mask):
     assert code != 0
     assert "none.png" in errors
     assert linea("generate", "a red heart", *FEW, "--mask", mask, "--masking", "latents", "--out", "y.png")[0] != 0
+    code, _, errors = linea("generate", "a red heart", *FEW, "--masking", "activations", "--out", "y.png")
+    assert code != 0
+    assert "no --mask" in errors
 
 
 def test_jobs(linea, mask, tmp_path):
-    lines = [{"prompt": "a red heart"}, {"prompt": "a red heart", "mask": mask}]
+    lines = [
+        {"prompt": "a red heart", "masking": "activations"},  # of no mask, and so the same picture as without
+        {"prompt": "a red heart", "mask": mask},
+        {"prompt": "a red heart"},
+    ]
     (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert linea("batch", "jobs.jsonl", *FEW, "--strength", 1, "--out", "images")[0] == 0
     rows = [json.loads(line) for line in (tmp_path / "images" / "metadata.jsonl").read_text().splitlines()]

@@ -45,6 +45,8 @@ def test_train_learns_and_generate_finds_model_and_task_in_the_maps(linea, folde
         (("train", "friendly", "--task", "text", "--out", "OUT", "--set", "guidance_scale=3.0"), "no denoising steps"),
         (("train", "friendly", "--task", "song", "--out", "OUT"), "image, text"),
         (("generate", "so ben", "--model", "wordland-lm", "--mask", "mask.png"), "it is for pictures"),
+        (("generate", "so ben", "--model", "wordland-lm", "--steps", "3"), "num_inference_steps for a language model"),
+        (("generate", "a red heart", "--new-tokens", "3"), "--new-tokens 3 for a picture"),
         (("generate", "so ben", "--model", "./nowhere", "--task", "text"), "no such folder"),
     ],
 )

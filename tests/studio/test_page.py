@@ -233,13 +233,22 @@ def test_a_comparison_by_the_keyboard(page, folder):
     assert len((folder / "choices.csv").read_text().splitlines()) == 3
 
 
-def test_files_that_are_no_style_and_files_that_are_too_large(page, tmp_path):
+def test_files_that_are_no_style(page, tmp_path):
     _tab(page, "Explore")
     page.get_by_role("button", name="Styles: bring one").click()
     (tmp_path / "evil.safetensors").write_bytes(b"no tensors at all")
     page.locator("input[type=file]").first.set_input_files(tmp_path / "evil.safetensors")
     expect(page.get_by_text("expected").last).to_be_visible()
     page.get_by_label("Close").or_(page.locator(".toast-close")).first.click()
+
+
+def test_files_that_are_too_large(address):
+    body = b"--x\r\nContent-Disposition: form-data; name=files; filename=big.safetensors\r\n\r\n" + bytes(65 << 20)
+    wanted = urllib.request.Request(
+        f"{address}gradio_api/upload", body + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        urllib.request.urlopen(wanted)
 
 
 def test_nothing_outside_is_read(address, folder):

@@ -8,22 +8,14 @@ from typing import Any
 
 from ...errors import LineaError, short
 from ...pipelines.masking import check_masking
+from ...pipelines.rendering.requests import DIAL
 from ...steering.curves import curve_of
 from ...steering.dial import COMPOSITIONS, STEERING_GUIDANCE, check_strength, is_points
 from ...steering.parsing import parse_curve
 
 ALIASES = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
 """Fields of a job that have another name in pipelines."""
-DIALS: dict[str, Any] = {
-    "composition": "sum",
-    "calibrated": None,
-    "steering_guidance": "both",
-    "steering_start": 0.0,
-    "steering_end": 1.0,
-    "strength_curve": None,
-    "mask": None,
-    "masking": None,
-}
+DIALS: dict[str, Any] = {**DIAL, "masking": None}
 """Fields that say how steering acts, as the arguments of a call, with their defaults."""
 LATER = ("strength_curve", "mask", "masking")
 """Those of them that images of before do not know: they are part of an image's name where they are given."""

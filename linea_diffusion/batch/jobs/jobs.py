@@ -177,7 +177,7 @@ class JobMaker:
         dials = {name: dial_of(name, fields.get(name, default)) for name, default in DIALS.items()}
         calibrated = dials.pop("calibrated")
         for name in LATER:
-            if dials[name] is None:  # images of before are named without it
+            if dials[name] is None or (name == "masking" and "mask" not in dials):  # images of before have no such name
                 del dials[name]
         check_window(dials)
         strength = self._strength(fields, in_order=dials["composition"] == "chain")

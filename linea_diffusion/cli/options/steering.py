@@ -88,10 +88,14 @@ class Steered:
         """The same as the pipeline takes it, with the mask opened.
 
         Raises:
-            LineaError: it cannot be read.
+            LineaError: it cannot be read, or there is none to use in the way that is asked for.
         """
         from ...scoring.images.opening import open_mask
 
+        if self.masking is not None and self.mask is None:
+            raise LineaError(
+                f"got --masking {self.masking} and no --mask: expected the picture that says where maps act"
+            )
         return {**self.dial, **({} if self.mask is None else {"mask": open_mask(self.mask)})}
 
     @cached_property

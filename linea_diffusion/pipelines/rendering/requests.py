@@ -14,11 +14,17 @@ from ..calling import for_base
 Strengths = Mapping[str, float] | float | None
 """Adapter -> strength of a picture; or one number for all adapters and the whole call; None as in a call without."""
 
-DIAL = (
-    "composition", "calibrated", "steering_guidance", "steering_start", "steering_end", "strength_curve", "mask",
-    "masking",
-)  # fmt: skip
-"""Arguments of a call that say how steering acts."""
+DIAL: dict[str, Any] = {
+    "composition": "sum",
+    "calibrated": None,
+    "steering_guidance": "both",
+    "steering_start": 0.0,
+    "steering_end": 1.0,
+    "strength_curve": None,
+    "mask": None,
+    "masking": "pictures",
+}
+"""Arguments of a call that say how steering acts -> what they are when left out."""
 
 SET_BY_RENDERING = {
     "prompt": "prompts are given in order",
