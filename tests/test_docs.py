@@ -61,7 +61,7 @@ def test_pictures_and_commands_are_there(page):
 
 
 def check_command(line: str) -> None:
-    """Parse a command line as `linea` does, without doing anything."""
+    """Whether the command and its options are there."""
     import typer
 
     from linea_diffusion import cli
@@ -69,9 +69,8 @@ def check_command(line: str) -> None:
     command, *arguments = shlex.split(line, comments=True)[1:]
     if "..." in arguments:
         return
-    group = typer.main.get_command(cli.app)
-    parser = group.commands[command]
-    options = {name for one in parser.params for name in (*one.opts, *one.secondary_opts)}
+    parameters = typer.main.get_command(cli.app).commands[command].params
+    options = {name for one in parameters for name in (*one.opts, *one.secondary_opts)}
     for argument in arguments:
         if argument.startswith("--"):
             assert argument.partition("=")[0] in options, f"{line}: {argument}"

@@ -13,7 +13,8 @@ from ...errors import LineaError
 from ..addresses import is_denoiser
 from ..dial import Dial
 from .acted import Account, Presence
-from .layout import Layout, follow_layout, no_places
+from .layout import Layout, no_places
+from .layout_following import follow_layout
 from .rows import BatchRows, arguments_of, follow_rows
 from .schedule import Progress, follow_schedule
 from .scopes import call_scope, resting_in_other_calls

@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...errors import LineaError
 from ..activations import Site
 from ..region import Grid, Places
-from .acted import runs_compiled
-from .scopes import Scope
+from .sample_grids import coarser, counted, features_in, filled_up, flat, three
 
 _COARSER = (1, 2, 4, 8, 16, 32, 64)
-_FILLED, _UNKNOWN = 32, (1, 1, 0)
-_ELSEWHERE = re.compile(
-    r"context|encoder|(^|[._])(txt|text|cap|caption|clip)([._]|$)|added|add_|guidance|_norm_y|caption"
-)
+_UNKNOWN = (1, 1, 0)
+_ELSEWHERE = re.compile(r"context|encoder|(^|[._])(txt|text|cap|caption|clip)([._]|$)|added|add_|guidance|_norm_y")
 """Modules of denoisers whose tokens are the prompt's, or no tokens, unless their number says otherwise."""
 
 
@@ -67,8 +62,8 @@ class Layout:
             patch: width of a place in numbers of the sample, where its configuration says it.
         """
         given = next((value for value in arguments if isinstance(value, torch.Tensor | list)), None)
-        arguments = [_flat(value) for value in arguments]
-        sample = _flat(given)
+        arguments = [flat(value) for value in arguments]
+        sample = flat(given)
         self._joint, self._recent, self._widest = {}, {}, 0
         packed = isinstance(sample, torch.Tensor) and sample.ndim == 3
         patch = 1 if packed or patch is None else patch
@@ -77,8 +72,8 @@ class Layout:
             self._grids, self._patch, self._found = grids, patch, {}
         self._batch = 0 if given is None else len(given)
         rest = [value for value in arguments if value is not sample]
-        counts = [int(one.shape[-2]) for value in rest for one in _features_in(value)]
-        self._texts = {*counts, sum(counts), *(_padded(one) for one in counts if isinstance(sample, list))}
+        counts = [int(one.shape[-2]) for value in rest for one in features_in(value)]
+        self._texts = {*counts, sum(counts), *(filled_up(one) for one in counts if isinstance(sample, list))}
         if packed:
             self._widest = sample.shape[1]
 
@@ -97,9 +92,9 @@ class Layout:
         if not self._grids or (z.ndim == 2 and len(z) == self._batch):
             return None
         sizes = [int(z.shape[at]) for at in rest]
-        if len(rest) in (2, 3) and (axis == 1 or self._grid(prod(sizes)) == _three(sizes)):
+        if len(rest) in (2, 3) and (axis == 1 or self._grid(prod(sizes)) == three(sizes)):
             self.is_met = True
-            return Places(_three(sizes), tuple(rest))
+            return Places(three(sizes), tuple(rest))
         for at in sorted(rest, key=lambda at: -z.shape[at]):  # the other one is heads
             known, places = self._sequence(site, z.shape[at], at)
             self.is_met |= places is not None
@@ -128,9 +123,9 @@ class Layout:
         """The grid of the sample, or a coarser one, that has as many places, or has them after it is filled up."""
         if count not in self._found:
             parts = [part * self._patch for part in _COARSER]
-            sizes = [size for grid in self._grids for part in parts for size in _coarser(grid, part)]
+            sizes = [size for grid in self._grids for part in parts for size in coarser(grid, part)]
             exact = (size for size in sizes if prod(size) == count)
-            filled = (size for size in sizes[:2] if self._patch > 1 and _padded(prod(size)) == count)
+            filled = (size for size in sizes[:2] if self._patch > 1 and filled_up(prod(size)) == count)
             self._found[count] = next(iter((*exact, *filled)), None)
         return self._found[count]
 
@@ -163,12 +158,12 @@ class Layout:
         shape = (1, *sample[0].shape) if isinstance(sample, list) else sample.shape
         if len(shape) in (4, 5):
             last = [(int(shape[1]), int(shape[2]), int(shape[3]))] if len(shape) == 5 else []
-            return (_three(shape[2:]), *last)  # some videos have their channels last
+            return (three(shape[2:]), *last)  # some videos have their channels last
         return (self._packed(int(shape[1]), arguments),) if len(shape) == 3 else ()
 
     def _packed(self, count: int, arguments: Sequence[Any]) -> Grid:
         for value in arguments:
-            grid = _counted(value, count)
+            grid = counted(value, count)
             if grid is not None:
                 return grid
         height, width = self._size or (1, 1)
@@ -178,61 +173,6 @@ class Layout:
     def _named(self) -> str:
         grid = " x ".join(str(one) for one in self._grids[0][1:])
         return f"the sample is {grid}, texts have {sorted(self._texts) or 'no'} tokens"
-
-
-def _three(sizes: Iterable[int]) -> Grid:
-    sizes = [int(one) for one in sizes]
-    return (1, sizes[0], sizes[1]) if len(sizes) == 2 else (sizes[0], sizes[1], sizes[2])
-
-
-def _coarser(grid: Grid, part: int) -> tuple[Grid, Grid]:
-    """A grid whose places are `part` times as wide, rounded up as convolutions do, or down as patches do."""
-    frames, height, width = grid
-    return (frames, -(-height // part), -(-width // part)), (frames, height // part, width // part)
-
-
-def _flat(value: Any) -> Any:
-    """The first of lists within lists."""
-    while isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
-        value = value[0]
-    return value
-
-
-def _features_in(value: Any) -> list[torch.Tensor]:
-    """The texts in an argument: one tensor (n, tokens, d), or a list of (tokens, d); not ids of tokens."""
-    parts = value if _is_list_of_tensors(value) else [value]
-    axes = 2 if _is_list_of_tensors(value) else 3
-    return [
-        one
-        for one in parts
-        if isinstance(one, torch.Tensor) and one.ndim == axes and one.is_floating_point() and one.shape[-1] > 4
-    ]
-
-
-def _padded(count: int) -> int:
-    """A number of tokens filled up as models do that take a list of samples."""
-    return -(-count // _FILLED) * _FILLED
-
-
-def _is_list_of_tensors(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, torch.Tensor) and one.ndim for one in value)
-
-
-def _counted(value: Any, count: int) -> Grid | None:
-    """The grid in an argument that says where each of `count` tokens is, or how many rows and columns there are."""
-    if isinstance(value, torch.Tensor):
-        if value.ndim not in (2, 3) or value.shape[-2] != count or not 2 <= value.shape[-1] <= 4:
-            return None
-        ids = value.reshape(-1, *value.shape[-2:])[0]
-        sizes = [size for column in ids.T if (size := len(column.unique())) > 1]
-        full = [1] * (2 - len(sizes)) + sizes
-    else:
-        whole = isinstance(value, list | tuple) and all(isinstance(one, int) for one in value)
-        full = list(value) if whole else []
-    if len(full) not in (2, 3):
-        return None
-    grid = _three(full)
-    return grid if grid[0] * grid[1] * grid[2] == count else None
 
 
 def _starts(tokens: torch.Tensor, sequence: torch.Tensor) -> tuple[int, ...] | None:
@@ -251,60 +191,3 @@ def _starts(tokens: torch.Tensor, sequence: torch.Tensor) -> tuple[int, ...] | N
             return None
         found.append(at)
     return tuple(found)
-
-
-@contextmanager
-def follow_layout(
-    models: Iterable[tuple[str, nn.Module]], layout: Layout, arguments: Callable[..., Any], scope: Scope
-) -> Iterator[None]:
-    """Within the context `layout` follows denoisers, in the calls that are a scope's own.
-
-    Args:
-        models: component name -> denoiser.
-        layout: told what they and their modules are given.
-        arguments: the arguments of a model, the sample first, of what a hook gets.
-        scope: whose calls are followed.
-
-    Raises:
-        LineaError: a model that torch.compile made faster, whose modules tell nothing.
-    """
-
-    def begins(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if scope.acts():
-            layout.meet_model(arguments(inputs, keywords), _patch_of(module))
-
-    def given(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if scope.acts():
-            for name, value in [*(("", value) for value in inputs), *keywords.items()]:
-                layout.meet(value, name)
-
-    def gives(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if scope.acts():
-                for value in output if isinstance(output, tuple) else (output,):
-                    layout.meet(value, path="" if isinstance(output, tuple) else path)
-
-        return hook
-
-    with ExitStack() as stack:
-        for component, model in models:
-            if any(map(runs_compiled, model.modules())):
-                raise LineaError(
-                    f"got a mask and a compiled {component!r}, whose activations do not say where they are in the "
-                    "picture: expected the pipeline without torch.compile"
-                )
-            stack.enter_context(model.register_forward_pre_hook(begins, with_kwargs=True))
-            for path, module in model.named_modules():
-                if module is not model:
-                    stack.enter_context(module.register_forward_pre_hook(given, with_kwargs=True))
-                    stack.enter_context(module.register_forward_hook(gives(path)))
-        yield
-
-
-def _patch_of(model: nn.Module) -> int | None:
-    """The width of a transformer's patches by its configuration; of several the first."""
-    config = getattr(model, "config", {})
-    patch = next((config[name] for name in ("patch_size", "all_patch_size") if config.get(name)), None)
-    while isinstance(patch, list | tuple) and patch:
-        patch = patch[-1]
-    return patch if isinstance(patch, int) else None
