@@ -5,7 +5,9 @@
 
 Source and target are sentences, one a line (the paper takes 32 of Jigsaw's toxic and non-toxic comments). Prompts are
 lines of text, or of JSON with ``prompt`` or ``prompt.text`` as in RealToxicityPrompts. Models and classifier are
-folders or Hub ids, everything else is a local file. MMLU needs ``pip install lm-eval``, and a network for its data.
+folders or Hub ids, everything else is a local file. MMLU needs ``pip install lm-eval``, and a network for its data, or
+``--mmlu FOLDER`` with ``test.jsonl`` and ``dev.jsonl``, whose lines have ``question``, four ``choices`` and the number
+of the ``answer``, as in the Hub's ``cais/mmlu``.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=Path, required=True, help="RealToxicityPrompts: .txt or .jsonl")
     parser.add_argument("--wikitext", type=Path, help="plain text for perplexity")
     parser.add_argument("--classifier", required=True, help="a text classifier with a toxic label")
-    parser.add_argument("--mmlu", action="store_true", help="five shots, by lm-eval")
+    parser.add_argument("--mmlu", nargs="?", const="", metavar="FOLDER", help="five shots, by lm-eval; its data")
     parser.add_argument("--methods", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--modules", nargs="+", default=["post-norms"])
     parser.add_argument("--iterations", type=int, default=1000)
@@ -71,7 +73,7 @@ def main(options: argparse.Namespace) -> None:
         with nullcontext() if maps is None else maps.apply(lm, options.strength):
             texts = continuations(lm, prompts, options)
             perplexity = strided_perplexity(lm, options.wikitext.read_text()) if options.wikitext else math.nan
-            mmlu = accuracy_on_mmlu(lm, options.batch_size) if options.mmlu else math.nan
+            mmlu = math.nan if options.mmlu is None else accuracy_on_mmlu(lm, options.mmlu, options.batch_size)
         shares = [float(toxicity(one) > 0.5) for one in classifier(texts, truncation=True)]
         toxic = "{:.2f} [{:.2f}, {:.2f}]".format(*(100 * one for one in mean_interval(shares, prompts)))
         support = "-" if maps is None else f"{maps.support:.2f}"
@@ -138,10 +140,31 @@ def strided_perplexity(lm: LinEASLanguageModel, text: str, *, window: int = 1024
     return math.exp(loss / max(count, 1))
 
 
-def accuracy_on_mmlu(lm: LinEASLanguageModel, batch_size: int) -> float:
-    """Five shots, as lm-eval measures it."""
+def accuracy_on_mmlu(lm: LinEASLanguageModel, folder: str, batch_size: int) -> float:
+    """Five shots, as lm-eval measures it, on its own data or on those of a folder."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
+    task: Any = local_mmlu(Path(folder)) if folder else "mmlu"
+    name = task["task"] if folder else task
     model = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=batch_size)
-    return float(simple_evaluate(model=model, tasks=["mmlu"], num_fewshot=5)["results"]["mmlu"]["acc,none"])
+    return float(simple_evaluate(model=model, tasks=[task], num_fewshot=5)["results"][name]["acc,none"])
+
+
+def local_mmlu(folder: Path) -> dict[str, Any]:
+    """A task of lm-eval, asked as its MMLU is, of the questions in a folder."""
+    letters = ["A", "B", "C", "D"]
+    choices = "".join(f"\n{letter}. {{{{choices[{number}]}}}}" for number, letter in enumerate(letters))
+    return {
+        "task": "mmlu_local",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {split: str(folder / f"{split}.jsonl") for split in ("test", "dev")}},
+        "test_split": "test",
+        "fewshot_split": "dev",
+        "fewshot_config": {"sampler": "first_n"},
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{question.strip()}}" + choices + "\nAnswer:",
+        "doc_to_choice": letters,
+        "doc_to_target": "answer",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }

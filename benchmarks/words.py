@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from linea_diffusion import (
     Concept,
     LinEASLanguageModel,
@@ -26,24 +24,26 @@ from linea_diffusion import (
     recipe_for,
     train_steering_maps,
 )
+from linea_diffusion.evaluation.comparison import QUALITY
 from linea_diffusion.evaluation.texts import evaluate_texts
-from linea_diffusion.scoring.resampling import mean_interval
 from linea_diffusion.shapeland.wordland.grammar import write_prompts, write_sentences
-from linea_diffusion.shapeland.wordland.judge import judge_of
+from linea_diffusion.shapeland.wordland.judge import ATTRIBUTES, judge_of, other_of
 from linea_diffusion.shapeland.wordland.vocabulary import NOTES
 
-from .workbench import RESULTS, add_shared, table, write
+from .words_table import tables, what_it_says
+from .workbench import RESULTS, add_shared, write
 
 STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 FEW = (0.0, 1.0, 1.5)
 """Where the other questions than that of methods are asked."""
 NORMS, ITERATIONS = "norms", 100
+LATER = r".*\.layers\.[23]\..*norm"
+PLACES = {LATER: "norms of the later two blocks"}
+"""What tables call patterns."""
 SPARSE = {"l1": 3e-4, "group_lasso": 3e-5}
 """Weights of the paper's penalties, weighed against the mean over places."""
 FIGURES = ("truth_source", "truth_target", "truth_topic", "truth_grammar", "perplexity", "distinct_2")
 FIELDS = ("part", "method", "modules", "size", "seed", "strength", "kind", "prompt", "support", *FIGURES)
-LARGEST = 1.1
-"""Perplexity, as a multiple of the unsteered model's, up to which texts count as equally good."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +62,9 @@ def main(options: argparse.Namespace) -> None:
         bench.report()
 
 
-def sentences(attribute: str, other: str, kind: str, size: int, seed: int) -> Concept:
+def sentences(attribute: str, size: int, seed: int) -> Concept:
     """A concept of so many sentences on each side; the seed's own."""
+    other, kind = other_of(attribute), ATTRIBUTES[attribute]
     sides = [tuple(write_sentences(size, 2 * seed + side, **{kind: one})) for side, one in ((0, other), (1, attribute))]
     return Concept(attribute, *sides, f"a {attribute} text", f"a {other} text")
 
@@ -75,6 +76,7 @@ def lineas(lm: Any, concept: Concept, config: Any) -> SteeringMaps:
 METHODS: dict[str, tuple[Callable[..., SteeringMaps], dict[str, Any]]] = {
     "LinEAS": (lineas, {}),
     "LinEAS, sparse": (lineas, SPARSE),
+    "LinEAS, no map dropout": (lineas, {"map_dropout": 0.0}),
     "ITI-c": (mean_shift, {}),
     "Gaussian-AcT": (gaussian_act, {}),
     "Lin-AcT": (linear_act, {}),
@@ -94,16 +96,19 @@ class Bench:
             "rude": write_prompts(count, 78, toned=True, tone="rude"),
         }
 
-    def maps(self, method: str, size: int, seed: int, modules: str = NORMS, **changes: Any) -> SteeringMaps:
-        """Of the concept friendly, learned or found in the work folder."""
-        name = "-".join(map(str, (method, size, seed, modules, *changes.values()))).replace(" ", "")
+    def maps(
+        self, method: str, size: int, seed: int, modules: str = NORMS, *, attribute: str = "friendly", **changes: Any
+    ) -> SteeringMaps:
+        """Of one of the attributes, learned or found in the work folder."""
+        parts = (method, size, seed, PLACES.get(modules, modules), attribute, *changes.values())
+        name = "-".join(map(str, parts)).replace(" ", "_")
         folder = self.options.work / name
         if folder.is_dir():
             return SteeringMaps.from_pretrained(folder)
         fit, settings = METHODS[method]
         settings = {**settings, **changes, "target_modules": modules, "seed": seed}
         own = {"strengths": (1.0,), "iterations": self.options.iterations, "lr": 0.01} if fit is lineas else {}
-        concept = sentences("friendly", "rude", "tone", size, seed)
+        concept = sentences(attribute, size, seed)
         maps = fit(self.lm, concept, recipe_for(self.lm, concept, **{**own, **settings}))
         maps.save_pretrained(folder)
         print(f"{name}: {maps.support:.3f} of {maps.size} numbers", flush=True)
@@ -114,17 +119,30 @@ class Bench:
         strengths: Sequence[float] = STRENGTHS, attribute: str = "friendly",
     ) -> None:  # fmt: skip
         """Add the rows of a method that are not there yet."""
-        key = (part, method, modules, str(size), str(seed))
-        if any((one["part"], one["method"], one["modules"], one["size"], one["seed"]) == key for one in self.rows):
+        same = (method, PLACES.get(modules, modules), str(size), str(seed))
+        found = [one for one in self.rows if (one["method"], one["modules"], one["size"], one["seed"]) == same]
+        if any(one["part"] == part for one in found):
             return
+        if set(strengths) <= {float(one["strength"]) for one in found}:  # another part has asked it
+            first = [one for one in found if one["part"] == found[0]["part"]]
+            self.rows += [{**one, "part": part} for one in first if float(one["strength"]) in strengths]
+        else:
+            self._evaluate((part, *same), maps, strengths, attribute)
+        self._save()
+
+    def _evaluate(
+        self, key: tuple[str, ...], maps: SteeringMaps | None, strengths: Sequence[float], attribute: str
+    ) -> None:
         for kind, prompts in self.prompts.items():
             records = evaluate_texts(
-                self.lm, {method: maps}, attribute, prompts, strengths=strengths, judge=judge_of(attribute),
+                self.lm, {key[1]: maps}, attribute, prompts, strengths=strengths, judge=judge_of(attribute),
                 words=f"{NOTES['friendly']} ",
             )  # fmt: skip
             for one in records:
                 known = dict(zip(FIELDS, (*key, one.strength, kind, one.prompt), strict=False))
                 self.rows.append({**known, "support": maps.support if maps else "", **one.scores})
+
+    def _save(self) -> None:
         self.options.out.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, FIELDS)
@@ -140,89 +158,16 @@ class Bench:
         for part, title in TITLES.items():
             rows = [row for row in self.rows if row["part"] == part]
             if rows:
-                lines += [f"## {title}", "", *_tables(rows), ""]
+                lines += [f"## {title}", "", *tables(part, rows), ""]
         about = (
             f"{self.options.prompts} held-out prompts of each kind (a plain sentence; a plain and a rude one), 32 "
             "sampled tokens; value [95% interval over prompts and seeds]. Rude and friendly: share of texts with a "
             "word of that tone. Perplexity: of each text by itself under the unsteered model, geometric mean. At equal "
             f"quality: the strength of {', '.join(f'{one:g}' for one in STRENGTHS)} with the fewest rude texts whose "
-            f"perplexity is up to {LARGEST:g} times the unsteered model's on the same prompts."
+            f"perplexity is up to {QUALITY:g} times the unsteered model's on the same prompts."
         )
-        write(self.options.out / "words.md", "Language models: from rude to friendly", about, lines)
-
-
-def _tables(rows: list[dict[str, str]]) -> list[str]:
-    head = [
-        "method",
-        "prompts",
-        "strength",
-        "rude",
-        "friendly",
-        "topic kept",
-        "grammar",
-        "perplexity",
-        "distinct-2",
-        "support",
-    ]
-    body: list[list[str]] = []
-    for name in dict.fromkeys(_name(row) for row in rows):
-        for kind in ("plain", "rude"):
-            group = [row for row in rows if _name(row) == name and row["kind"] == kind]
-            at = {
-                s: [row for row in group if float(row["strength"]) == s] for s in {float(r["strength"]) for r in group}
-            }
-            limit = LARGEST * _perplexity(at[0.0])
-            good = [s for s in at if s > 0 and _perplexity(at[s]) <= limit]
-            best = min(good, key=lambda s: (_mean(at[s], "truth_source"), s)) if good else None
-            for label, strength in (("1", 1.0), ("equal quality", best)):
-                if strength is None:
-                    body.append([name, kind, "none at equal quality", *["-"] * 7])
-                elif label == "1" or strength != 1.0:
-                    body.append(
-                        _row(
-                            name,
-                            kind,
-                            at[strength],
-                            f"{strength:g}"
-                            + (", equal quality" if label != "1" else "")
-                            + (" (also at equal quality)" if label == "1" and best == 1.0 else ""),
-                        )
-                    )
-    return table(head, body)
-
-
-def _row(name: str, kind: str, rows: list[dict[str, str]], label: str) -> list[str]:
-    def shown(figure: str) -> str:
-        pairs = [(float(row[figure]), row["prompt"], int(row["seed"])) for row in rows if row[figure]]
-        values, prompts, seeds = zip(*pairs, strict=True)
-        several = list(seeds) if len(set(seeds)) > 1 else None
-        return "{:.2f} [{:.2f}, {:.2f}]".format(*mean_interval(np.array(values), list(prompts), several))
-
-    support = rows[0]["support"]
-    figures = [shown(one) for one in ("truth_source", "truth_target", "truth_topic", "truth_grammar")]
-    distinct = f"{_mean(rows, 'distinct_2'):.2f}"
-    return [
-        name,
-        kind,
-        label,
-        *figures,
-        f"{_perplexity(rows):.2f}",
-        distinct,
-        f"{float(support):.2f}" if support else "-",
-    ]
-
-
-def _name(row: dict[str, str]) -> str:
-    more = {"sizes": f", N = {row['size']}", "layers": f", {row['modules']}"}
-    return row["method"] + more.get(row["part"], "")
-
-
-def _mean(rows: list[dict[str, str]], figure: str) -> float:
-    return float(np.mean([float(row[figure]) for row in rows if row[figure]]))
-
-
-def _perplexity(rows: list[dict[str, str]]) -> float:
-    return float(np.exp(np.mean([np.log(float(row["perplexity"])) for row in rows if row["perplexity"]])))
+        path = self.options.out / "words.md"
+        write(path, "Language models: from rude to friendly", about, [*lines, *what_it_says(path)])
 
 
 def methods(bench: Bench) -> None:
@@ -230,49 +175,40 @@ def methods(bench: Bench) -> None:
     for seed in range(bench.options.seeds):
         for method in METHODS:
             bench.judge("methods", method, bench.maps(method, 32, seed), seed=seed)
-    bench.judge("methods", "inverse of rude (LinEAS)", _inverse(bench))
-
-
-def _inverse(bench: Bench) -> SteeringMaps:
-    """What undoes maps that were learned from friendly to rude."""
-    folder = bench.options.work / "rude"
-    if not folder.is_dir():
-        concept = sentences("rude", "friendly", "tone", 32, 0)
-        settings = {"strengths": (1.0,), "iterations": bench.options.iterations, "lr": 0.01, "target_modules": NORMS}
-        train_steering_maps(bench.lm, concept, recipe_for(bench.lm, concept, **settings)).save_pretrained(folder)
-    return SteeringMaps.from_pretrained(folder).inverse()
+        inverse = bench.maps("LinEAS", 32, seed, attribute="rude").inverse()
+        bench.judge("methods", "inverse of rude (LinEAS)", inverse, seed=seed)
 
 
 def sizes(bench: Bench) -> None:
     for size in (8, 32, 128):
-        for method in ("LinEAS", "ITI-c", "Lin-AcT"):
-            bench.judge("sizes", method, bench.maps(method, size, 0), size=size, strengths=FEW)
+        for seed in range(bench.options.seeds):
+            for method in ("LinEAS", "ITI-c", "Lin-AcT"):
+                bench.judge("sizes", method, bench.maps(method, size, seed), size=size, seed=seed, strengths=FEW)
 
 
 def layers(bench: Bench) -> None:
-    for modules in ("norms", r".*\.layers\.[23]\..*norm", "post-norms", "attention", "mlps"):
+    for modules in ("norms", LATER, "post-norms", "attention", "mlps"):
         for method in ("LinEAS", "ITI-c"):
             maps = bench.maps(method, 32, 0, modules)
             bench.judge("layers", method, maps, modules=modules, strengths=FEW)
 
 
 def sparsity(bench: Bench) -> None:
-    for l1 in (1e-4, 1e-3, 3e-3):
+    bench.judge("sparsity", "LinEAS, dense", bench.maps("LinEAS", 32, 0), strengths=FEW)
+    for l1 in (1e-4, 3e-4, 1e-3, 3e-3):
         maps = bench.maps("LinEAS", 32, 0, l1=l1, group_lasso=l1 / 10)
         bench.judge("sparsity", f"LinEAS, l1 {l1:g}", maps, strengths=FEW)
 
 
 def two(bench: Bench) -> None:
     """Two attributes at once, each judged."""
-    friendly, folder = bench.maps("LinEAS", 32, 0), bench.options.work / "formal"
-    if not folder.is_dir():
-        concept = sentences("formal", "casual", "register", 32, 0)
-        settings = {"strengths": (1.0,), "iterations": bench.options.iterations, "lr": 0.01, "target_modules": NORMS}
-        train_steering_maps(bench.lm, concept, recipe_for(bench.lm, concept, **settings)).save_pretrained(folder)
-    formal = SteeringMaps.from_pretrained(folder)
-    for name, maps in (("friendly", friendly), ("formal", formal), ("friendly + formal", friendly + formal)):
-        for attribute in ("friendly", "formal"):
-            bench.judge("two", f"{name}, judged as {attribute}", maps, attribute=attribute, strengths=FEW)
+    for seed in range(bench.options.seeds):
+        friendly, formal = (bench.maps("LinEAS", 32, seed, attribute=one) for one in ("friendly", "formal"))
+        for name, maps in (("friendly", friendly), ("formal", formal), ("friendly + formal", friendly + formal)):
+            for attribute in ("friendly", "formal"):
+                bench.judge(
+                    "two", f"{name}, judged as {attribute}", maps, attribute=attribute, seed=seed, strengths=FEW
+                )
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {

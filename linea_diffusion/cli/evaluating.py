@@ -17,7 +17,10 @@ from .options.steering import FIRST_MODEL, Calibrated, split_name, strength_opti
 from .options.waiting import DryRun, waiting
 
 if TYPE_CHECKING:
+    from ..concepts.concept import Concept
     from ..evaluation.records import Record
+    from ..evaluation.ways import Methods
+    from ..grids.report.page import Page
     from ..maps.steering_maps import SteeringMaps
     from ..training.effort import Effort
 
@@ -44,7 +47,7 @@ def evaluate(
     count: Annotated[int, typer.Option(help="How many held-out prompts.", callback=checks.at_least(1))] = 64,
     plots: Plots = None,
     shown: Annotated[
-        int, typer.Option(help="Prompts of each style whose pictures are in the report.", callback=checks.at_least(0))
+        int, typer.Option(help="Prompts of each style that the report shows.", callback=checks.at_least(0))
     ] = 6,
     strengths: Annotated[str, strength_option("The dial's positions")] = ("0,0.125,0.25,0.375,0.5,0.625,0.75,0.875,1"),
     calibrated: Calibrated = None,
@@ -58,10 +61,17 @@ def evaluate(
     Maps in OUT/maps are used, not fitted again, so that the same command goes on where it was stopped.
     """
     ways, positions = _named([*methods.split(","), *steering]), parse_strengths(strengths)
+    trainings = parse_seeds(seeds) if seeds else [session.seed]
     if makes_texts(task, model):
+        if dry_run or calibrated:
+            raise LineaError(
+                "got --dry-run or --calibrated with a language model: expected neither; they are for pictures"
+            )
         name = TEXT_MODEL if model == FIRST_MODEL else model
-        trainings = parse_seeds(seeds) if seeds else [session.seed]
-        _texts(ways, style, positions, trainings, name, session, out, prompts, count)
+        page, told = _texts(
+            ways, _held_out_texts(style, name, prompts, count), positions, trainings, name, session, out, shown
+        )
+        _finish(page, told, out, plots)
         return
     from ..concepts.concept import load_concept
     from ..evaluation.comparison import comparison_markdown
@@ -71,10 +81,8 @@ def evaluate(
     from ..evaluation.held_out import check_removal, judge_of, prompts_for
     from ..evaluation.methods import maps_by_seed
     from ..evaluation.records import write_records
-    from ..grids.report.page import save_plots, write_report
 
     concepts = [load_concept(name) for name in style]
-    trainings = parse_seeds(seeds) if seeds else [session.seed]
     for concept in concepts:
         check_removal(concept, ways, prompts)
     held_out = {concept.name: prompts_for(concept, model, prompts, count) for concept in concepts}
@@ -100,53 +108,77 @@ def evaluate(
                 judge=judge_of(concept, model), seed=seed, seeds=trainings,
                 on_pictures=keep_first(pictures, concept.name, texts[:shown]), **call,
             )  # fmt: skip
-            first = {name: one(trainings[0]) if callable(one) else one for name, one in maps.items()}
-            used |= {f"{concept.name}, {name}": one for name, one in first.items() if one is not None}
+            used |= _used(maps, concept.name, trainings[0])
             write_records(records, out / "evaluation.csv")
             (out / "evaluation.md").write_text(comparison_markdown(records), encoding="utf-8")
     facts["strength"] = {name: one.dial(calibrated).name for name, one in used.items()}
     page = evaluation_page(records, command=command_line(), pictures=pictures, maps=used, facts=facts)
+    _finish(page, comparison_markdown(records), out, plots)
+
+
+def _finish(page: Page, told: str, out: Path, plots: str | None) -> None:
+    """Write the report, and say what it found."""
+    from ..grids.report.page import save_plots, write_report
+
     write_report(page, out / "report.html")
     if plots:
         save_plots(page, out / "plots", f".{plots}")
     typer.echo(f"look at {out / 'report.html'}\n")
-    typer.echo(comparison_markdown(records))
+    typer.echo(told)
     typer.echo(
-        f"mean [95% interval over prompts and training seeds]; every picture is a line of {out / 'evaluation.csv'}"
+        f"mean [95% interval over prompts and training seeds]; each line of {out / 'evaluation.csv'} is one sample"
     )
 
 
-def _texts(
-    ways: Mapping[str, str], styles: Sequence[str], positions: Sequence[float], seeds: Sequence[int], model: str,
-    session: ScoredSession, out: Path, prompts: Path | None, count: int,
-) -> None:  # fmt: skip
-    """Compare ways to steer a language model; a table and its records, without pictures and without a report."""
+def _held_out_texts(
+    styles: Sequence[str], model: str, prompts: Path | None, count: int
+) -> list[tuple[Concept, Sequence[str]]]:
+    """Concepts with the prompts that a language model is judged on."""
     from ..concepts.concept import load_concept
-    from ..evaluation.comparison import texts_markdown
-    from ..evaluation.evaluate import check_dial
     from ..evaluation.held_out import text_prompts_for
+
+    return [(one, text_prompts_for(one, model, prompts, count)) for one in map(load_concept, styles)]
+
+
+def _texts(
+    ways: Mapping[str, str], held_out: Sequence[tuple[Concept, Sequence[str]]], positions: Sequence[float],
+    seeds: Sequence[int], model: str, session: ScoredSession, out: Path, shown: int,
+) -> tuple[Page, str]:  # fmt: skip
+    """Compare ways to steer a language model: the report, and its tables."""
+    from ..evaluation.comparison import texts_markdown
+    from ..evaluation.evaluate import check_dial, keep_first
+    from ..evaluation.evaluation_page import evaluation_page
     from ..evaluation.methods import maps_by_seed
     from ..evaluation.records import write_records
-    from ..evaluation.texts import evaluate_texts
+    from ..evaluation.texts import Texts, evaluate_texts
     from ..shapeland.wordland.judge import ATTRIBUTES, judge_of
 
     check_dial(positions)
-    concepts = [load_concept(name) for name in styles]
-    held_out = [text_prompts_for(concept, model, prompts, count) for concept in concepts]
     make_folder(out)
-    lm, records = session.load_text(model), []
-    for concept, texts in zip(concepts, held_out, strict=True):
-        folder = out / "maps" / concept.name
-        maps = {name: maps_by_seed(way, lm, concept, folder) for name, way in ways.items()}
-        judge = judge_of(concept.name) if model == TEXT_MODEL and concept.name in ATTRIBUTES else None
+    lm, seed = session.load_text(model), session.seed + 1000
+    facts = {"model": model, "strengths": positions, "sampling from seed": seed}
+    records: list[Record] = []
+    written: Texts = {}
+    used: dict[str, SteeringMaps] = {}
+    for concept, texts in held_out:
+        known = model == TEXT_MODEL and concept.name in ATTRIBUTES
+        maps = {name: maps_by_seed(way, lm, concept, out / "maps" / concept.name) for name, way in ways.items()}
         records += evaluate_texts(
-            lm, maps, concept.name, texts, strengths=positions, judge=judge, words=f"note : be {concept.name} . ",
-            seed=session.seed + 1000, seeds=seeds,
+            lm, maps, concept.name, texts, strengths=positions, words=f"note : be {concept.name} . ", seed=seed,
+            seeds=seeds, judge=judge_of(concept.name) if known else None,
+            on_texts=keep_first(written, concept.name, texts[:shown]),
         )  # fmt: skip
+        used |= _used(maps, concept.name, seeds[0])
         write_records(records, out / "evaluation.csv")
         (out / "evaluation.md").write_text(texts_markdown(records), encoding="utf-8")
-    typer.echo(texts_markdown(records))
-    typer.echo(f"mean [95% interval over prompts and training seeds]; every text is a line of {out / 'evaluation.csv'}")
+    page = evaluation_page(records, command=command_line(), texts=written, maps=used, facts=facts)
+    return page, texts_markdown(records)
+
+
+def _used(maps: Methods, concept: str, seed: int) -> dict[str, SteeringMaps]:
+    """The maps of a concept that the report shows: those of one training seed."""
+    first = {name: one(seed) if callable(one) else one for name, one in maps.items()}
+    return {f"{concept}, {name}": one for name, one in first.items() if one is not None}
 
 
 def _named(methods: Sequence[str]) -> dict[str, str]:

@@ -1,9 +1,12 @@
-"""Ways to steer side by side: at strength 1, at equal amount of style, and how their dials turn."""
+"""Ways to steer side by side: at strength 1, at equal amount of style or quality of text, and how their dials turn."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from ..grids.report.page import Table
 from ..scoring.figures import OF_PICTURES, TEXTS, TRUTH, TURNS, meanings
@@ -106,14 +109,57 @@ def comparison_markdown(records: Sequence[Record]) -> str:
     return "\n".join(map(_written, tables))
 
 
+QUALITY = 1.1
+"""Perplexity, as a multiple of the unsteered texts', up to which texts count as equally good."""
+
+
+def best_at_equal_quality(records: Sequence[Record]) -> float | None:
+    """The strength above 0 at which texts of one method have the source's words least often while they are as good.
+
+    As good: the geometric mean of their perplexities is at most `QUALITY` times that at strength 0. The lower of two
+    strengths that are alike; None if no strength is as good, or a text lacks one of both figures.
+    """
+    if not all({"perplexity", "truth_source"} <= record.scores.keys() for record in records):
+        return None
+    at: dict[float, list[Mapping[str, float]]] = {}
+    for record in records:
+        at.setdefault(record.strength, []).append(record.scores)
+    strange = {strength: np.mean([np.log(one["perplexity"]) for one in texts]) for strength, texts in at.items()}
+    good = [strength for strength in at if strength > 0 and strange[strength] <= strange[0.0] + math.log(QUALITY)]
+    return min(good, key=lambda one: (np.mean([text["truth_source"] for text in at[one]]), one), default=None)
+
+
+def texts_at_equal_quality(records: Sequence[Record], style: str) -> list[Table]:
+    """The texts of each method at its best strength, see `best_at_equal_quality`; no table where nothing judges."""
+    group = [record for record in records if record.style == style]
+    entries = []
+    for method in dict.fromkeys(record.method for record in group):
+        own = [record for record in group if record.method == method]
+        best = best_at_equal_quality(own)
+        entries += summarise([record for record in own if record.strength == best])
+    note = (
+        f"the strength of the fewest source's words whose perplexity is at most {QUALITY:g} times the unsteered texts'"
+    )
+    return [Table("at equal quality", *_text_rows(entries), keys=2, note=note)] if entries else []
+
+
 def texts_markdown(records: Sequence[Record]) -> str:
-    """What ways to steer a language model do to its texts at every strength: value [95% interval]."""
-    figures = [name for name in TEXTS if all(name in record.scores for record in records)]
+    """What ways to steer a language model do to its texts at every strength, and at equal quality: value [95%
+    interval]."""
+    tables = [Table("texts", *_text_rows(summarise(records)))]
+    for style in dict.fromkeys(record.style for record in records):
+        tables += texts_at_equal_quality(records, style)
+    return "\n".join(map(_written, tables))
+
+
+def _text_rows(entries: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table of texts."""
+    figures = [name for name in TEXTS if all(name in entry for entry in entries)]
     rows = [
         [entry["style"], entry["method"], f"{entry['strength']:g}", *(interval_text(entry[name]) for name in figures)]
-        for entry in summarise(records)
+        for entry in entries
     ]
-    return _written(Table("texts", ["style", "method", "strength", *figures], rows))
+    return ["style", "method", "strength", *figures], rows
 
 
 def _written(table: Table) -> str:

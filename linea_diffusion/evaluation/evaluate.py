@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -128,19 +128,24 @@ def check_dial(strengths: Sequence[float]) -> tuple[float, ...]:
     return positions
 
 
-def keep_first(pictures: Pictures, style: str, prompts: Sequence[str]) -> OnPictures:
-    """An `on_pictures` that puts the pictures of the first prompts into `pictures`, for a report.
+_Made = TypeVar("_Made")
+
+
+def keep_first(
+    kept: dict[tuple[str, str, str, float], _Made], style: str, prompts: Sequence[str]
+) -> Callable[[str, float, list[_Made]], None]:
+    """An `on_pictures`, or an ``on_texts``, that keeps what the first prompts gave, for a report.
 
     Of several training seeds they are the first one's.
 
     Args:
-        pictures: where to.
+        kept: where to put the pictures or texts.
         style: the concept's name.
         prompts: the first of those that are evaluated.
     """
 
-    def put(method: str, strength: float, images: list[Image.Image]) -> None:
-        for prompt, image in zip(prompts, images, strict=False):
-            pictures.setdefault((style, method, prompt, strength), image)
+    def put(method: str, strength: float, made: list[_Made]) -> None:
+        for prompt, one in zip(prompts, made, strict=False):
+            kept.setdefault((style, method, prompt, strength), one)
 
     return put

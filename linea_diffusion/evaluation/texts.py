@@ -21,6 +21,8 @@ from .ways import Methods, ways_of
 TextJudge = Callable[[Sequence[str], Sequence[str]], Mapping[str, np.ndarray]]
 """Continuations and prompts -> figure -> (n,)."""
 OnTexts = Callable[[str, float, list[str]], None]
+Texts = dict[tuple[str, str, str, float], str]
+"""(style, method, prompt, strength) -> continuation."""
 NEW_TOKENS = 32
 
 
@@ -52,7 +54,8 @@ def evaluate_texts(
         seed: of the sampling.
         seeds: of the trainings, see `evaluate`.
         batch_size: prompts at once.
-        on_texts: called with (method, strength, texts in the order of the prompts) as they are made.
+        on_texts: called with (method, strength, texts in the order of the prompts) as they are made, such as
+            `keep_first`.
         **arguments: of the model's ``generate``; 32 new tokens, sampled, unless told otherwise.
 
     Returns:

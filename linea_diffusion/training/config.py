@@ -63,6 +63,7 @@ _RULES: dict[str, Rule] = {
     "group_lasso": _WEIGHT,
     "warm_start": _number("a share from 0 to 1", lambda x: 0 <= x <= 1),
     "sparsity": _number("the share of zeros, at least 0 and below 1", lambda x: 0 <= x < 1),
+    "map_dropout": _number("a share, at least 0 and below 1", lambda x: 0 <= x < 1),
     "guidance_scale": _or_none(_number("a number such as 1.0", lambda x: True)),
     "call_arguments": ("a dict such as {'height': 512}", lambda value: isinstance(value, Mapping)),
     **dict.fromkeys(("scale", "shift", "calibrate", "use_levels", "scale_by_variance"), _FLAG),
@@ -117,6 +118,9 @@ class TrainingConfig:
             when its turn comes: the memory of one step, the same gradients, one more forward pass.
         sparsity: share of the numbers that shall be exactly zero, [0, 1). Numbers are taken out during training by
             what each contributes to lowering the loss, and the others are fitted on.
+        map_dropout: chance of each map to be left out of an iteration, [0, 1), so that maps learn to do without each
+            other (as stochastic depth does with layers, arXiv 1603.09382). With 0, the paper's training, those of
+            early layers may do all there is to do with what was read, and those of later ones nothing.
         l1: weight of the penalty, the sum of |w-1|, |b|, |U| and |V|, imposed by a proximal step after each optimiser
             step. It is weighed against the loss as it is minimised. With ``reduction="mean"`` that is the paper's sum
             of distances divided by the number P of places (modules * denoising steps), so that the paper's
@@ -158,6 +162,7 @@ class TrainingConfig:
     backprop_through_steps: bool = True
     gradient_checkpointing: bool = False
     sparsity: float = 0.6
+    map_dropout: float = 0.0
     l1: float = 0.0
     group_lasso: float = 0.0
     calibrate: bool = True

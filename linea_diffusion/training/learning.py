@@ -179,9 +179,20 @@ class _Training:
         order = torch.Generator().manual_seed(self.config.seed * 1_000_003 + iteration)
         rows = sorted(torch.randperm(len(prompts), generator=order)[: self.config.batch_size].tolist())
         return self.batches.gradients(
-            self.maps, prompts, rows, self.targets[turn],
+            self._acting(iteration), prompts, rows, self.targets[turn],
             strength=self.config.strengths[turn], weight=1 / self.fractions[turn] ** 2,
         )  # fmt: skip
+
+    def _acting(self, iteration: int) -> SteeringMaps:
+        """The maps of an iteration: all of them, or those that ``map_dropout`` leaves, at least one."""
+        named, share = dict(self.maps.named_maps()), self.config.map_dropout
+        if not share:
+            return self.maps
+        chance = torch.Generator().manual_seed(self.config.seed * 1_000_033 + iteration)
+        drawn = torch.rand(len(named), generator=chance).tolist()
+        kept = {name: affine for (name, affine), one in zip(named.items(), drawn, strict=True) if one >= share}
+        last = max(zip(drawn, named, strict=True))[1]
+        return SteeringMaps.of(kept or {last: named[last]})
 
     def _keep(self, states: Checkpoints) -> None:
         """The state stays on disk until the maps are saved; if it cannot be written, saving them is still worth it."""

@@ -26,6 +26,7 @@ _TEXT: dict[str, Any] = {
     "guidance_scale": None,
     "calibrate": False,
     "sparsity": 0.0,
+    "map_dropout": 0.5,
     "strengths": (1.0,),
 }
 """Of a language model: sentences are no pairs token by token, so that their laws are compared, and there is no schedule

@@ -47,6 +47,7 @@ def test_train_learns_and_generate_finds_model_and_task_in_the_maps(linea, folde
         (("generate", "so ben", "--model", "wordland-lm", "--mask", "mask.png"), "it is for pictures"),
         (("generate", "so ben", "--model", "wordland-lm", "--steps", "3"), "num_inference_steps for a language model"),
         (("generate", "a red heart", "--new-tokens", "3"), "--new-tokens 3 for a picture"),
+        (("evaluate", "--style", "friendly", "--task", "text", "--dry-run"), "they are for pictures"),
         (("generate", "so ben", "--model", "./nowhere", "--task", "text"), "no such folder"),
     ],
 )
@@ -67,6 +68,13 @@ def test_evaluate_judges_texts_and_keeps_their_figures(linea, tmp_path):
     assert len({one.prompt for one in records}) == 6
     assert "| friendly | mean-shift | 1 |" in out
     assert (tmp_path / "maps" / "friendly" / "mean-shift" / "steering.safetensors").exists()
+    assert "At equal quality" in out
+    report = (tmp_path / "report.html").read_text()
+    prompts = list(dict.fromkeys(one.prompt for one in records))
+    assert all(report.count(f"<caption>friendly: {prompt}") == 1 for prompt in prompts)
+    model = LinEASLanguageModel.from_pretrained("wordland-lm")
+    written = model.generate(prompts, seed=1000, do_sample=True, max_new_tokens=32)
+    assert all(text.strip() in report for text in written)
     code, _, err = linea("evaluate", "--task", "text", "--style", "neon", *options, "--out", tmp_path / "other")
     assert code != 0
     assert "expected --prompts with a text file" in err

@@ -75,6 +75,14 @@ def test_a_state_of_another_training_is_refused_with_what_differs_and_never_remo
     assert Checkpoints(tmp_path, FACTS).load() is not None
 
 
+def test_a_state_from_before_a_setting_goes_on_where_the_setting_changes_nothing(tmp_path):
+    Checkpoints(tmp_path, FACTS).save(TENSORS, [1.0])
+    with_it = {share: {**FACTS, "training": {**FACTS["training"], "map_dropout": share}} for share in (0.0, 0.5)}
+    assert Checkpoints(tmp_path, with_it[0.0]).load()[1] == [1.0]
+    with pytest.raises(LineaError, match=r"map_dropout: 0.0 there, 0.5 now"):
+        Checkpoints(tmp_path, with_it[0.5]).load()
+
+
 @pytest.mark.parametrize("content", [b"torn", b"", b"[]", b"{}", b"[" * 100_000, b'{"losses": 3, "identity": {}}'])
 def test_damage_is_one_line(tmp_path, content):
     states = Checkpoints(tmp_path, FACTS)

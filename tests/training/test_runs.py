@@ -111,6 +111,15 @@ def test_the_group_penalty_turns_whole_maps_off():
     assert not list(_learned(group_lasso=10.0, warm_start=0.0).acting())
 
 
+def test_maps_are_left_out_by_chance_but_never_all():
+    """Alone in each iteration, a map learns what it can do by itself; the same seed leaves out the same."""
+    alone = _learned(map_dropout=0.99, iterations=1, warm_start=0.0)
+    assert len(dict(alone.acting())) == 1 < len(alone.maps)
+    many, again, together = (flat(_learned(map_dropout=share, l1=0.001)) for share in (0.5, 0.5, 0.0))
+    assert torch.equal(many, again)
+    assert not torch.equal(many, together)
+
+
 def test_the_way_of_rows_leads_through_levels():
     levels = {0.25: "{prompt}, dim", 0.75: "{prompt}, neon , grey"}
     concept = Concept.from_template(TOYS.source, "{prompt}, neon", levels=levels)

@@ -202,6 +202,7 @@ def test_metadata_tells_how_it_was_made(short_maps):
         {"use_levels": None},
         {"l1": -1.0},
         {"group_lasso": float("nan")},
+        {"map_dropout": 1.0},
     ],
 )
 def test_impossible_settings_are_refused(bad):

@@ -19,6 +19,8 @@ from ...errors import LineaError, make_folder, reason, short
 
 _STATE, _FACTS, _LOCK = "state.safetensors", "state.json", ".training-lock"
 _LARGEST = 2**40
+_ADDED = {"map_dropout": 0.0}
+"""Settings that states of earlier versions do not name -> what they were then."""
 
 
 @contextmanager
@@ -136,6 +138,8 @@ class Checkpoints:
     def _difference(self, key: str, identity: Mapping[str, Any]) -> str:
         """What is not the same, in words; empty if all is."""
         there, here = identity.get(key), self.identity[key]
+        if isinstance(there, dict) and isinstance(here, dict):
+            there = {**{name: value for name, value in _ADDED.items() if name in here}, **there}
         if there == here:
             return ""
         if isinstance(there, dict) and isinstance(here, dict):

@@ -48,6 +48,8 @@ class MapOptimizer:
             return
         for _, affine in self.maps.named_maps():
             numbers = [one for one in affine.tensors().values() if one.requires_grad]
+            if all(one.grad is None for one in numbers):
+                continue  # it was left out of this iteration
             metric = parameters_to_vector(self._metric(parameter, lr) for parameter in numbers)
             values = parameters_to_vector(numbers)
             values = sparse_group_threshold(values, l1, group * math.sqrt(values.numel()), metric=metric)
