@@ -36,7 +36,7 @@ from .workbench import RESULTS, add_shared, write
 STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 FEW = (0.0, 1.0, 1.5)
 """Where the other questions than that of methods are asked."""
-NORMS, ITERATIONS = "norms", 100
+NORMS, ITERATIONS, LEARNING_RATE = "norms", 100, 0.03
 LATER = r".*\.layers\.[23]\..*norm"
 PLACES = {LATER: "norms of the later two blocks"}
 """What tables call patterns."""
@@ -76,7 +76,7 @@ def lineas(lm: Any, concept: Concept, config: Any) -> SteeringMaps:
 METHODS: dict[str, tuple[Callable[..., SteeringMaps], dict[str, Any]]] = {
     "LinEAS": (lineas, {}),
     "LinEAS, sparse": (lineas, SPARSE),
-    "LinEAS, no map dropout": (lineas, {"map_dropout": 0.0}),
+    "LinEAS, lr 0.01, no map dropout": (lineas, {"map_dropout": 0.0, "lr": 0.01}),
     "ITI-c": (mean_shift, {}),
     "Gaussian-AcT": (gaussian_act, {}),
     "Lin-AcT": (linear_act, {}),
@@ -107,7 +107,7 @@ class Bench:
             return SteeringMaps.from_pretrained(folder)
         fit, settings = METHODS[method]
         settings = {**settings, **changes, "target_modules": modules, "seed": seed}
-        own = {"strengths": (1.0,), "iterations": self.options.iterations, "lr": 0.01} if fit is lineas else {}
+        own = {"iterations": self.options.iterations, "lr": LEARNING_RATE} if fit is lineas else {}
         concept = sentences(attribute, size, seed)
         maps = fit(self.lm, concept, recipe_for(self.lm, concept, **{**own, **settings}))
         maps.save_pretrained(folder)

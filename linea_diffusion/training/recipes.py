@@ -47,7 +47,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "law": {**_LAWS, "lr": 0.06, "iterations": 100},
     },
-    "language": {key: {**_TEXT, "target_modules": "norms", "lr": 0.01, "iterations": 100} for key in ("rows", "law")},
+    "language": {key: {**_TEXT, "target_modules": "norms", "lr": 0.03, "iterations": 100} for key in ("rows", "law")},
 }
 """Kind of denoiser -> pairing -> settings of `TrainingConfig` that are not its defaults. Measured on the embedded
 models: ``benchmarks/results/pairs.md``; for laws ``benchmarks/results/recipe_search.md`` and ``dit_recipes.md``."""

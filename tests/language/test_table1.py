@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from jinja2 import Template
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks import __main__ as entry
-from benchmarks.table1 import prompts_in, toxicity
+from benchmarks.table1 import local_mmlu, prompts_in, toxicity
 
 from .families import FRIENDLY, PROMPTS, TOKENIZER, model_of
 
@@ -44,6 +45,13 @@ def test_prompts_are_lines_of_text_or_json(tmp_path):
     (tmp_path / "a.txt").write_text("so ben\n\nyeah\n")
     (tmp_path / "a.jsonl").write_text('{"prompt": "so ben"}\n{"prompt": {"text": "yeah"}}\n')
     assert list(prompts_in(tmp_path / "a.txt")) == list(prompts_in(tmp_path / "a.jsonl")) == ["so ben", "yeah"]
+
+
+def test_questions_of_ones_own_are_asked_as_those_of_mmlu(tmp_path):
+    task = local_mmlu(tmp_path)
+    asked = Template(task["doc_to_text"]).render(question="what is it ? ", choices=["soup", "rose", "song", "race"])
+    assert asked == "what is it ?\nA. soup\nB. rose\nC. song\nD. race\nAnswer:"
+    assert task["dataset_kwargs"]["data_files"]["dev"] == str(tmp_path / "dev.jsonl")
 
 
 @pytest.mark.parametrize(
