@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from linea_diffusion.cli.evaluating import evaluate
-from linea_diffusion.evaluation.comparison import amount_figure, at_equal_amount, comparison_markdown, measured_dial
+from linea_diffusion.evaluation.comparison import (
+    amount_figure,
+    at_equal_amount,
+    best_at_equal_quality,
+    comparison_markdown,
+    measured_dial,
+    texts_at_equal_quality,
+)
 from linea_diffusion.evaluation.evaluate import POSITIONS
 from linea_diffusion.evaluation.evaluate import evaluate as in_python
 from linea_diffusion.evaluation.records import Record
@@ -118,3 +125,24 @@ def test_every_row_is_as_long_as_its_head(truth):
 def test_the_command_has_the_positions_of_the_function():
     value = inspect.signature(evaluate).parameters["strengths"].default
     assert tuple(parse_strengths(value)) == POSITIONS == inspect.signature(in_python).parameters["strengths"].default
+
+
+def test_the_best_strength_of_equal_quality_has_the_fewest_of_the_sources_words():
+    """Perplexity is a geometric mean: 3.2 of 2 and 5.12 is within 1.1 times 3, though their plain mean is not."""
+
+    def texts(strength, pairs):
+        scores = [{"perplexity": perplexity, "truth_source": source} for perplexity, source in pairs]
+        return [Record("friendly", "a", strength, str(row), one) for row, one in enumerate(scores)]
+
+    unsteered = texts(0.0, [(3.0, 1.0), (3.0, 1.0)])
+    good, alike, broken = (
+        texts(0.5, [(2.0, 0.0), (5.12, 1.0)]),
+        texts(1.0, [(3, 1.0), (3, 0.0)]),
+        texts(2.0, [(9, 0.0)]),
+    )
+    assert best_at_equal_quality([*unsteered, *broken, *alike, *good]) == 0.5
+    assert best_at_equal_quality([*unsteered, *broken]) is None
+    assert best_at_equal_quality([Record("friendly", "a", 0.0, "0", {"perplexity": 3.0})]) is None
+    table, known = texts_at_equal_quality([*unsteered, *good], "friendly"), [["friendly", "a", "0.5"]]
+    assert [row[:3] for row in table[0].rows] == known
+    assert not texts_at_equal_quality([*unsteered, *broken], "friendly")
