@@ -75,7 +75,7 @@ class JobDefaults:
 
     def fields(self, steered: Steered) -> dict[str, Any]:
         """Field of a job -> its value, checked."""
-        from ..batch.jobs.defaults import check_defaults
+        from ..batch.jobs.fields import check_defaults
 
         names = ("seed", "images", "negative_prompt", "steps", "guidance", "size")
         made = without_none(**steered.dial, **{name: getattr(self, name) for name in names})

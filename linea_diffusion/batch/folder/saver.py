@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,11 +28,7 @@ class Painted:
     recipe: Mapping[str, Any]
 
     def encoded(self) -> bytes:
-        """The bytes of its file.
-
-        Raises:
-            LineaError: its format cannot hold it.
-        """
+        """The bytes of its file, or a `LineaError` where its format cannot hold it."""
         ending = self.row["file_name"].rpartition(".")[2]
         return encode(self.image, ending, self.recipe, lossless=False, one_text=True)
 
@@ -44,6 +40,8 @@ Saved = tuple[list[Painted], list[tuple["Job", LineaError]]]
 class Saver:
     """Writes images in a thread of its own, so that the next batch runs meanwhile.
 
+    What could not be written is a `LineaError` of the next call.
+
     Args:
         folder: of the batch.
         saved: told of what became of images, in the thread that calls.
@@ -54,39 +52,24 @@ class Saver:
         self._manifest = LineFile(folder.manifest)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="linea-saver")
         self._running: Future[Saved] | None = None
+        self.check = self._manifest.check
 
     def save(self, painted: Sequence[Painted]) -> None:
-        """Hand images over, when those handed over before are on the disk.
-
-        Raises:
-            LineaError: images handed over before could not be written.
-        """
+        """Hand images over, when those handed over before are on the disk."""
         self.flush()
         if painted:
             self._running = self._thread.submit(self._write, list(painted))
 
     def flush(self) -> None:
-        """Return when all that was handed over is on the disk.
-
-        Raises:
-            LineaError: it could not be written.
-        """
+        """Return when all that was handed over is on the disk."""
         running, self._running = self._running, None
         if running is not None:
             self._saved(running.result())
 
-    def note(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def note(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Put lines of images that are there already, or of failures, into the manifest."""
         self.flush()
         self._manifest.append(rows)
-
-    def check(self) -> None:
-        """Raise if the manifest is gone.
-
-        Raises:
-            LineaError: somebody removed it.
-        """
-        self._manifest.check()
 
     def close(self) -> None:
         """End the thread and close the manifest; what is being written is finished."""

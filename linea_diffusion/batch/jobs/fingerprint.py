@@ -51,14 +51,11 @@ def model_digest(pipe: Any) -> str:
                 if tensor.numel() and not tensor.is_meta:
                     places = torch.linspace(0, tensor.numel() - 1, _SAMPLES, dtype=torch.float64).long()
                     sha.update(tensor.detach().reshape(-1)[places.to(tensor.device)].double().cpu().numpy().tobytes())
-            scales = {place: one.scaling for place, one in part.named_modules() if isinstance(_scaling(one), dict)}
+            named = {place: getattr(one, "scaling", None) for place, one in part.named_modules()}
+            scales = {place: scaling for place, scaling in named.items() if isinstance(scaling, dict)}
             sha.update(json.dumps(scales, sort_keys=True, default=str).encode())
         elif hasattr(part, "step"):
             config = {key: value for key, value in part.config.items() if not key.startswith("_")}
             sha.update(f"{name} {type(part).__name__}".encode())
             sha.update(json.dumps(config, sort_keys=True, default=str).encode())
     return sha.hexdigest()
-
-
-def _scaling(module: nn.Module) -> Any:
-    return getattr(module, "scaling", None)
