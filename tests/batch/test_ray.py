@@ -24,6 +24,12 @@ from ..null_work import POINTS, NullWork, picture
 
 ray = pytest.importorskip("ray")
 STORE = 80 * 2**20
+HEALTH = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 10000,
+    "health_check_failure_threshold": 5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,28 +65,21 @@ def cluster(s3, tmp_path_factory):
 
 
 def started():
-    """A cluster; Ray gives a node 30 seconds to come up, which a busy machine may need twice."""
+    """A cluster of a head and a node."""
     from ray.cluster_utils import Cluster
 
-    head = {
-        "num_cpus": 0,
-        "object_store_memory": STORE,
-        "include_dashboard": False,
-        "_system_config": {
-            "health_check_initial_delay_ms": 1000,
-            "health_check_period_ms": 1000,
-            "health_check_timeout_ms": 10000,
-            "health_check_failure_threshold": 5,
-        },
-    }
+    made = Cluster()
+    added(made, num_cpus=0, include_dashboard=False, _system_config=HEALTH)
+    added(made, num_cpus=2)
+    return made
+
+
+def added(cluster, **node):
+    """Add a node; Ray gives it 30 seconds to come up, which a busy machine may need twice."""
     for attempt in range(3):
-        made = Cluster()
         try:
-            made.add_node(**head)
-            made.add_node(num_cpus=2, object_store_memory=STORE)
-            return made
+            return cluster.add_node(object_store_memory=STORE, **node)
         except Exception as error:  # of no class of its own
-            made.shutdown()
             if attempt == 2 or "timed out" not in str(error):
                 raise
     raise AssertionError
