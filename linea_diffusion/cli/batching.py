@@ -231,9 +231,9 @@ def _check(jobs: Path | None, out: str, grid: Path | None) -> Path:
 
 
 def _take(out: str, shard: str | None) -> None:
-    from ..batch.engine import folder_of
     from ..batch.folder.locks import take
     from ..batch.planning import Shard
+    from ..batch.run import folder_of
 
     take(folder_of(out, Shard.parse(shard)))
 
@@ -249,8 +249,9 @@ def _join(jobs: Path | None, out: str) -> None:
 
 def _run(pipe: Any, jobs: Path, out: str, settings: dict[str, Any], log: str, grid: Path | None) -> None:
     from ..batch.contact_sheet import write_sheet
-    from ..batch.engine import folder_of, generate_batch
+    from ..batch.engine import generate_batch
     from ..batch.planning import Shard
+    from ..batch.run import folder_of
 
     listener = print_event if log == "json" else None
     STOP.gentle = settings["cluster"] is None  # Ray is not asked in between: what is painted is found again

@@ -109,9 +109,9 @@ class Ledger:
             return State.DONE if found[0] else State.UNSCORED
         return State.FAILED if self._has("failure", digest) else None
 
-    def has_line(self, row: Mapping[str, Any]) -> bool:
-        """Whether there is a line of a row's image already."""
-        return "file_name" in row and self._has("image", digest_of(row["file_name"]))
+    def has_line(self, file_name: str) -> bool:
+        """Whether there is a line of an image."""
+        return self._has("image", digest_of(file_name))
 
     def is_there(self, digest: str) -> bool:
         """Whether the image of a job was there at the start, though no line may tell of it."""
@@ -138,9 +138,6 @@ class Ledger:
             settle: whether the present input decides what is in the files, in which order, and with which further
                 columns; other images are put aside, and other failures forgotten. Otherwise, as after a run that was
                 stopped, all that is there is in the files, in the order of the input that asked for it.
-
-        Raises:
-            LineaError: the files cannot be written.
         """
         if settle:
             self._settle()

@@ -119,11 +119,7 @@ def _few(texts: list[str], text: str, count: int = 0) -> list[str]:
 
 
 def check_strengths(value: Any) -> list[Any]:
-    """The strengths of a line, one or several; what each may be is checked where its steering is known.
-
-    Raises:
-        LineaError: an empty list, or text that `parse_dials` cannot read.
-    """
+    """The strengths of a line, one or several; what each may be is checked where its steering is known."""
     if isinstance(value, str):
         return [*parse_dials(value)]
     values = list(value) if isinstance(value, list | tuple) else [value]
@@ -133,11 +129,7 @@ def check_strengths(value: Any) -> list[Any]:
 
 
 def check_seeds(value: Any, images: Any) -> tuple[list[int], range]:
-    """The seeds of a line, and what is counted upwards from each.
-
-    Raises:
-        LineaError: no whole numbers that generators take.
-    """
+    """The seeds of a line, which generators take, and what is counted upwards from each."""
     count, wanted = as_whole(images), list(value) if isinstance(value, list | tuple) else [value]
     if count is None or count < 1:
         raise LineaError(f"got images={short(images)}: expected a whole number above 0")

@@ -12,6 +12,8 @@ from torch import nn
 from ...errors import LineaError, reason
 
 _SAMPLES = 16
+_EXACT = (str, int, bool, type(None))
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(value: Any) -> str:
@@ -21,7 +23,7 @@ def digest(value: Any) -> str:
         LineaError: a value that is not JSON-able, or a number that is not finite.
     """
     try:
-        text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        text = _JSON.encode(canonical(value))
     except (TypeError, ValueError) as error:
         raise LineaError(f"got a value that JSON cannot hold ({reason(error)}): expected numbers and text") from None
     return hashlib.sha256(text.encode()).hexdigest()
@@ -29,6 +31,8 @@ def digest(value: Any) -> str:
 
 def canonical(value: Any) -> Any:
     """A value whose whole numbers are all integers, so that 1 and 1.0 are the same."""
+    if type(value) in _EXACT:
+        return value
     if isinstance(value, dict):
         return {key: canonical(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -51,11 +51,7 @@ def picture_size(path: str) -> tuple[int, int] | None:
 
 
 def picture_digest(path: str) -> str:
-    """Digest of the bytes of a file.
-
-    Raises:
-        LineaError: it cannot be read.
-    """
+    """Digest of the bytes of a file."""
     try:
         return _digest(*_state(path))
     except LineaError:

@@ -10,6 +10,7 @@ from ...errors import LineaError, as_python, nearest_hint, short
 from ...pipelines.modular import parameters
 from ...pipelines.rendering.requests import SET_BY_RENDERING, Request, check_arguments
 from ...scoring.images.opening import open_mask
+from ..folder.folder import image_name
 from .expanding import Texts, check_strengths, escape, expand
 from .field_names import FIELDS, split_columns
 from .fields import CHECKS, DIALS, check_defaults, check_nesting, dials_of, names_of, plain, strength_of, text_of
@@ -54,6 +55,11 @@ class Job(Request):
     columns: Mapping[str, Any]
 
     @property
+    def file_name(self) -> str:
+        """Of its image, in the folder."""
+        return image_name(self.digest, self.recipe["format"])
+
+    @property
     def dials(self) -> dict[str, Any]:
         """`DIALS` but ``calibrated``."""
         return {name: value for name, value in self.dial.items() if name != "calibrated"}
@@ -88,13 +94,7 @@ class Job(Request):
 
 
 class JobMaker:
-    """Makes jobs from fields, for one pipeline.
-
-    Args:
-        pipe: that will run them.
-        defaults: fields for what a line leaves out.
-        ending: of the image files, a part of what an image is.
-        texts: reads prompts; None: ``{a,b}`` are alternatives.
+    """Makes jobs from fields, for one pipeline; `ending`, that of image files, is a part of what an image is.
 
     Raises:
         LineaError: defaults that no job could have.
@@ -116,8 +116,8 @@ class JobMaker:
                     f"got unknown field {short(name)}: expected a field of jobs or an argument of the pipeline"
                     f"{nearest_hint(name[:100], self._names)}"
                 )
-        self._defaults = check_defaults(fields, texts)
-        self._check_steering(self._defaults)
+        self.defaults = check_defaults(fields, texts)
+        self._check_steering(self.defaults)
 
     def jobs(self, line: int, fields: Mapping[str, Any]) -> Iterator[Job | LineaError]:
         """The jobs of one line, one for each image, or what is wrong with the line or an image of it."""
@@ -127,7 +127,7 @@ class JobMaker:
             if not self._sure.issuperset(fields):
                 self._check_names(fields)
                 fields, columns = split_columns(fields, self._names)
-            complete = {**self._defaults, **plain(fields)}
+            complete = {**self.defaults, **plain(fields)}
             if "steering" in fields and "strength" not in fields and isinstance(complete.get("strength"), Mapping):
                 del complete["strength"]  # the default names other steering than this line
             for part, one in enumerate(expand(complete, self._texts)):
