@@ -158,16 +158,15 @@ class JobMaker:
                 )
 
     def _job(self, line: int, part: int, fields: Mapping[str, Any], columns: Mapping[str, Any]) -> Job:
-        prompt, negative, seed = text_of(fields.get("prompt"), "prompt"), fields.get("negative_prompt"), fields["seed"]
+        prompt = text_of(fields.get("prompt"), "prompt")
         dials = {name: value for name, value in dials_of(fields).items() if value is not None or name == "calibrated"}
         calibrated = dials.pop("calibrated")
         strength = self._strength(fields, in_order=dials["composition"] == "chain")
         on_curve = {name: self.sets.dial(name, calibrated).curve is not None for name in strength}
+        positions = {name: self.sets.position(name, value, calibrated) for name, value in strength.items()}
         arguments = self._arguments(fields)
         recipe = {
-            "prompt": prompt,
-            "negative_prompt": negative,
-            "seed": seed,
+            **{name: fields.get(name) for name in ("prompt", "negative_prompt", "seed")},
             "steering": [[self.sets.digest(name), value] for name, value in strength.items()],
             "dials": {**settled(dials), "calibrated": any(on_curve.values())} if strength else {},
             "arguments": settled(arguments),
@@ -175,22 +174,11 @@ class JobMaker:
             "format": self.ending,
         }
         return Job(
-            prompt,
-            seed,
-            {name: self.sets.position(name, value, calibrated) for name, value in strength.items()},
-            {**dials, "calibrated": False},
-            arguments,
+            prompt, fields["seed"], positions, {**dials, "calibrated": False}, arguments,
             tuple(name for name, value in arguments.items() if self._is_row(name, value)),
-            digest=digest(recipe)[:_DIGITS],
-            line=line,
-            part=part,
-            negative_prompt=negative,
-            strength=strength,
-            calibrated=self._said(on_curve),
-            on_curve=on_curve,
-            recipe=recipe,
-            columns=columns,
-        )
+            digest=digest(recipe)[:_DIGITS], line=line, part=part, negative_prompt=fields.get("negative_prompt"),
+            strength=strength, calibrated=self._said(on_curve), on_curve=on_curve, recipe=recipe, columns=columns,
+        )  # fmt: skip
 
     def _said(self, on_curve: Mapping[str, bool]) -> bool | None:
         """The ``calibrated`` that says how these adapters' strengths were read, whatever the default is."""
