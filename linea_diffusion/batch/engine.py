@@ -109,8 +109,9 @@ def generate_batch(
     """
     began = time.perf_counter()
     settings = BatchSettings(
-        defaults or {}, batch_size, window, image_format, scorer, strict, retry_failed, prune, templates, shard,
-        cluster, progress, stop or (lambda: False), on_event,
+        defaults=defaults or {}, batch_size=batch_size, window=window, image_format=image_format, scorer=scorer,
+        strict=strict, retry_failed=retry_failed, prune=prune, templates=templates, shard=shard, cluster=cluster,
+        progress=progress, stop=stop or (lambda: False), on_event=on_event,
     )  # fmt: skip
     run = BatchRun(pipe, jobs, out, settings)
     with ExitStack() as stack:

@@ -32,7 +32,7 @@ Event = dict[str, Any]
 _MOST_FAR = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchSettings:
     """What `generate_batch` is told beside pipeline, jobs and folder, by the same names."""
 

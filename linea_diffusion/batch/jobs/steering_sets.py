@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,6 @@ class SteeringSets(dict[str, SteeringMaps]):
 
     Attributes:
         default: what acts in a job that names no steering and no strength, as in a call without strength.
-        digest: name -> digest of loaded maps.
-        dial: name, calibrated -> how strengths of maps are read, see `SteeringMaps.dial`, whose errors it has.
-        position: name, strength, calibrated -> where maps stand.
 
     Raises:
         LineaError: the pipeline's steering is fused into its weights, or has a strength for each of several prompts.
@@ -40,10 +37,25 @@ class SteeringSets(dict[str, SteeringMaps]):
         pipe.steering.refuse_fusion("a batch")
         super().__init__(pipe.steering)
         self._pipe, self._found = pipe, dict[str, str | LineaError]()
+        self._digests, self._dials = dict[str, str](), dict[tuple[str, bool | None], Calibration]()
         self.default = _single(pipe.get_active_steering()) if pipe.steering else {}
-        self.digest: Callable[[str], str] = cache(lambda name: maps_digest(self[name]))
-        self.dial: Callable[[str, bool | None], Calibration] = cache(lambda name, on: self[name].dial(on))
-        self.position: Callable[[str, float, bool | None], float] = lru_cache(4096)(self._position)
+
+    def digest(self, name: str) -> str:
+        """Digest of loaded maps."""
+        if name not in self._digests:
+            self._digests[name] = maps_digest(self[name])
+        return self._digests[name]
+
+    def dial(self, name: str, calibrated: bool | None) -> Calibration:
+        """How strengths of maps are read, see `SteeringMaps.dial`, whose errors it has."""
+        if (name, calibrated) not in self._dials:
+            self._dials[name, calibrated] = self[name].dial(calibrated)
+        return self._dials[name, calibrated]
+
+    def position(self, name: str, strength: float, calibrated: bool | None) -> float:
+        """Where maps stand at a strength."""
+        curve = self.dial(name, calibrated).curve
+        return strength if curve is None else _position(tuple(curve["strengths"]), tuple(curve["values"]), strength)
 
     def find(self, name: str) -> str:
         """The name under which maps are loaded, loading them if need be.
@@ -76,9 +88,11 @@ class SteeringSets(dict[str, SteeringMaps]):
         self[name] = maps.to(self._pipe.base.device)
         return name
 
-    def _position(self, name: str, strength: float, calibrated: bool | None) -> float:
-        dial = self.dial(name, calibrated)
-        return strength if dial.curve is None else float(dial.positions(torch.tensor(strength, dtype=torch.float32)))
+
+@lru_cache(maxsize=4096)
+def _position(knots: tuple[float, ...], values: tuple[float, ...], strength: float) -> float:
+    dial = Calibration({"strengths": knots, "values": values})
+    return float(dial.positions(torch.tensor(strength, dtype=torch.float32)))
 
 
 def _single(active: dict[str, float | list[float]]) -> dict[str, float]:
