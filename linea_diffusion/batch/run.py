@@ -147,7 +147,9 @@ class BatchRun:
                 present = [job for job in batch if self.ledger.has_line(job.file_name)]
                 missing = [job for job in batch if job not in present]
                 files = self._painter.paint(missing) if missing else ()
-                self._note(saver.save(chain(files, ((row, None) for row in self._described(present)))))
+                described = self._described(present)
+                self._note(saver.flush())
+                saver.save(chain(files, ((row, None) for row in described)))
             self._note(saver.flush())
             saver.check()
         finally:

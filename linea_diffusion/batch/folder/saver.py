@@ -12,7 +12,7 @@ from .lines import LineFile
 class Saver:
     """Writes images in a thread of its own, so that the next batch runs meanwhile.
 
-    What could not be written is a `LineaError` of the next call.
+    What could not be written is a `LineaError` of `flush`.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -21,14 +21,12 @@ class Saver:
         self._running: Future[list[Row]] | None = None
         self.check = self._manifest.check
 
-    def save(self, files: Iterable[tuple[Row, bytes | None]]) -> Sequence[Row]:
-        """Hand over lines with the files of their images, or without; see `flush` for what is returned."""
-        before = self.flush()
+    def save(self, files: Iterable[tuple[Row, bytes | None]]) -> None:
+        """Hand over lines with the files of their images, or without, after `flush`."""
         self._running = self._thread.submit(self._write, files)
-        return before
 
     def flush(self) -> Sequence[Row]:
-        """The lines of what was handed over before, when all of it is on the disk."""
+        """The lines of what was handed over, when all of it is on the disk; none where nothing was."""
         running, self._running = self._running, None
         return () if running is None else running.result()
 
