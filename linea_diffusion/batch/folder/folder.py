@@ -104,9 +104,9 @@ class Folder:
     def clear_unfinished(self) -> None:
         """Remove what killed processes left unfinished on a disk."""
         if self.is_local:
-            for path in [*map(str, self.here.glob(".*.part")), *self._listed("images")]:
-                if path.endswith(".part"):
-                    Path(path).unlink(missing_ok=True)
+            images = (Path(path) for path in self._listed("images") if path.endswith(".part"))
+            for path in (*self.here.glob(".*.part"), *self.here.glob(".linea/.*.part"), *images):
+                path.unlink(missing_ok=True)
 
     def _listed(self, top: str) -> Iterator[str]:
         """The files in the folders of a folder, one of these at a time."""
