@@ -15,9 +15,9 @@ from ..progress import bar_of
 from ..scoring.tables import write_conventions
 from .describing import SCORED
 from .folder.locks import release, take
-from .planning import Counts
+from .planning import BatchSettings, Counts, Event
 from .progress import Bar
-from .run import BatchRun, BatchSettings, Event
+from .run import BatchRun
 
 if TYPE_CHECKING:
     from ..scoring.clip_scorer import ClipScorer
@@ -182,7 +182,7 @@ def plan_batch(
 
     run, plan = BatchRun(pipe, jobs, out, BatchSettings(**settings, on_event=hear)), BatchPlan()
     run.read()
-    for batch in run.groups(bar_of(iterable=run.lines, desc="plan", unit="line", disable=not progress)):
+    for batch in run.groups(bar_of(iterable=run.lines, desc="plan", unit="line", disable=not progress), dry=True):
         plan.images += len(batch)
         plan.batches += 1
     plan.leftovers = run.ledger.count_left_over()

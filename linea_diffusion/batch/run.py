@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,70 +10,28 @@ from typing import TYPE_CHECKING, Any
 from ..concepts.notices import noticing
 from ..errors import LineaError
 from ..pipelines.calling import without_bar
-from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
 from ..pipelines.rendering.requests import grouped
 from ..scoring.images.opening import open_images
-from .describing import COLUMNS, SCORED, bad_line_row
-from .folder.folder import FORMATS, Folder, Row, leftover
+from .describing import bad_line_row
+from .folder.folder import Folder, Row, leftover
 from .folder.ledger import Ledger, State
 from .folder.saver import Saver
-from .jobs.expanding import Texts
+from .jobs.field_names import META
 from .jobs.jobs import Job, JobMaker
 from .jobs.reading import Line, read_jobs
 from .painting import Painter, wrapped
-from .planning import Counts, Shard, planned_jobs
+from .planning import BatchSettings, Counts, Shard
 
 if TYPE_CHECKING:
-    from ..scoring.clip_scorer import ClipScorer
     from .cluster import RayCluster
 
-Event = dict[str, Any]
-_MOST_FAR = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSettings:
-    """What `generate_batch` is told beside pipeline, jobs and folder, by the same names."""
-
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: BatchSizeArgument = "auto"
-    window: int = 1024
-    image_format: str = "png"
-    scorer: ClipScorer | None = None
-    strict: bool = False
-    retry_failed: bool = False
-    prune: bool = False
-    templates: bool | str | Path = False
-    shard: str | None = None
-    cluster: RayCluster | None = None
-    progress: bool = False
-    stop: Callable[[], bool] = lambda: False
-    on_event: Callable[[Event], None] | None = None
-
-    def __post_init__(self) -> None:
-        if self.image_format not in FORMATS:
-            raise LineaError(f"got image format {self.image_format!r}: expected one of {', '.join(FORMATS)}")
-        if not isinstance(self.window, int) or self.window < 1:
-            raise LineaError(f"got window {self.window!r}: expected a whole number above 0")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What the line of a finished image must have."""
-        return (*COLUMNS, *(SCORED if self.scorer else ()))
-
-    @property
-    def texts(self) -> Texts | None:
-        """What reads prompts, see `expand`."""
-        if self.templates is False:
-            return None
-        from .jobs.templates import Templates
-
-        return Templates(None if self.templates is True else self.templates)
-
-    def size(self, pipe: Any) -> BatchSize:
-        """Of batches; for GPUs elsewhere the largest that they may take, of which each makes what fits."""
-        far = self.batch_size == "auto" and self.cluster is not None and self.cluster.gpus > 0
-        return BatchSize(_MOST_FAR if far else self.batch_size, pipe)
+_PASSED = {
+    State.DONE: ("skipped", "skipped"),
+    State.UNSCORED: ("skipped", "skipped"),
+    State.FAILED: ("failed", "failed_before"),
+    State.PLANNED: ("duplicates", "duplicate"),
+}
+"""What is known of a job that is not to be painted -> where it is counted, and the event that tells of it."""
 
 
 class BatchRun:
@@ -125,15 +82,50 @@ class BatchRun:
                 self._paint_there(self.settings.cluster)
         return self.settings.stop()
 
-    def groups(
-        self, lines: Iterable[Line], met: Callable[[State, Job], bool] = lambda state, job: False
-    ) -> Iterator[list[Job]]:
-        """Jobs of lines that are to be done, in groups of one shape; `met` is told of the others."""
-        jobs = planned_jobs(
-            lines, self.maker, self.ledger, self.counts, self.shard, self._bad_line, met,
-            lambda names: self.tell("columns", names=names),
-        )  # fmt: skip
-        return grouped(jobs, self._size.of, self.settings.window)
+    def groups(self, lines: Iterable[Line], *, dry: bool = False) -> Iterator[list[Job]]:
+        """Jobs of lines that are to be done, in groups of one shape; others are counted and told of.
+
+        Images that are there come back from the leftovers, and are among the jobs if their lines need more columns;
+        not so in a dry run.
+        """
+        return grouped(self._planned(lines, dry), self._size.of, self.settings.window)
+
+    def _planned(self, lines: Iterable[Line], dry: bool) -> Iterator[Job]:
+        for number, fields in lines:
+            made: Iterable[Job | LineaError] = (
+                [fields] if isinstance(fields, LineaError) else self.maker.jobs(number, fields)
+            )
+            for part, job in enumerate(made):
+                if isinstance(job, LineaError):
+                    self._bad_line(number, part, job)
+                elif self.shard.owns(job.digest) and self._is_to_do(job, dry):
+                    yield job
+
+    def _bad_line(self, line: int, part: int, error: LineaError) -> None:
+        if self.shard.number > 1:
+            return
+        if self.settings.strict:
+            raise LineaError(f"line {line}: {error}")
+        row = bad_line_row(line, part, error)
+        self.counts.bad_lines += 1
+        self.counts.note(line, row["reason"])
+        self.ledger.meet(row["job"], line, part, {})
+        self.ledger.add([row])
+        self.tell("bad_line", line=line, reason=row["reason"])
+
+    def _is_to_do(self, job: Job, dry: bool) -> bool:
+        if new := [name for one in job.columns if (name := f"{META}.{one}") not in self.counts.columns]:
+            self.counts.columns += new
+            self.tell("columns", names=new)
+        state = self.ledger.meet(job.digest, job.line, job.part, job.columns)
+        if state is None:
+            return True
+        counted, event = _PASSED[state]
+        setattr(self.counts, counted, getattr(self.counts, counted) + 1)
+        self.tell(event)
+        if not dry and counted == "skipped" and not self.folder.has(job.file_name):
+            self.folder.move(leftover(job.file_name), job.file_name)
+        return state is State.UNSCORED and not dry
 
     def _until_stopped(self) -> Iterator[Line]:
         return takewhile(lambda line: not self.settings.stop(), self.lines)
@@ -141,7 +133,7 @@ class BatchRun:
     def _paint_here(self) -> None:
         saver = Saver(self.folder)
         try:
-            for batch in self.groups(self._until_stopped(), self._passed):
+            for batch in self.groups(self._until_stopped()):
                 if self.settings.stop():
                     break
                 present = [job for job in batch if self.ledger.has_line(job.file_name)]
@@ -175,27 +167,13 @@ class BatchRun:
                 self.counts.done += 1
                 self.tell("image", file_name=row["file_name"], line=row["line"], seed=row["seed"])
 
-    def _passed(self, state: State, job: Job) -> bool:
-        """Tell of a job that is not to be painted; whether its image needs another line."""
-        self.tell({State.FAILED: "failed_before", State.PLANNED: "duplicate"}.get(state, "skipped"))
-        if state in (State.DONE, State.UNSCORED) and not self.folder.has(job.file_name):
-            self.folder.move(leftover(job.file_name), job.file_name)
-        return state is State.UNSCORED
-
-    def _bad_line(self, line: int, part: int, error: LineaError) -> None:
-        if self.settings.strict:
-            raise LineaError(f"line {line}: {error}")
-        row: Row = bad_line_row(line, part, error)
-        self.ledger.add([row])
-        self.tell("bad_line", line=line, reason=row["reason"])
-
     def _paint_there(self, cluster: RayCluster) -> None:
         from .cluster import paint_on_ray
         from .remote import task_of
         from .worker import Opening
 
         settings, ending = self.settings, self.maker.ending
-        groups = self.groups(self._until_stopped(), self._passed)
+        groups = self.groups(self._until_stopped())
         tasks = ([task_of(job, ending, self.ledger.is_there(job.digest)) for job in group] for group in groups)
         opening = Opening(cluster.open, self.maker.model, ending, settings.batch_size, settings.scorer)
         run = paint_on_ray(cluster, tasks, self.folder, opening, progress=settings.progress)
