@@ -87,13 +87,8 @@ def failure_row(job: Job, error: LineaError) -> Row:
 
 
 def bad_line_row(line: int, part: int, error: LineaError) -> Row:
-    """The line of an input line that no job could be made of."""
-    return failure(bad_line_name(line, part), line, part, clipped(str(error)), None)
-
-
-def bad_line_name(line: int, part: int) -> str:
-    """What stands in place of a digest where there is no job."""
-    return f"line {line} image {part}"
+    """The line of an input line, or of an image of it, that no job could be made of."""
+    return failure(f"line {line} image {part}", line, part, clipped(str(error)), None)
 
 
 SCORED = ("clip_prompt_cosine", "clip_style_cosine", "clip_style_probability")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LineaError
 from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
 from .describing import COLUMNS, SCORED
-from .folder.folder import FORMATS
+from .folder.folder import FORMATS, Folder
 from .jobs.expanding import Texts
 
 if TYPE_CHECKING:
@@ -139,7 +139,6 @@ class Shard:
         """Whether a job is of this part."""
         return int(digest[:15], 16) % self.of == self.number - 1
 
-    @property
-    def folder_name(self) -> str:
-        """Of its folder, within that of the batch."""
-        return f"shard-{self.number}-of-{self.of}"
+    def folder(self, out: str | Path) -> Folder:
+        """The folder of a batch, or that of its part within it."""
+        return Folder(out if self.of == 1 else f"{str(out).rstrip('/')}/shard-{self.number}-of-{self.of}")

@@ -13,7 +13,7 @@ from ..pipelines.calling import without_bar
 from ..pipelines.rendering.requests import grouped
 from ..scoring.images.opening import open_images
 from .describing import bad_line_row
-from .folder.folder import Folder, Row, leftover
+from .folder.folder import Row, leftover
 from .folder.ledger import Ledger, State
 from .folder.saver import Saver
 from .jobs.field_names import META
@@ -47,7 +47,7 @@ class BatchRun:
 
     def __init__(self, pipe: Any, jobs: Any, out: str | Path, settings: BatchSettings) -> None:
         pipe, self.settings, self.shard = wrapped(pipe), settings, Shard.parse(settings.shard)
-        self.folder, self.lines = folder_of(out, self.shard), read_jobs(jobs)
+        self.folder, self.lines = self.shard.folder(out), read_jobs(jobs)
         if settings.cluster is None and not self.folder.is_local:
             raise LineaError(
                 f"got output folder {self.folder.name!r}: expected one on this machine; Ray (--ray) writes there"
@@ -180,8 +180,3 @@ class BatchRun:
         self.folder.clear_unfinished()  # of actors that were killed
         if run is not None:
             self._note(self.folder.rows_of(run))
-
-
-def folder_of(out: str | Path, shard: Shard) -> Folder:
-    """The folder of a batch, or of its part of it."""
-    return Folder(out if shard.of == 1 else f"{str(out).rstrip('/')}/{shard.folder_name}")

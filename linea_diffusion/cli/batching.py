@@ -233,9 +233,8 @@ def _check(jobs: Path | None, out: str, grid: Path | None) -> Path:
 def _take(out: str, shard: str | None) -> None:
     from ..batch.folder.locks import take
     from ..batch.planning import Shard
-    from ..batch.run import folder_of
 
-    take(folder_of(out, Shard.parse(shard)))
+    take(Shard.parse(shard).folder(out))
 
 
 def _join(jobs: Path | None, out: str) -> None:
@@ -251,12 +250,11 @@ def _run(pipe: Any, jobs: Path, out: str, settings: dict[str, Any], log: str, gr
     from ..batch.contact_sheet import write_sheet
     from ..batch.engine import generate_batch
     from ..batch.planning import Shard
-    from ..batch.run import folder_of
 
     listener = print_event if log == "json" else None
     STOP.gentle = settings["cluster"] is None  # Ray is not asked in between: what is painted is found again
     summary = generate_batch(pipe, jobs, out, stop=STOP, progress=log == "bar", on_event=listener, **settings)
-    place = folder_of(out, Shard.parse(settings["shard"])).name
+    place = Shard.parse(settings["shard"]).folder(out).name
     if grid is not None and summary.images:
         write_sheet(place, grid)
     print_summary(summary, place, grid if summary.images else None, prune=settings["prune"])
