@@ -36,6 +36,8 @@ from .workbench import RESULTS, add_shared, write
 STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 FEW = (0.0, 1.0, 1.5)
 """Where the other questions than that of methods are asked."""
+HALVES = (0.0, 0.5, 1.0)
+"""Where that of two attributes is, whose changes add up."""
 NORMS, ITERATIONS, LEARNING_RATE = "norms", 100, 0.03
 LATER = r".*\.layers\.[23]\..*norm"
 PLACES = {LATER: "norms of the later two blocks"}
@@ -207,7 +209,7 @@ def two(bench: Bench) -> None:
         for name, maps in (("friendly", friendly), ("formal", formal), ("friendly + formal", friendly + formal)):
             for attribute in ("friendly", "formal"):
                 bench.judge(
-                    "two", f"{name}, judged as {attribute}", maps, attribute=attribute, seed=seed, strengths=FEW
+                    "two", f"{name}, judged as {attribute}", maps, attribute=attribute, seed=seed, strengths=HALVES
                 )
 
 
@@ -217,7 +219,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
 TITLES = {
     "methods": "Ways to steer, 32 sentences, all norms",
     "sizes": "How many sentences",
-    "layers": "Which activations",
-    "sparsity": "Sparsity against effect",
+    "layers": "Which activations, one training seed",
+    "sparsity": "Sparsity against effect, one training seed",
     "two": "Two attributes (rude and friendly stand for casual and formal where it is judged as formal)",
 }

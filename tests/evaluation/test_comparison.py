@@ -135,11 +135,8 @@ def test_the_best_strength_of_equal_quality_has_the_fewest_of_the_sources_words(
         return [Record("friendly", "a", strength, str(row), one) for row, one in enumerate(scores)]
 
     unsteered = texts(0.0, [(3.0, 1.0), (3.0, 1.0)])
-    good, alike, broken = (
-        texts(0.5, [(2.0, 0.0), (5.12, 1.0)]),
-        texts(1.0, [(3, 1.0), (3, 0.0)]),
-        texts(2.0, [(9, 0.0)]),
-    )
+    good, alike = texts(0.5, [(2.0, 0.0), (5.12, 1.0)]), texts(1.0, [(3.0, 1.0), (3.0, 0.0)])
+    broken = texts(2.0, [(9.0, 0.0)])
     assert best_at_equal_quality([*unsteered, *broken, *alike, *good]) == 0.5
     assert best_at_equal_quality([*unsteered, *broken]) is None
     assert best_at_equal_quality([Record("friendly", "a", 0.0, "0", {"perplexity": 3.0})]) is None
