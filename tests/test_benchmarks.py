@@ -24,7 +24,8 @@ def threads():
 def test_without_a_name_they_are_listed(capsys):
     entry.run([])
     listed = capsys.readouterr().out
-    shared = {"workbench", "measured", "judge_table", "paper_setup", "paper_table", "__init__", "__main__"}
+    tables = {"judge_table", "paper_table", "words_table"}
+    shared = {"workbench", "measured", "paper_setup", "__init__", "__main__", *tables}
     assert {path.stem for path in Path(entry.__file__).parent.glob("*.py")} == {*NAMES, *shared}
     assert all(f"{name} " in listed and line in listed for name, line in NAMES.items())
 
