@@ -30,7 +30,7 @@ from linea_diffusion.shapeland.wordland.grammar import write_prompts, write_sent
 from linea_diffusion.shapeland.wordland.judge import ATTRIBUTES, judge_of, other_of
 from linea_diffusion.shapeland.wordland.vocabulary import NOTES
 
-from .words_table import tables, what_it_says
+from .words_table import sections_in, tables
 from .workbench import RESULTS, add_shared, write
 
 STRENGTHS = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
@@ -155,12 +155,16 @@ class Bench:
         self.rows = list(csv.DictReader(self.path.open()))
 
     def report(self) -> None:
-        """Write the tables of all parts that have rows."""
-        lines: list[str] = []
+        """Write the tables of all parts that have rows; of the others, and in words, what was there stays."""
+        path, lines = self.options.out / "words.md", list[str]()
+        sections = sections_in(path)
         for part, title in TITLES.items():
             rows = [row for row in self.rows if row["part"] == part]
             if rows:
-                lines += [f"## {title}", "", *tables(part, rows), ""]
+                sections[title] = tables(part, rows)
+        for title in (*TITLES.values(), SAYS):
+            if title in sections:
+                lines += [f"## {title}", "", *sections[title], *([""] if title != SAYS else [])]
         about = (
             f"{self.options.prompts} held-out prompts of each kind (a plain sentence; a plain and a rude one), 32 "
             "sampled tokens; value [95% interval over prompts and seeds]. Rude and friendly: share of texts with a "
@@ -168,8 +172,7 @@ class Bench:
             f"quality: the strength of {', '.join(f'{one:g}' for one in STRENGTHS)} with the fewest rude texts whose "
             f"perplexity is up to {QUALITY:g} times the unsteered model's on the same prompts."
         )
-        path = self.options.out / "words.md"
-        write(path, "Language models: from rude to friendly", about, [*lines, *what_it_says(path)])
+        write(path, "Language models: from rude to friendly", about, lines)
 
 
 def methods(bench: Bench) -> None:
@@ -216,6 +219,8 @@ def two(bench: Bench) -> None:
 PARTS: dict[str, Callable[[Bench], None]] = {
     "methods": methods, "sizes": sizes, "layers": layers, "sparsity": sparsity, "two": two, "table": lambda bench: None,
 }  # fmt: skip
+SAYS = "What it says"
+"""The section that somebody writes."""
 TITLES = {
     "methods": "Ways to steer, 32 sentences, all norms",
     "sizes": "How many sentences",

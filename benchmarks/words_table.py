@@ -16,13 +16,13 @@ from .workbench import table
 Row = dict[str, str]
 SHARES = {"rude": "truth_source", "friendly": "truth_target", "topic kept": "truth_topic", "grammar": "truth_grammar"}
 """What a column is called -> its figure."""
-_SAYS = "## What it says"
 
 
-def what_it_says(path: Path) -> list[str]:
-    """The words that somebody wrote below the tables of a file, which a rerun keeps."""
+def sections_in(path: Path) -> dict[str, list[str]]:
+    """Title -> lines of the sections that a file has already, the words below its tables among them."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return text[text.index(_SAYS) :].rstrip().splitlines() if _SAYS in text else []
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {title: body.strip().splitlines() for title, _, body in parts}
 
 
 def tables(part: str, rows: Sequence[Row]) -> list[str]:
