@@ -79,7 +79,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     silence_loading()
-    experiments = [_experiment(options, steps) for steps in options.steps]
+    pipe = _opened(options)
+    experiments = [_experiment(options, pipe, steps) for steps in options.steps]
     if options.dry_run:
         _say(options, experiments)
         return
@@ -177,11 +178,15 @@ class Experiment:
         part.rename(place)
 
 
-def _experiment(options: argparse.Namespace, steps: int) -> Experiment:
+def _opened(options: argparse.Namespace) -> LinEASDiffusionPipeline:
     device = device_of(options.device)
     pipe = LinEASDiffusionPipeline.from_pretrained(options.model, dtype=dtype_of(options.dtype, device, options.model))
     pipe = pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _experiment(options: argparse.Namespace, pipe: LinEASDiffusionPipeline, steps: int) -> Experiment:
     arguments = paper_setup.called(pipe, options.model, steps, settings_of(options.call))
     captions = None if options.captions is None else paper_setup.coco_captions(options.captions)
     prompts = []

@@ -246,4 +246,4 @@ def _check(image_format: str, window: int, folder: Folder, cluster: RayCluster |
     if not isinstance(window, int) or window < 1:
         raise LineaError(f"got window {window!r}: expected a whole number above 0")
     if cluster is None and not folder.is_local:
-        raise LineaError(f"got output folder {folder.name!r}: expected one on this machine; Ray (--ray) writes there")
+        raise LineaError(f"got output folder {folder.name!r}: expected a folder of this machine; a URL needs --ray")
