@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import builtins
 import importlib
@@ -30,7 +31,7 @@ def commands_of(text: str) -> list[str]:
 
 def check_command(line: str) -> None:
     """A command is read as it is by the command line's own parser, and its function takes what was read."""
-    name, *arguments = shlex.split(line, comments=True)[1:]
+    name, *arguments = shlex.split(line.partition(" > ")[0], comments=True)[1:]
     command = _commands()[name]
     with command.make_context(name, arguments) as context:
         inspect.signature(command.callback).bind(**context.params)
@@ -54,10 +55,14 @@ def check_tool(line: str) -> None:
     """A command of pip, make or the benchmarks: extra, target or benchmark are there."""
     tool, *rest = shlex.split(line)
     if tool == "pip":
-        wanted = {extra for one in rest[1:] if not one.startswith("-") for extra in _extras(one)}
+        wanted = {extra for one in rest[1:] if one.startswith((".", "linea")) for extra in _extras(one)}
         assert wanted <= _EXTRAS.keys(), f"{line}: pyproject.toml has {sorted(_EXTRAS)}"
     elif tool == "make":
         assert f"\n{rest[0]}:" in (ROOT / "Makefile").read_text(), line
+    elif rest[:2] == ["-m", "benchmarks"]:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"benchmarks.{rest[2]}").add_options(parser)
+        parser.parse_args(rest[3:])
     else:
         raise AssertionError(f"{line}: say with <!-- not run: ... --> before the block why it cannot run")
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "docs" / "site"))
 
 from blocks import Block, blocks, commands, run
 from pictures import shown
+from reference import commands_page
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHORT = "TrainingConfig(iterations=2, batch_size=4, num_inference_steps=1, target_modules='attention', calibrate=False)"
@@ -93,18 +94,19 @@ def test_code_runs(page, place, monkeypatch, linea):
     names = BEFORE.get(page.stem, lambda _: {})(place)
     rest = dict(SHORTER.get(page.stem, {}))
     for block in blocks(page):
-        if block.language == "python":
-            if block.reason:
+        match block.language:
+            case "python" if block.reason:
                 check_python(block.code, set(names))
-            else:
+            case "python":
                 run(shorter(block, rest), page, names)
-        elif block.language == "json":
-            assert all(json.loads(line) for line in block.code.splitlines())
-        elif block.language == "yaml":
-            check_script(str(yaml.safe_load(block.code)["spec"]["entrypoint"]))
-        else:
-            assert block.language == "", f"{page.name}, line {block.line}: nobody checks {block.language}"
-            terminal(block, linea, place)
+            case "":
+                terminal(block, linea)
+            case "json":
+                assert all(json.loads(line) for line in block.code.splitlines())
+            case "yaml":
+                check_script(yaml.safe_load(block.code)["spec"]["entrypoint"])
+            case language:
+                assert language == "text", f"{page.name}, line {block.line}: nobody checks {language}"
     assert not rest, f"{page.name} has no longer {rest}"
     assert all((place / name).is_file() for name in shown(page))
 
@@ -118,7 +120,7 @@ def shorter(block: Block, rest: dict[str, str]) -> Block:
     return Block("python", "from linea_diffusion import TrainingConfig; " * (code != block.code) + code, block.line)
 
 
-def terminal(block: Block, linea, place: Path) -> None:
+def terminal(block: Block, linea) -> None:
     """Run a terminal's block, line by line."""
     if block.reason:
         check_script(block.code)
@@ -148,3 +150,12 @@ def test_commands_in_sentences_and_pictures_are_there(page):
         check_options(line)
     for name in re.findall(r"`(--[a-z][\w-]*)", text):
         check_option(name)
+
+
+def test_examples_of_help_are_commands():
+    examples = [
+        line for block in re.findall(r"^```\n(.*?)^```", commands_page(), re.S | re.M) for line in commands(block)
+    ]
+    assert len(examples) > 20
+    for line in examples:
+        check_command(line)

@@ -71,6 +71,8 @@ def commands_page() -> str:
     lines = ["# Commands", "", "Every command takes `--help`.", ""]
     for name, command in group.commands.items():
         lines += [f"## linea {name}", "", _plain(command.help or ""), ""]
+        example = inspect.cleandoc((command.epilog or "").partition("\n\nFields of a job")[0].removeprefix("Example: "))
+        lines += ["```", *(one for one in example.splitlines() if one), "```", ""]
         rows = [_option(one) for one in command.params if not getattr(one, "hidden", False)]
         lines += ["| option | what it says | default |", "| --- | --- | --- |", *rows, ""]
     return "\n".join(lines)
@@ -166,7 +168,8 @@ def _hole(node: ast.expr) -> str:
 
 
 def _parts(sentence: str) -> Sequence[str]:
-    """What was got, what is expected, what to do."""
+    """What was got, what is expected, what to do; without the hints at a nearest name that some end with."""
+    sentence = re.sub(r"(?<=\w)\{[^{}]*\}(?=$|;)", "", sentence)
     got, found, rest = sentence.partition("expected")
     if not found:
         got, _, todo = sentence.partition(": ")

@@ -71,9 +71,9 @@ METHODS: dict[str, Method] = {
     **{name: _by_laws(train_steering_maps, **changes) for name, changes in PAPERS.items()},
     **{name: _by_laws(method) for name, method in CLOSED_FORMS.items()},
 }
-"""Name -> function of (pipeline, concept, settings), and where it trains of `train_steering_maps`' options: this project's default recipe; the same without sparsity; with
-coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
-forms of `baselines`. "prompting" needs no maps."""
+"""Name -> function of (pipeline, concept, settings) and, where it trains, options of `train_steering_maps`: this
+project's default recipe; the same without sparsity; with coordinate-wise maps that are learned as laws; that at
+strength 1 only and dense, as in the paper; and the closed forms of `baselines`. "prompting" needs no maps."""
 
 
 def fit(
