@@ -24,8 +24,9 @@ _EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optio
 
 
 def commands_of(text: str) -> list[str]:
-    """Every ``linea ...`` within a block: in scripts, between quotes, in YAML; variables are 1."""
+    """Every ``linea ...`` within a block: in scripts, between quotes, in YAML; variables are 1, devices the CPU."""
     text = re.sub(r"\$\(\([^)]*\)\)|\$\w+|\$\{\w+\}", "1", text.replace("\\\n", " "))
+    text = re.sub(r"--device cuda\S*", "--device cpu", text)
     return [one.strip() for one in re.findall(r"(?:^|[\s'])(linea [a-z]+(?: [^'\n]*)?)", text)]
 
 

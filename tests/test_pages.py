@@ -126,11 +126,13 @@ def terminal(block: Block, linea) -> None:
         check_script(block.code)
         return
     for line in commands(block.code):
+        line = line.removeprefix(".venv/bin/")
         if not line.startswith("linea "):
             check_tool(line)
             continue
-        check_command(line)
         words = shlex.split(line)[1:]
+        if words != ["--help"]:
+            check_command(line)
         if words[0] not in LONG and is_here(words):
             code, _, err = linea(*words, *shlex.split(FEW.get(words[0], "")))
             assert code == 0, f"{line}: {err}"
