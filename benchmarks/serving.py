@@ -1,4 +1,4 @@
-"""Requests of several users: a call for all that wait against a call for each, through the app of examples/service.py.
+"""Requests of several users: a call for all that wait against a call for each, through examples/service.py.
 
     python -m benchmarks serving --requests 32 --rounds 5
 
@@ -8,10 +8,10 @@ Requests differ in prompt, seed, style and strength and come all at once; the tw
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 from linea_diffusion import SteeringMaps
@@ -41,19 +41,12 @@ def steered() -> Any:
     return pipe
 
 
-async def seconds(pipe: Any, count: int, most: int) -> float:
-    import httpx
-
-    from examples.service import service
-
-    app = service(pipe, most=most, num_inference_steps=8)
-    asked = [
-        {"prompt": "a red heart", "seed": n, "strength": json.dumps({STYLES[n % 2]: n % 5 / 4})} for n in range(count)
-    ]
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=None) as client:
+def seconds(client: Any, count: int, at_once: int) -> float:
+    """From the first request to the last answer, with so many requests waiting at any time."""
+    asked = [{"prompt": "a red heart", "seed": n, "strength": {STYLES[n % 2]: n % 5 / 4}} for n in range(count)]
+    with ThreadPoolExecutor(at_once) as threads:
         began = time.perf_counter()
-        answers = await asyncio.gather(*(client.get("/", params=one) for one in asked))
+        answers = list(threads.map(lambda one: client.post("/predict", json=one), asked))
         took = time.perf_counter() - began
     assert all(answer.status_code == 200 for answer in answers)
     return took
@@ -66,10 +59,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    pipe, times = steered(), dict[int, list[float]]({1: [], 4: [], 16: []})
-    for _ in range(options.rounds):
-        for most, rates in times.items():
-            rates.append(options.requests / asyncio.run(seconds(pipe, options.requests, most)))
+    from fastapi.testclient import TestClient
+    from litserve import LitServer
+    from litserve.utils import wrap_litserve_start
+
+    from examples.service import Pictures
+
+    times = dict[int, list[float]]({1: [], 4: [], 16: []})
+    with ExitStack() as servers:
+        clients = {}
+        for most in (4, 16):
+            server = LitServer(Pictures(steered, most, num_inference_steps=8), accelerator="cpu", timeout=False)
+            clients[most] = servers.enter_context(TestClient(servers.enter_context(wrap_litserve_start(server)).app))
+            seconds(clients[most], 1, 1)
+        for _ in range(options.rounds):
+            for most, rates in times.items():
+                at_once = 1 if most == 1 else options.requests
+                rates.append(options.requests / seconds(clients[max(most, 4)], options.requests, at_once))
     rows = []
     for most, rates in times.items():
         ratios = [rate / base for rate, base in zip(rates, times[1], strict=True)]

@@ -59,6 +59,7 @@ def paint_on_ray(
         LineaError: no such cluster, or an actor cannot open its pipeline.
     """
     import ray
+    from ray.data.exceptions import ExecutionTimeoutError
 
     with _connected(cluster):
         blocks = [ray.put(block) for block in _blocks(groups)]
@@ -69,6 +70,11 @@ def paint_on_ray(
             _stream(cluster, blocks, folder, make, run, progress)
         except ray.exceptions.RayError as error:
             raise LineaError(f"got an error from Ray: {_why(error)}") from None
+        except ExecutionTimeoutError:
+            raise LineaError(
+                "got nothing made for so long that Ray gave up: expected an image at times; what is made is kept, "
+                "start again; smaller batches, or RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S=-1, give it more time"
+            ) from None
         return run
 
 
@@ -82,8 +88,10 @@ def _stream(cluster: RayCluster, blocks: list[Any], folder: Folder, make: Any, r
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    attempts = ray.remote(Attempts).options(num_cpus=0, scheduling_strategy=here).remote()
+    # with the node of this process, and no other, the count would be lost with it
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    kept = ray.remote(Attempts).options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
+    attempts: Any = kept.remote()
     ray.data.DataContext.get_current().enable_progress_bars = progress
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # the last blocks are the largest: they come first, so that nobody waits long for the end

@@ -34,6 +34,8 @@ def push(
     """Put steering maps on the Hugging Face Hub, with a model card that shows them."""
     steered = Steered([steering], model)
     (maps,) = steered.maps.values()
+    if prompt is not None and not samples:
+        raise LineaError("got --prompt and --no-samples: expected one of them, the prompt is that of the pictures")
     prompt = prompt or next(iter(Facts.of(maps.metadata).source_prompts or ()), None)
     pictures = None
     if samples and prompt is None:

@@ -24,6 +24,12 @@ from ..null_work import POINTS, NullWork, picture
 
 ray = pytest.importorskip("ray")
 STORE = 80 * 2**20
+HEALTH = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 10000,
+    "health_check_failure_threshold": 5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,31 +52,37 @@ def s3():
 @pytest.fixture(scope="module")
 def cluster(s3, tmp_path_factory):
     """Ray's own cluster of this machine: a head that computes nothing, and a node; tests add more."""
-    from ray.cluster_utils import Cluster
-
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 0,
-            "object_store_memory": STORE,
-            "include_dashboard": False,
-            "_system_config": {
-                "health_check_initial_delay_ms": 1000,
-                "health_check_period_ms": 1000,
-                "health_check_timeout_ms": 10000,
-                "health_check_failure_threshold": 5,
-            },
-        },
-    )
-    made.add_node(num_cpus=2, object_store_memory=STORE)
+    made = started()
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
+    ray.data.DataContext.get_current().execution_no_progress_timeout_s = 120  # not half an hour
     yield made
     ray.shutdown()
     made.shutdown()
     patch.undo()
+
+
+def started():
+    """A cluster of a head and a node."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster()
+    added(made, num_cpus=0, include_dashboard=False, _system_config=HEALTH)
+    added(made, num_cpus=2)
+    return made
+
+
+def added(cluster, **node):
+    """Add a node; Ray gives it 30 seconds to come up, which a busy machine may need twice."""
+    for attempt in range(3):
+        try:
+            return cluster.add_node(object_store_memory=STORE, **node)
+        except Exception as error:  # of no class of its own
+            if attempt == 2 or "timed out" not in str(error):
+                raise
+    raise AssertionError
 
 
 @pytest.fixture(scope="module")

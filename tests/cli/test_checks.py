@@ -32,6 +32,7 @@ COMMANDS = {
     "bench": ("bench", "--out", "OUT"),
     "demo": ("demo", "--out", "OUT"),
     "score": ("score", "PICTURES", "--text", "x"),
+    "push": ("push", "MAPS", "x/y", "--no-samples"),
 }
 USERS = {
     "demo": ("--seed",),
@@ -56,6 +57,7 @@ SINGLE = {
     ("train", "--set", "guidance_scale=1e999"): "got guidance_scale=inf",
     ("train", "--set", "step_bins=" + "[" * 5000): "got step_bins=",
     ("train", "--lr", "nan"): "got lr=nan",
+    ("push", "--prompt", "a heart"): "got --prompt and --no-samples",
     ("train", "--iterations", "0"): "got iterations=0",
     ("train", "--sparsity", "1"): "got sparsity=1",
     ("train", "--modules", "unet.("): "got module pattern 'unet.(': expected a preset or an ending",
