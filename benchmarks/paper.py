@@ -220,7 +220,8 @@ def _say(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
     """Time and memory, before anything is done."""
     for one in experiments:
         pipe, dtype = one.pipe, str(one.pipe.dtype).removeprefix("torch.")
-        print(f"{options.model}, {one.steps} steps, {len(one.prompts)} concepts")
+        call = ", ".join(f"{name}={value}" for name, value in one.arguments.items())
+        print(f"{options.model}, {one.steps} steps, {len(one.prompts)} concepts, called with {call}")
         untimed = {key: value for key, value in one.arguments.items() if key != "timesteps"}
         print_efforts(one.efforts(), seconds_of_pass(pipe, untimed), f"on {pipe.device} in {dtype}")
     first = experiments[0]

@@ -125,8 +125,7 @@ def terminal(block: Block, linea) -> None:
     if block.reason:
         check_script(block.code)
         return
-    for line in commands(block.code):
-        line = line.removeprefix(".venv/bin/")
+    for line in (one.removeprefix(".venv/bin/") for one in commands(block.code)):
         if not line.startswith("linea "):
             check_tool(line)
             continue
