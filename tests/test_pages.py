@@ -28,7 +28,7 @@ from pictures import shown
 from reference import commands_page
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHORT = "TrainingConfig(iterations=2, batch_size=4, num_inference_steps=1, target_modules='attention', calibrate=False)"
+SHORT = "TrainingConfig(iterations=2, batch_size=4, num_inference_steps=1, calibrate=False, stretch=1.0)"
 SHORTER = {
     "README": {"train_steering_maps(pipe, concept)": f"train_steering_maps(pipe, concept, {SHORT})"},
     "tutorial": {"train_steering_maps(pipe, glow)": f"train_steering_maps(pipe, glow, {SHORT})"},
@@ -36,7 +36,7 @@ SHORTER = {
 }
 """Page -> old text, which must be in its code once, -> new text: the same calls, not at full length."""
 FEW = {
-    "train": "--iterations 2 --batch-size 4 --steps 1 --modules text-attention --no-calibrate",
+    "train": "--iterations 2 --batch-size 4 --steps 1 --modules text-attention --no-calibrate --set stretch=1.0",
     "calibrate": "--steps 1 --points 3 --source few.txt",
 }
 """Command -> options that are added to it, so that it does little."""
@@ -138,7 +138,9 @@ def terminal(block: Block, linea) -> None:
 
 
 def is_here(words: list[str]) -> bool:
-    """Whether a command takes a model that is in the package."""
+    """Whether a command takes a model that is in the package, and none of real size."""
+    if any(one.startswith("random-") for one in words):
+        return False
     return "--model" not in words or words[words.index("--model") + 1] in shapeland.MODELS
 
 
