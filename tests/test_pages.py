@@ -37,9 +37,10 @@ SHORTER = {
 """Page -> old text, which must be in its code once, -> new text: the same calls, not at full length."""
 FEW = {
     "train": "--iterations 2 --batch-size 4 --steps 1 --modules text-attention --no-calibrate --set stretch=1.0",
+    "train --task text": "--iterations 2",
     "calibrate": "--steps 1 --points 3 --source few.txt",
 }
-"""Command -> options that are added to it, so that it does little."""
+"""Kind of command -> options that are added to it, so that it does little."""
 WHOLE = ("explanation",)
 """Pages whose code looks at more than one step of a picture."""
 LONG = ("demo", "studio")
@@ -133,7 +134,8 @@ def terminal(block: Block, linea) -> None:
         if words != ["--help"]:
             check_command(line)
         if words[0] not in LONG and is_here(words):
-            code, _, err = linea(*words, *shlex.split(FEW.get(words[0], "")))
+            kind = f"{words[0]} --task text" if "--task" in words else words[0]
+            code, _, err = linea(*words, *shlex.split(FEW.get(kind, "")))
             assert code == 0, f"{line}: {err}"
 
 
