@@ -153,6 +153,7 @@ class Experiment:
         write(self.folder / "paper.md", "The paper's picture experiments", facts, lines(records, removal=removal))
         page = evaluation_page(records, pictures=pictures, facts=self.arguments, command=command())
         write_report(page, self.folder / "report.html")
+        print(f"{self.folder / 'report.html'}: pictures; beside each method its grid.webp")
 
     def _evaluated(self, concept: Concept, method: str, prompts: Sequence[str], scorer: ClipScorer) -> None:
         """One method of one concept, in a folder that has its name when all is in it."""

@@ -24,15 +24,18 @@ _EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optio
 
 
 def commands_of(text: str) -> list[str]:
-    """Every ``linea ...`` within a block: in scripts, between quotes, in YAML; variables are 1, devices the CPU."""
+    """Every ``linea ...`` within a block: in scripts, between quotes, in YAML; variables are 1."""
     text = re.sub(r"\$\(\([^)]*\)\)|\$\w+|\$\{\w+\}", "1", text.replace("\\\n", " "))
-    text = re.sub(r"--device cuda\S*", "--device cpu", text)
     return [one.strip() for one in re.findall(r"(?:^|[\s'])(linea [a-z]+(?: [^'\n]*)?)", text)]
 
 
 def check_command(line: str) -> None:
-    """A command is read as it is by the command line's own parser, and its function takes what was read."""
-    name, *arguments = shlex.split(line.partition(" > ")[0], comments=True)[1:]
+    """A command is read as it is by the command line's own parser, and its function takes what was read.
+
+    Devices are the CPU: the parser refuses those that are not there.
+    """
+    line = re.sub(r"--device cuda\S*", "--device cpu", line.partition(" > ")[0])
+    name, *arguments = shlex.split(line, comments=True)[1:]
     command = _commands()[name]
     with command.make_context(name, arguments) as context:
         inspect.signature(command.callback).bind(**context.params)
