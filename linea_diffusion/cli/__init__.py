@@ -37,13 +37,13 @@ def _linea() -> None:
     from .commands import app, refuse_empty_paths
 
     refuse_empty_paths(sys.argv[1:])
-    with _plain_warnings():
-        app()
+    app()
 
 
 def _run(command: Callable[[], None]) -> None:
     try:
-        command()
+        with _plain_warnings():
+            command()
     except LineaError as error:
         _end(str(error), 2)
     except Stopped as stopped:
