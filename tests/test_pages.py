@@ -147,8 +147,10 @@ def is_here(words: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_in_sentences_and_pictures_are_there(page):
+def test_commands_in_sentences_files_and_pictures_are_there(page):
     text = page.read_text(encoding="utf-8")
+    for place in re.findall(r"\b(?:tests|benchmarks|examples|notebooks)/[\w/]+\.(?:py|md|ipynb)", text):
+        assert (ROOT / place).is_file(), f"{page.name} names {place}"
     for place in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", text):
         assert (page.parent / place).is_file(), f"{page.name} shows {place}"
     for line in re.findall(r"`(linea [a-z]+[^`]*)`", text):

@@ -82,7 +82,7 @@ def _option(parameter: Any) -> str:
     is_option = parameter.param_type_name == "option"
     names = [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.name.upper()]
     default = parameter.default
-    shown = "" if default is None or default is False or default == () or callable(default) else f"`{default}`"
+    shown = "" if default is None or default is False or default in ((), []) or callable(default) else f"`{default}`"
     cells = [" ".join(f"`{one}`" for one in names), _cell(getattr(parameter, "help", "") or ""), _cell(shown)]
     return f"| {' | '.join(cells)} |"
 
