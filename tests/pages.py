@@ -56,13 +56,15 @@ def check_option(name: str) -> None:
 
 
 def check_tool(line: str) -> None:
-    """A command of pip, make or the benchmarks: extra, target or benchmark are there."""
+    """A command of pip, make, venv or the benchmarks: extra, target or benchmark are there."""
     tool, *rest = shlex.split(line)
     if tool == "pip":
         wanted = {extra for one in rest[1:] if one.startswith((".", "linea")) for extra in _extras(one)}
         assert wanted <= _EXTRAS.keys(), f"{line}: pyproject.toml has {sorted(_EXTRAS)}"
     elif tool == "make":
         assert f"\n{rest[0]}:" in (ROOT / "Makefile").read_text(), line
+    elif rest[:2] == ["-m", "venv"]:
+        assert rest[2:] == ["env", "&&", ".", "env/bin/activate"], line
     elif rest[:2] == ["-m", "benchmarks"]:
         parser = argparse.ArgumentParser()
         importlib.import_module(f"benchmarks.{rest[2]}").add_options(parser)
