@@ -17,6 +17,7 @@ import torch
 import yaml
 from PIL import Image
 
+from benchmarks.__main__ import names
 from linea_diffusion import shapeland
 
 from .pages import ROOT, check_command, check_option, check_options, check_python, check_script, check_tool
@@ -92,14 +93,14 @@ def test_code_runs(page, place, monkeypatch, linea):
     if page.stem not in WHOLE:
         for model, usual in shapeland.DEFAULT_ARGUMENTS.items():
             monkeypatch.setitem(shapeland.DEFAULT_ARGUMENTS, model, {**usual, "num_inference_steps": 1})
-    names = BEFORE.get(page.stem, lambda _: {})(place)
+    given = BEFORE.get(page.stem, lambda _: {})(place)
     rest = dict(SHORTER.get(page.stem, {}))
     for block in blocks(page):
         match block.language:
             case "python" if block.reason:
-                check_python(block.code, set(names))
+                check_python(block.code, set(given))
             case "python":
-                run(shorter(block, rest), page, names)
+                run(shorter(block, rest), page, given)
             case "":
                 terminal(block, linea)
             case "json":
@@ -153,6 +154,7 @@ def test_commands_in_sentences_files_and_pictures_are_there(page):
         assert (ROOT / place).is_file(), f"{page.name} names {place}"
     for place in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", text):
         assert (page.parent / place).is_file(), f"{page.name} shows {place}"
+    assert {*re.findall(r"`python -m benchmarks (\w+)", text)} <= names().keys()
     for line in re.findall(r"`(linea [a-z]+[^`]*)`", text):
         check_options(line)
     for name in re.findall(r"`(--[a-z][\w-]*)", text):
