@@ -28,6 +28,14 @@ def site(tmp_path_factory):
     return folder
 
 
+def test_errors_are_shown_as_they_are_said(site):
+    text = (site / "generated" / "errors.html").read_text(encoding="utf-8")
+    assert "<td><p>--ray without Ray</p></td>" in text
+    assert "<td><p>pip install 'linea-diffusion[ray]'</p></td>" in text
+    assert "<td><p>I/N with 1 &lt;= I &lt;= N, such as 2/4</p></td>" in text
+    assert "<td><p>size {value}</p></td>" in text
+
+
 def test_nothing_is_fetched_from_elsewhere(site):
     pages = list(site.rglob("*.html"))
     assert {"index.html", "tutorial.html", "gallery.html", "python.html", "errors.html"} <= {
