@@ -39,6 +39,7 @@ class NullWork:
     def paint(self, tasks: Sequence[Task]) -> Iterator[tuple[dict, bytes]]:
         with (Path(self.marks) / "painted").open("a") as file:
             file.write("".join(f"{task.digest}\n" for task in tasks))
+        self._first(f"gpus-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
         for task in tasks:
             prompt, point = task.fields["prompt"], self.deaths.get(task.digest)
             if "poison" in prompt or ("large" in prompt and len(tasks) > 1):

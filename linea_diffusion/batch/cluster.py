@@ -98,7 +98,7 @@ def _stream(cluster: RayCluster, blocks: list[Any], folder: Folder, make: Any, r
     lines = ray.data.from_arrow_refs(blocks[::-1]).map_batches(
         Worker,
         fn_constructor_args=(make, folder, attempts),
-        batch_size=None,
+        batch_size=1,  # group; Ray wants to be told where there are GPUs
         num_cpus=cluster.cpus,
         num_gpus=cluster.gpus,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=_actors(cluster)),
@@ -117,10 +117,10 @@ def _blocks(groups: Iterable[list[Task]]) -> Iterator[Any]:
     for group in groups:
         waiting.append(written(group))
         if len(waiting) >= min(_LARGEST_BLOCK, 1 + count // _SMALL_BLOCKS):
-            yield pyarrow.table({"block": [count] * len(waiting), "tasks": waiting})
+            yield pyarrow.table({"tasks": waiting})
             count, waiting = count + 1, []
     if waiting:
-        yield pyarrow.table({"block": [count] * len(waiting), "tasks": waiting})
+        yield pyarrow.table({"tasks": waiting})
 
 
 def _actors(cluster: RayCluster) -> int:

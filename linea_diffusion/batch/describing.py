@@ -14,7 +14,7 @@ from ..errors import LineaError, clipped
 from ..maps.facts import Facts
 from ..pipelines.rendering.render import FlaggedError
 from ..scoring.formulas import score_pictures
-from .folder.folder import Row, failure, image_name
+from .folder.folder import Row, failure
 from .jobs.field_names import META
 from .jobs.fields import DIALS
 from .jobs.jobs import Job
@@ -33,25 +33,11 @@ _COLUMN_ARGUMENTS = ("num_inference_steps", "guidance_scale", "width", "height")
 
 
 def metadata_row(
-    job: Job,
-    image: Image.Image,
-    *,
-    ending: str,
-    model: str,
-    sets: SteeringSets,
-    figures: Mapping[str, float | None],
-    nsfw: bool | None = None,
+    job: Job, image: Image.Image, *, model: str, figures: Mapping[str, float | None], nsfw: bool | None = None
 ) -> dict[str, Any]:
     """What is known of an image, of which `folder.columns` makes a line of metadata.jsonl.
 
-    Args:
-        job: what was asked for.
-        image: what came of it.
-        ending: of its file.
-        model: the model's name.
-        sets: that the job names.
-        figures: scores, columns of their own.
-        nsfw: what the model's safety checker said, False for every picture that is kept; None where there is none.
+    `nsfw` is what the model's safety checker said: False for every picture that is kept, None where there is none.
     """
     others = {name: value for name, value in job.arguments.items() if name not in _COLUMN_ARGUMENTS}
     others |= {name: value for name, value in job.dials.items() if value != DIALS[name]}
@@ -59,13 +45,13 @@ def metadata_row(
         others["calibrated"] = list(job.on_curve.values())
     guidance = job.arguments.get("guidance_scale")
     return {
-        "file_name": image_name(job.digest, ending),
+        "file_name": job.file_name,
         "prompt": job.prompt,
         "negative_prompt": job.negative_prompt,
         "seed": job.seed,
         "steering": list(job.strength),
         "strength": list(job.strength.values()),
-        "steering_sha256": [sets.digest(name) for name in job.strength],
+        "steering_sha256": [digest for digest, _ in job.recipe["steering"]],
         "steps": job.arguments.get("num_inference_steps"),
         "guidance": None if guidance is None else float(guidance),
         "width": image.width,
@@ -101,13 +87,8 @@ def failure_row(job: Job, error: LineaError) -> Row:
 
 
 def bad_line_row(line: int, part: int, error: LineaError) -> Row:
-    """The line of an input line that no job could be made of."""
-    return failure(bad_line_name(line, part), line, part, clipped(str(error)), None)
-
-
-def bad_line_name(line: int, part: int) -> str:
-    """What stands in place of a digest where there is no job."""
-    return f"line {line} image {part}"
+    """The line of an input line, or of an image of it, that no job could be made of."""
+    return failure(f"line {line} image {part}", line, part, clipped(str(error)), None)
 
 
 SCORED = ("clip_prompt_cosine", "clip_style_cosine", "clip_style_probability")
@@ -120,15 +101,11 @@ def scores_of(
     """The `SCORED` figures of each image; nothing without a scorer."""
     if scorer is None or not jobs:
         return [{} for _ in jobs]
-    vectors, prompts, texts = (
-        scorer.embed_images(images),
-        [job.prompt for job in jobs],
-        [_texts(j, sets) for j in jobs],
-    )
+    vectors, texts = scorer.embed_images(images), [_texts(job, sets) for job in jobs]
     rows: list[dict[str, float | None]] = [{} for _ in jobs]
     for pair in dict.fromkeys(texts):
         places = [place for place, one in enumerate(texts) if one == pair]
-        figures = score_pictures(scorer, vectors[places], texts=pair, prompts=[prompts[place] for place in places])
+        figures = score_pictures(scorer, vectors[places], texts=pair, prompts=[jobs[place].prompt for place in places])
         for place, scores in zip(places, figures, strict=True):
             rows[place] = {name: scores.get(name) for name in SCORED}
     return rows

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LineaError
-from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
-from ..pipelines.rendering.requests import grouped
+from ..pipelines.rendering.batch_size import BatchSizeArgument
 from ..progress import bar_of
 from ..scoring.tables import write_conventions
 from .describing import SCORED
-from .folder.folder import FORMATS, Folder
-from .folder.ledger import Ledger
 from .folder.locks import release, take
-from .jobs.expanding import Texts
-from .jobs.jobs import JobMaker
-from .jobs.reading import read_jobs
-from .painting import wrapped
-from .planning import Counts, Shard, planned_jobs
+from .planning import BatchSettings, Counts, Event
 from .progress import Bar
-from .run import BatchRun, BatchSettings, Event
+from .run import BatchRun
 
 if TYPE_CHECKING:
     from ..scoring.clip_scorer import ClipScorer
@@ -113,50 +107,44 @@ def generate_batch(
         LineaError: arguments that no batch can have, a file that cannot be read, a folder that cannot be written or is
             in use, a broken device; with ``strict`` a bad line. What is finished stays finished.
     """
-    pipeline, part = wrapped(pipe), Shard.parse(shard)
-    folder = folder_of(out, part)
-    _check(image_format, window, folder, cluster)
-    lines, texts = read_jobs(jobs), _texts(templates)
-    maker = JobMaker(pipeline, defaults or {}, image_format, texts)
-    BatchSize(batch_size, pipeline.base)  # what is none is refused before a bar is shown
-    began, bar = (
-        time.perf_counter(),
-        Bar(jobs, defaults or {}, part.of, texts) if progress and cluster is None else None,
-    )
-    listeners = [listener for listener in (bar and bar.tell, on_event) if listener]
+    began = time.perf_counter()
     settings = BatchSettings(
-        batch_size, window, scorer, strict, retry_failed, part, cluster, progress, stop or (lambda: False), listeners
-    )
-    run = BatchRun(pipeline, folder, maker, settings)
-    try:
-        take(folder)
-        stopped = run.through(lines)
-        if bar is not None:
-            bar.close()
-        finished = run.ledger.finish(settle=not stopped)
-        summary = BatchSummary(
-            **vars(run.counts), **vars(finished), stopped=stopped, damaged=run.ledger.damaged + len(folder.foreign())
-        )
-        _check_kept(folder, summary)
-        if scorer is not None and folder.is_local:
-            write_conventions(folder.here / "metadata.jsonl", ["prompt", "strength", "seed", *SCORED], hidden=True)
-        if prune and not (stopped or summary.bad_lines) and summary.images:
-            summary.pruned, summary.leftovers = summary.leftovers, 0
-            folder.prune()
-    finally:
-        run.ledger.close()
-        release(folder)
-        if bar is not None:
-            bar.close()
+        defaults=defaults or {}, batch_size=batch_size, window=window, image_format=image_format, scorer=scorer,
+        strict=strict, retry_failed=retry_failed, prune=prune, templates=templates, shard=shard, cluster=cluster,
+        progress=progress, stop=stop or (lambda: False), on_event=on_event,
+    )  # fmt: skip
+    run = BatchRun(pipe, jobs, out, settings)
+    with ExitStack() as stack:
+        stack.callback(run.ledger.close)
+        take(run.folder)
+        stack.callback(release, run.folder)
+        if progress and cluster is None:
+            bar = Bar(jobs, run.maker.defaults, run.shard.of, settings.texts)
+            stack.callback(bar.close)
+            run.listeners.insert(0, bar.tell)
+        summary = _finished(run, stopped=run.through())
     summary.seconds = time.perf_counter() - began
     run.tell("end", **asdict(summary))
     return summary
 
 
-def folder_of(out: str | Path, shard: Shard) -> Folder:
-    """The folder of a batch, or of its part of it."""
-    folder = Folder(out)
-    return folder if shard.of == 1 else Folder(f"{str(out).rstrip('/')}/{shard.folder_name}")
+def _finished(run: BatchRun, *, stopped: bool) -> BatchSummary:
+    """Write what a run came to."""
+    finished, folder = run.ledger.finish(settle=not stopped), run.folder
+    summary = BatchSummary(**vars(run.counts), **vars(finished), stopped=stopped)
+    summary.damaged = run.ledger.damaged + len(folder.foreign())
+    expected = summary.done + summary.skipped
+    if summary.images < expected:
+        raise LineaError(
+            f"got {expected - summary.images} of {expected} images removed from {folder.path('images')!r} while the "
+            "batch was running: expected them to stay; start again, they are made again"
+        )
+    if run.settings.scorer is not None and folder.is_local:
+        write_conventions(folder.here / "metadata.jsonl", ["prompt", "strength", "seed", *SCORED], hidden=True)
+    if run.settings.prune and not (stopped or summary.bad_lines) and summary.images:
+        summary.pruned, summary.leftovers = summary.leftovers, 0
+        folder.prune()
+    return summary
 
 
 @dataclass
@@ -179,71 +167,24 @@ def plan_batch(
     jobs: Jobs,
     out: str | Path,
     *,
-    defaults: Mapping[str, Any] | None = None,
-    batch_size: BatchSizeArgument = "auto",
-    window: int = 1024,
-    image_format: str = "png",
-    scorer: ClipScorer | None = None,
-    strict: bool = False,
-    retry_failed: bool = False,
-    templates: bool | str | Path = False,
-    shard: str | None = None,
     progress: bool = True,
-    on_bad_line: Callable[[int, LineaError], None] | None = None,
+    on_bad_line: Callable[[int, str], None] | None = None,
+    **settings: Any,
 ) -> BatchPlan:
     """Count what `generate_batch` would do with the same arguments. Nothing is rendered and nothing written.
 
-    Args:
-        on_bad_line: told of every line that no job can be made of. The others are those of `generate_batch`.
-
-    Raises:
-        LineaError: as `generate_batch`.
+    `on_bad_line` is told of every line that no job can be made of, and why. Errors are those of `generate_batch`.
     """
-    pipeline, part, plan = wrapped(pipe), Shard.parse(shard), BatchPlan()
-    folder = folder_of(out, part)
-    _check(image_format, window, folder, None)
-    settings = BatchSettings(batch_size, scorer=scorer)
-    lines, ledger = read_jobs(jobs), Ledger(folder)
-    maker, size = JobMaker(pipeline, defaults or {}, image_format, _texts(templates)), settings.size(pipeline.base)
-    ledger.read(failures=not retry_failed, columns=settings.columns)
 
-    def bad_line(line: int, part: int, error: LineaError) -> None:
-        if strict:
-            raise LineaError(f"line {line}: {error}")
-        if on_bad_line is not None:
-            on_bad_line(line, error)
+    def hear(event: Event) -> None:
+        if on_bad_line is not None and event["event"] == "bad_line":
+            on_bad_line(event["line"], event["reason"])
 
-    seen = bar_of(iterable=lines, desc="plan", unit="line", disable=not progress)
-    for batch in grouped(planned_jobs(seen, maker, ledger, plan, part, bad_line), size.of, window):
+    run, plan = BatchRun(pipe, jobs, out, BatchSettings(**settings, on_event=hear)), BatchPlan()
+    run.read()
+    for batch in run.groups(bar_of(iterable=run.lines, desc="plan", unit="line", disable=not progress), dry=True):
         plan.images += len(batch)
         plan.batches += 1
-    plan.leftovers = ledger.count_left_over()
-    ledger.close()
-    return plan
-
-
-def _texts(templates: bool | str | Path) -> Texts | None:
-    if templates is False:
-        return None
-    from .jobs.templates import Templates
-
-    return Templates(None if templates is True else templates)
-
-
-def _check_kept(folder: Folder, summary: BatchSummary) -> None:
-    """Images that were there or made during the run must be there at its end."""
-    expected, count = summary.done + summary.skipped, summary.images
-    if count < expected:
-        raise LineaError(
-            f"got {expected - count} of {expected} images removed from {folder.path('images')!r} while the batch was "
-            "running: expected them to stay; start again, they are made again"
-        )
-
-
-def _check(image_format: str, window: int, folder: Folder, cluster: RayCluster | None) -> None:
-    if image_format not in FORMATS:
-        raise LineaError(f"got image format {image_format!r}: expected one of {', '.join(FORMATS)}")
-    if not isinstance(window, int) or window < 1:
-        raise LineaError(f"got window {window!r}: expected a whole number above 0")
-    if cluster is None and not folder.is_local:
-        raise LineaError(f"got output folder {folder.name!r}: expected a folder of this machine; a URL needs --ray")
+    plan.leftovers = run.ledger.count_left_over()
+    run.ledger.close()
+    return replace(plan, **vars(run.counts))

@@ -56,11 +56,7 @@ def join_shards(out: str | Path) -> Finished:
 
 
 def _found(whole: Folder, *, complete: bool) -> list[Path]:
-    """The folders of shards.
-
-    Raises:
-        LineaError: there are none, or not all that belong together.
-    """
+    """The folders of shards, of which none may be missing."""
     found = {match: path for path in sorted(whole.here.glob("shard-*")) if (match := _SHARD.fullmatch(path.name))}
     numbers: dict[int, set[int]] = {}
     for match in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -12,9 +12,10 @@ from ..errors import LineaError
 from ..pipelines.pipeline import LinEASDiffusionPipeline
 from ..pipelines.rendering.batch_size import BatchSize
 from ..pipelines.rendering.render import render_group
+from ..scoring.images.saving import encode
 from ..steering.addresses import model_name
-from .describing import metadata_row, recipe_of, scores_of
-from .folder.saver import Painted
+from .describing import failure_row, metadata_row, recipe_of, scores_of
+from .folder.folder import Row
 from .jobs.jobs import Job, JobMaker
 
 if TYPE_CHECKING:
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
 
 
 class Painter:
-    """Paints jobs with a pipeline.
-
-    Args:
-        pipe: its adapters stay as they are.
-        maker: made the jobs.
-        size: how many at once.
-        scorer: of the figures, or None.
-    """
+    """Paints jobs of a maker with a pipeline, whose adapters stay as they are."""
 
     def __init__(
         self, pipe: LinEASDiffusionPipeline, maker: JobMaker, size: BatchSize, scorer: ClipScorer | None
@@ -38,45 +32,35 @@ class Painter:
         self._model = model_name(pipe.base) or type(pipe.base).__name__
         self._pipe = LinEASDiffusionPipeline(pipe.base)
 
-    def paint(self, jobs: Sequence[Job]) -> tuple[list[Painted], list[tuple[Job, LineaError]]]:
-        """What came of jobs of one shape: those that are painted, and those that failed.
+    def paint(self, jobs: Sequence[Job]) -> Iterator[tuple[Row, bytes | None]]:
+        """What came of jobs of one shape: the line and the file of each image; a failure has a line and no file.
 
-        Raises:
-            LineaError: a broken device.
+        They are painted when this returns; files are made as they are asked for, in any thread. A broken device is a
+        `LineaError`.
         """
         self._pipe.steering.clear()  # the batch's styles and no others, in the order in which they act
         self._pipe.steering.update({name: self.maker.sets[name] for job in jobs for name in job.strength})
         outcomes = list(render_group(self._pipe, jobs, self._size))
-        failed = [(job, outcome) for job, outcome in outcomes if isinstance(outcome, LineaError)]
         images = [(job, outcome) for job, outcome in outcomes if not isinstance(outcome, LineaError)]
-        return self.described(images), failed
+        failures = [failure_row(job, outcome) for job, outcome in outcomes if isinstance(outcome, LineaError)]
+        return chain(map(self._file, images, self.rows(images)), ((row, None) for row in failures))
 
-    def described(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Painted]:
-        """Images with their lines, scored where there is a scorer."""
-        sets, checked = self.maker.sets, self._pipe.components.get("safety_checker") is not None
+    def rows(self, images: Sequence[tuple[Job, Image.Image]]) -> list[Row]:
+        """The lines of images, scored where there is a scorer."""
+        sets, nsfw = self.maker.sets, False if self._pipe.components.get("safety_checker") is not None else None
         figures = scores_of(self._scorer, [job for job, _ in images], [image for _, image in images], sets)
         return [
-            Painted(
-                job, image,
-                metadata_row(
-                    job, image, ending=self.maker.ending, model=self._model, sets=sets, figures=scores,
-                    nsfw=False if checked else None,
-                ),
-                recipe_of(job, model=self._model, sets=sets),
-            )
+            metadata_row(job, image, model=self._model, figures=scores, nsfw=nsfw)
             for (job, image), scores in zip(images, figures, strict=True)
-        ]  # fmt: skip
+        ]
 
-
-@contextmanager
-def silent(pipe: Any) -> Iterator[None]:
-    """Within the context a pipeline shows no progress bar of its own."""
-    before = dict(getattr(pipe, "_progress_bar_config", {}))
-    pipe.set_progress_bar_config(**before | {"disable": True})
-    try:
-        yield
-    finally:
-        pipe.set_progress_bar_config(**before)
+    def _file(self, painted: tuple[Job, Image.Image], row: Row) -> tuple[Row, bytes | None]:
+        job, image = painted
+        recipe = recipe_of(job, model=self._model, sets=self.maker.sets)
+        try:
+            return row, encode(image, self.maker.ending, recipe, lossless=False, one_text=True)
+        except LineaError as error:
+            return failure_row(job, error), None
 
 
 def wrapped(pipe: Any) -> LinEASDiffusionPipeline:

@@ -1,19 +1,71 @@
-"""From lines to the jobs that are to be done, each once, with a count of all others."""
+"""What a run is told, which part of the jobs it does, and what became of the images, in numbers and reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..errors import LineaError, clipped
-from .describing import bad_line_name
-from .folder.ledger import Ledger, State
-from .jobs.field_names import META
-from .jobs.jobs import Job, JobMaker
-from .jobs.reading import Line
+from ..errors import LineaError
+from ..pipelines.rendering.batch_size import BatchSize, BatchSizeArgument
+from .describing import COLUMNS, SCORED
+from .folder.folder import FORMATS, Folder
+from .jobs.expanding import Texts
 
+if TYPE_CHECKING:
+    from ..scoring.clip_scorer import ClipScorer
+    from .cluster import RayCluster
+
+Event = dict[str, Any]
 MOST_REASONS = 100
 """Different ones that are kept; a batch may go wrong in a million ways."""
+_MOST_FAR = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """What `generate_batch` is told beside pipeline, jobs and folder, by the same names."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: BatchSizeArgument = "auto"
+    window: int = 1024
+    image_format: str = "png"
+    scorer: ClipScorer | None = None
+    strict: bool = False
+    retry_failed: bool = False
+    prune: bool = False
+    templates: bool | str | Path = False
+    shard: str | None = None
+    cluster: RayCluster | None = None
+    progress: bool = False
+    stop: Callable[[], bool] = lambda: False
+    on_event: Callable[[Event], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_format not in FORMATS:
+            raise LineaError(f"got image format {self.image_format!r}: expected one of {', '.join(FORMATS)}")
+        if not isinstance(self.window, int) or self.window < 1:
+            raise LineaError(f"got window {self.window!r}: expected a whole number above 0")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the line of a finished image must have."""
+        return (*COLUMNS, *(SCORED if self.scorer else ()))
+
+    @property
+    def texts(self) -> Texts | None:
+        """What reads prompts, see `expand`."""
+        if self.templates is False:
+            return None
+        from .jobs.templates import Templates
+
+        return Templates(None if self.templates is True else self.templates)
+
+    def size(self, pipe: Any) -> BatchSize:
+        """Of batches; for GPUs elsewhere the largest that they may take, of which each makes what fits."""
+        far = self.batch_size == "auto" and self.cluster is not None and self.cluster.gpus > 0
+        return BatchSize(_MOST_FAR if far else self.batch_size, pipe)
 
 
 @dataclass
@@ -87,60 +139,6 @@ class Shard:
         """Whether a job is of this part."""
         return int(digest[:15], 16) % self.of == self.number - 1
 
-    @property
-    def folder_name(self) -> str:
-        """Of its folder, within that of the batch."""
-        return f"shard-{self.number}-of-{self.of}"
-
-
-def planned_jobs(
-    lines: Iterable[Line],
-    maker: JobMaker,
-    ledger: Ledger,
-    counts: Counts,
-    shard: Shard,
-    bad_line: Callable[[int, int, LineaError], None],
-    met: Callable[[State, Job], bool] = lambda state, job: False,
-    carried: Callable[[list[str]], None] = lambda names: None,
-) -> Iterator[Job]:
-    """The jobs to do.
-
-    Args:
-        lines: of the input.
-        maker: makes jobs of them.
-        ledger: knows what is done; told of all that is asked for.
-        counts: counted up.
-        shard: only its jobs are met; bad lines are those of the first.
-        bad_line: told of each image (line, part) that no job can be made of.
-        met: told of each job that is to be passed over, and why; True gives it out all the same.
-        carried: told of columns that are no fields, each once.
-    """
-    for number, fields in lines:
-        made: Iterable[Job | LineaError] = [fields] if isinstance(fields, LineaError) else maker.jobs(number, fields)
-        for part, job in enumerate(made):
-            if isinstance(job, LineaError):
-                if shard.number == 1:
-                    counts.bad_lines += 1
-                    counts.note(number, clipped(str(job)))
-                    ledger.meet(bad_line_name(number, part), number, part, {})
-                    bad_line(number, part, job)
-                continue
-            if not shard.owns(job.digest):
-                continue
-            if new := [name for one in job.columns if (name := f"{META}.{one}") not in counts.columns]:
-                counts.columns += new
-                carried(new)
-            state = ledger.meet(job.digest, number, part, job.columns)
-            if state is not None:
-                _count(counts, state)
-            if state is None or met(state, job):
-                yield job
-
-
-def _count(counts: Counts, state: State) -> None:
-    if state in (State.DONE, State.UNSCORED):
-        counts.skipped += 1
-    elif state is State.FAILED:
-        counts.failed += 1
-    else:
-        counts.duplicates += 1
+    def folder(self, out: str | Path) -> Folder:
+        """The folder of a batch, or that of its part within it."""
+        return Folder(out if self.of == 1 else f"{str(out).rstrip('/')}/shard-{self.number}-of-{self.of}")

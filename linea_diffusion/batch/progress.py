@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import LineaError
 from ..progress import bar_of
 from .jobs.expanding import Texts, count_images
-from .jobs.reading import read_jobs
+from .jobs.reading import Fields, read_jobs
 
 
 class Bar:
@@ -33,12 +33,15 @@ class Bar:
             self._counter.start()
 
     def _count(self, jobs: str | Path, defaults: Mapping[str, Any], parts: int, texts: Texts | None) -> None:
-        """Beside the work, because a long file takes a minute to count."""
+        """Beside the work, because a long file takes a minute to count; what is asked for twice is counted twice."""
+        total = 0
         with suppress(LineaError):  # the work itself reads the same file and tells what is wrong
-            total = count_all(jobs, defaults, self._ended.is_set, texts)
-            if not self._ended.is_set():
-                self._bar.total = -(-total // parts)
-                self._bar.refresh()
+            for _, fields in read_jobs(jobs):
+                if self._ended.is_set():
+                    return
+                total += _count_images(fields, defaults, texts)
+            self._bar.total = -(-total // parts)
+            self._bar.refresh()
 
     def tell(self, facts: Mapping[str, Any]) -> None:
         """Take an event into account."""
@@ -64,23 +67,9 @@ class Bar:
         self._bar.close()
 
 
-def count_all(
-    jobs: str | Path, defaults: Mapping[str, Any], stop: Callable[[], bool] = lambda: False, texts: Texts | None = None
-) -> int:
-    """How many images the lines ask for, those that ask for the same image twice and bad lines included.
-
-    Args:
-        jobs: a file of them.
-        defaults: fields for what a job leaves out.
-        stop: whether nobody wants to know any more.
-        texts: reads prompts, as for `expand`.
-    """
-    base_fields, total = {"seed": 0, **{name: value for name, value in defaults.items() if value is not None}}, 0
-    for _, fields in read_jobs(jobs):
-        if stop():
-            break
-        try:
-            total += 1 if isinstance(fields, LineaError) else count_images(base_fields | fields, texts)
-        except LineaError:
-            total += 1
-    return total
+def _count_images(fields: Fields | LineaError, defaults: Mapping[str, Any], texts: Texts | None) -> int:
+    """How many images a line asks for; a bad one counts as one."""
+    try:
+        return 1 if isinstance(fields, LineaError) else count_images({**defaults, **fields}, texts)
+    except LineaError:
+        return 1

@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from ..errors import LineaError, clipped
 from ..pipelines.rendering.batch_size import BatchSize
-from .describing import failure_row
 from .folder.folder import Row, failure, image_name
 from .jobs.jobs import Job, JobMaker
 from .painting import Painter, wrapped
 from .worker import Opening, Task, Work
-
-if TYPE_CHECKING:
-    pass
 
 
 class PipelineWork:
@@ -39,21 +35,14 @@ class PipelineWork:
                 jobs.append(self._job(task))
             except LineaError as error:
                 yield failure(task.digest, task.line, task.part, clipped(str(error)), dict(task.fields)), None
-        painted, failed = self._painter.paint(jobs) if jobs else ([], [])
-        for one in painted:
-            try:
-                data = one.encoded()
-            except LineaError as error:
-                failed.append((one.job, error))
-                continue
-            yield dict(one.row), data
-        yield from ((failure_row(job, error), None) for job, error in failed)
+        if jobs:
+            yield from self._painter.paint(jobs)
 
     def describe(self, task: Task, data: bytes) -> Row:
         """The line of an image that is there."""
         with Image.open(io.BytesIO(data)) as image:
-            (one,) = self._painter.described([(self._job(task), image.convert("RGB"))])
-        return dict(one.row)
+            (row,) = self._painter.rows([(self._job(task), image.convert("RGB"))])
+        return row
 
     def _job(self, task: Task) -> Job:
         """The job of a task, which must be the one that was planned."""

@@ -83,20 +83,20 @@ class Opening:
 
 
 class Attempts:
-    """How often something was begun, kept where the run was started: actors that die cannot tell."""
+    """What was begun and what ended, kept where the run was started: actors that die cannot tell."""
 
     def __init__(self) -> None:
-        self._begun: dict[str, int] = {}
+        self._open: dict[str, int] = {}
 
-    def begin(self, key: str) -> int:
-        """How often it was begun before."""
-        before = self._begun.get(key, 0)
-        self._begun[key] = before + 1
+    def begin(self, key: str) -> int | None:
+        """How often it was begun and did not end since it last ended; None: it was never begun."""
+        before = self._open.get(key)
+        self._open[key] = (before or 0) + 1
         return before
 
     def end(self, key: str) -> None:
         """It went well, so that nobody died of it."""
-        self._begun.pop(key, None)
+        self._open[key] = 0
 
 
 class Worker:
@@ -112,44 +112,37 @@ class Worker:
         self._work, self._folder, self._attempts = make(), folder, attempts
 
     def __call__(self, block: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
-        """The lines of the groups of a block, group by group.
+        """The lines of groups, group by group.
 
         What was begun before was killed in the middle, or its lines were lost with a node: images that are there are
-        then not made again.
+        then not made again. What its process may have died of is made one by one.
         """
-        again = self._begin(f"block {block['block'][0]}") > 0
         for text in block["tasks"]:
             tasks = [Task(**one) for one in json.loads(text)]
-            present = [task for task in tasks if (again or task.is_there) and self._folder.has(task.file_name)]
-            missing = [task for task in tasks if task not in present]
-            rows = [self._work.describe(task, self._folder.read(task.file_name)) for task in present]
-            rows += [
-                row for group in self._careful(f"group {tasks[0].digest}", missing) for row in self._painted(group)
-            ]
+            before = self._begin(group := f"group {tasks[0].digest}")
+            there = [task for task in tasks if (task.is_there or before is not None) and self._has(task)]
+            rows = [self._work.describe(task, self._folder.read(task.file_name)) for task in there]
+            missing = [task for task in tasks if task not in there]
+            for some in [[task] for task in missing] if before else [missing]:
+                rows += self._painted(some)
+            self._attempts.end.remote(group)
             yield {"row": [json.dumps(row, ensure_ascii=False) for row in rows]}
 
-    def _begin(self, key: str) -> int:
+    def _has(self, task: Task) -> bool:
+        return self._folder.has(task.file_name)
+
+    def _begin(self, key: str) -> int | None:
         import ray
 
         try:
-            return int(ray.get(self._attempts.begin.remote(key)))
-        except (
-            ray.exceptions.RayError
-        ):  # this node is being shut down: dead actors are replaced, failed ones end the run
-            os._exit(1)
-
-    def _careful(self, key: str, tasks: list[Task]) -> Iterator[list[Task]]:
-        """The tasks that are missing of a group, or where its process died of it before, each alone."""
-        if not tasks:
-            return
-        if self._begin(key) > 0:
-            yield from ([task] for task in tasks)
-            return
-        yield tasks
-        self._attempts.end.remote(key)
+            return cast("int | None", ray.get(self._attempts.begin.remote(key)))
+        except ray.exceptions.RayError:
+            os._exit(1)  # this node is being shut down: dead actors are replaced, failed ones end the run
 
     def _painted(self, tasks: list[Task]) -> Iterator[Row]:
-        if len(tasks) == 1 and (deaths := self._begin(tasks[0].digest)) >= MOST_DEATHS:
+        if not tasks:
+            return
+        if len(tasks) == 1 and (deaths := self._begin(tasks[0].digest) or 0) >= MOST_DEATHS:
             yield died(tasks[0], deaths)
             return
         for row, data in self._work.paint(tasks):

@@ -75,7 +75,7 @@ class JobDefaults:
 
     def fields(self, steered: Steered) -> dict[str, Any]:
         """Field of a job -> its value, checked."""
-        from ..batch.jobs.defaults import check_defaults
+        from ..batch.jobs.fields import check_defaults
 
         names = ("seed", "images", "negative_prompt", "steps", "guidance", "size")
         made = without_none(**steered.dial, **{name: getattr(self, name) for name in names})
@@ -233,11 +233,10 @@ def _check(jobs: Path | None, out: str, grid: Path | None) -> Path:
 
 
 def _take(out: str, shard: str | None) -> None:
-    from ..batch.engine import folder_of
     from ..batch.folder.locks import take
     from ..batch.planning import Shard
 
-    take(folder_of(out, Shard.parse(shard)))
+    take(Shard.parse(shard).folder(out))
 
 
 def _join(jobs: Path | None, out: str) -> None:
@@ -251,13 +250,13 @@ def _join(jobs: Path | None, out: str) -> None:
 
 def _run(pipe: Any, jobs: Path, out: str, settings: dict[str, Any], log: str, grid: Path | None) -> None:
     from ..batch.contact_sheet import write_sheet
-    from ..batch.engine import folder_of, generate_batch
+    from ..batch.engine import generate_batch
     from ..batch.planning import Shard
 
     listener = print_event if log == "json" else None
     STOP.gentle = settings["cluster"] is None  # Ray is not asked in between: what is painted is found again
     summary = generate_batch(pipe, jobs, out, stop=STOP, progress=log == "bar", on_event=listener, **settings)
-    place = folder_of(out, Shard.parse(settings["shard"])).name
+    place = Shard.parse(settings["shard"]).folder(out).name
     if grid is not None and summary.images:
         write_sheet(place, grid)
     print_summary(summary, place, grid if summary.images else None, prune=settings["prune"])

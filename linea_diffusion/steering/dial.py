@@ -64,7 +64,7 @@ class Dial:
         if start is None or end is None or not 0 <= start < end <= 1:
             raise LineaError(
                 f"got steering_start={short(self.start)} and steering_end={short(self.end)}: expected 0 <= start < end "
-                "<= 1, shares of the denoising schedule"
+                "<= 1, shares of the denoising schedule from 0 to 1, the start before the end"
             )
         object.__setattr__(self, "start", start)
         object.__setattr__(self, "end", end)

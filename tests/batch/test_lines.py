@@ -199,8 +199,11 @@ def test_what_was_left_unfinished_is_cleared(tmp_path):
     place.mkdir(parents=True)
     for name in (".aa1.png.0.part", ".aa1.png.4711.part", "aa1.png"):
         (place / name).touch()
+    (tmp_path / ".linea").mkdir()
+    for name in (".metadata.jsonl.4711.part", ".linea/.leftovers.jsonl.4711.part"):
+        (tmp_path / name).touch()
     Folder(tmp_path).clear_unfinished()
-    assert [path.name for path in place.iterdir()] == ["aa1.png"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["aa1.png"]
 
 
 def test_every_job_is_of_one_shard():

@@ -70,7 +70,7 @@ def started():
 
     made = Cluster()
     added(made, num_cpus=0, include_dashboard=False, _system_config=HEALTH)
-    added(made, num_cpus=2)
+    added(made, num_cpus=2, num_gpus=2)  # none is touched by what paints nothing
     return made
 
 
@@ -182,6 +182,14 @@ def test_twenty_actors_killed_and_a_job_that_kills_them(whole, tiny, tmp_path):
     assert "process killed 3 times, with this image alone" in failure["reason"]
     again = run(tiny, jobs, out, null(out, marks))
     assert (again.done, again.skipped, again.failed) == (0, COUNT, 1)  # nothing is tried again unless asked
+
+
+def test_an_actor_sees_its_own_gpus_and_no_other(whole, tiny, tmp_path):
+    own = replace(null(tmp_path / "out", tmp_path / "marks"), gpus=1.0)
+    assert run(tiny, JOBS[:8], tmp_path / "out", own).done == 8
+    assert {path.name for path in (tmp_path / "marks").glob("gpus-*")} <= {"gpus-0", "gpus-1"}
+    with pytest.raises(LineaError, match="2 GPUs: expected at least 1 and 3 for an actor"):
+        run(tiny, JOBS, tmp_path / "more", replace(own, gpus=3.0))
 
 
 def test_a_node_lost_twice(cluster, whole, tiny, tmp_path):

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from ...errors import LineaError, reason
-from .lines import parsed, write_whole
+from .lines import line_of, parsed, write_whole, writing
 
 FORMATS = ("png", "jpg", "webp")
 """Image formats that a batch writes, named by their endings."""
 Row = dict[str, Any]
+_LONGEST_PATH = 4096
+_IMAGE = re.compile(rf"images/([0-9a-f]{{2}})/\1[0-9a-f]*\.(?:{'|'.join(FORMATS)})")
+_LINES = re.compile(r"(manifest|failures)-[0-9]{1,9}\.jsonl")
+_FOLDERS = re.compile("leftovers|rows")
+_FILES = re.compile(rf"{_LINES.pattern}|lock-[0-9]{{1,9}}|(bad-lines|leftovers)\.jsonl|.*\.part")
+_OWN = {
+    "metadata.jsonl": Path.is_file, "failures.jsonl": Path.is_file, ".linea/leftovers.jsonl": Path.is_file,
+    "images": Path.is_dir, ".linea/leftovers": Path.is_dir,
+}  # fmt: skip
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
 class Folder:
@@ -29,7 +38,7 @@ class Folder:
 
     ``images/`` has a folder for each first byte of a digest, so that none grows too large. ``.linea/manifest-*.jsonl``
     (one process) and ``.linea/rows/`` (Ray) have a line for each image and failure, ``.linea/leftovers/`` images that
-    no line asks for any more, where no data set finds them.
+    no line asks for any more, where no data set finds them. What cannot be written is a `LineaError`.
 
     Args:
         place: a folder, which need not exist, or the URL of one for fsspec.
@@ -42,6 +51,7 @@ class Folder:
         self.name = str(place)
         if not self.name.strip() or "\0" in self.name:
             raise LineaError(f"got {self.name!r} as the name of the output folder: expected one such as batch")
+        self.fs, self.root = LocalFileSystem(auto_mkdir=True), os.path.abspath(self.name)
         if "://" in self.name:
             try:
                 self.fs, self.root = url_to_fs(self.name)
@@ -49,8 +59,6 @@ class Folder:
                 raise LineaError(
                     f"got output folder {self.name!r}: expected a URL for fsspec ({reason(error)})"
                 ) from None
-        else:
-            self.fs, self.root = LocalFileSystem(), os.path.abspath(self.name)
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
     def path(self, name: str) -> str:
@@ -68,13 +76,7 @@ class Folder:
         return self.here / ".linea" / "manifest-0.jsonl"
 
     def prepare(self) -> None:
-        """Make the folder, and try whether the longest name that a batch may write can be written.
-
-        Raises:
-            LineaError: it cannot be written, or something else lies where one of its files shall be.
-        """
-        if not self.is_local:
-            return
+        """Make a folder on this machine, and try whether the longest name that a batch may write can be written."""
         longest = Path(self.path(f".linea/leftovers/00/{'0' * 32}.webp"))
         try:
             for name, is_right in _OWN.items():
@@ -94,17 +96,17 @@ class Folder:
 
     def file_names(self, *, aside: bool = False, whole: bool = True) -> Iterator[str]:
         """The images that are there, as ``file_name`` in metadata; those of a disk that are cut off only when asked."""
-        top = ".linea/leftovers" if aside else "images"
-        for path in self._listed(top):
+        for path in self._listed(".linea/leftovers" if aside else "images"):
             name = "images/" + "/".join(path.split("/")[-2:])
             if is_image_name(name) and not (whole and self.is_local and not is_whole(path)):
                 yield name
 
     def clear_unfinished(self) -> None:
-        """Remove what killed processes left unfinished."""
-        for path in self._listed("images") if self.is_local else ():
-            if path.endswith(".part"):
-                Path(path).unlink(missing_ok=True)
+        """Remove what killed processes left unfinished on a disk."""
+        if self.is_local:
+            images = (Path(path) for path in self._listed("images") if path.endswith(".part"))
+            for path in (*self.here.glob(".*.part"), *self.here.glob(".linea/.*.part"), *images):
+                path.unlink(missing_ok=True)
 
     def _listed(self, top: str) -> Iterator[str]:
         """The files in the folders of a folder, one of these at a time."""
@@ -116,39 +118,30 @@ class Folder:
 
     def rows(self) -> Iterator[Row | None]:
         """What was written about images and failures, in the order of writing; None for what no batch wrote."""
-        for path in [*self._files("manifest-*.jsonl"), *self._files("failures-*.jsonl")]:
-            with self.fs.open(path, "rb") as file:
-                yield from (known(parsed(line)) for line in file if line.endswith(b"\n"))
-        for path in self._files("rows/*"):
-            yield from self.rows_of(path.rsplit("/", 1)[-1])
+        self.fs.invalidate_cache()
+        for path in sorted(self.fs.glob(self.path(".linea/*.jsonl"))):
+            if _LINES.fullmatch(path.rsplit("/", 1)[-1]) and self.fs.isfile(path):
+                with self.fs.open(path, "rb") as file:
+                    yield from (known(parsed(line)) for line in file if line.endswith(b"\n"))
+        yield from self.rows_of("*")
 
     def rows_of(self, run: str) -> Iterator[Row | None]:
         """The rows of one run on Ray; a file that its writer could not end has none."""
         for path in sorted(self.fs.glob(self.path(f".linea/rows/{run}/*.parquet"))):
             yield from (known(parsed(text)) for text in _texts(self.fs.cat_file(path)))
 
-    def _files(self, pattern: str) -> list[str]:
-        self.fs.invalidate_cache()
-        paths = sorted(self.fs.glob(self.path(f".linea/{pattern}")))
-        return [path for path in paths if "/rows/" in path or (_NUMBERED.search(path) and self.fs.isfile(path))]
-
     def foreign(self) -> list[str]:
         """What lies in the hidden folder of a disk and is not ours."""
-        hidden = self.here / ".linea"
-        paths = hidden.glob("*") if self.is_local else ()
-        ours = {Path.is_file: _OURS, Path.is_dir: _FOLDERS}
-        return sorted(
-            one.name for one in paths if not any(of(one) and name.fullmatch(one.name) for of, name in ours.items())
-        )
+        paths = (self.here / ".linea").glob("*") if self.is_local else ()
+        return sorted(path.name for path in paths if not (_FOLDERS if path.is_dir() else _FILES).fullmatch(path.name))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file that is never seen unfinished; its folder is made when missing, the one above that is not.
-
-        Raises:
-            LineaError: it cannot be written; no part of it stays.
-        """
+        """Write a file that is never seen unfinished; its folder is made when missing, the one above that is not."""
         if self.is_local:
-            write_whole(Path(self.path(name)), data)
+            path = Path(self.path(name))
+            with writing(path):
+                path.parent.mkdir(exist_ok=True)
+            write_whole(path, [data])
         else:
             self.fs.pipe_file(self.path(name), data)  # object stores show whole objects only
 
@@ -161,17 +154,9 @@ class Folder:
         return bytes(self.fs.cat_file(self.path(name)))
 
     def move(self, name: str, place: str) -> None:
-        """Move a file within the folder.
-
-        Raises:
-            LineaError: it cannot be moved.
-        """
+        """Move a file within the folder."""
         try:
-            if self.is_local:
-                Path(self.path(place)).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(self.path(name), self.path(place))
-            else:
-                self.fs.mv(self.path(name), self.path(place))
+            self.fs.mv(self.path(name), self.path(place))
         except OSError as error:
             raise LineaError(f"got {self.path(name)!r}: expected to move it to {place!r} ({reason(error)})") from None
 
@@ -181,31 +166,15 @@ class Folder:
             with suppress(FileNotFoundError):
                 self.fs.rm(self.path(name), recursive=True)
 
-    def put_lines(self, name: str, rows: Iterable[Row]) -> int:
-        """Write a file of JSON lines anew, whole or not at all, and say how many there were.
-
-        Raises:
-            LineaError: it cannot be written.
-        """
-        target, count = self.path(name), 0
-        try:
-            partial = Path(target).with_name(f".{Path(target).name}.part") if self.is_local else Path(mkstemp()[1])
-            with partial.open("w", encoding="utf-8", errors="surrogatepass") as out:
-                for row in rows:
-                    out.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    count += 1
-                out.flush()
-                os.fsync(out.fileno())
-            if self.is_local:
-                os.replace(partial, target)
-            else:
-                self.fs.put_file(str(partial), target)
-                partial.unlink()
-        except OSError as error:
-            raise LineaError(
-                f"got {target!r}: expected to write it ({reason(error)}); make room and start again"
-            ) from None
-        return count
+    def put_lines(self, name: str, rows: Iterable[Row]) -> None:
+        """Write a file of JSON lines anew, whole or not at all."""
+        if self.is_local:
+            write_whole(Path(self.path(name)), map(line_of, rows))
+            return
+        with TemporaryDirectory() as folder:
+            write_whole(Path(folder) / "lines", map(line_of, rows))
+            with writing(Path(self.path(name))):
+                self.fs.put_file(f"{folder}/lines", self.path(name))
 
 
 def known(row: Row | None) -> Row | None:
@@ -264,15 +233,3 @@ def _texts(data: bytes) -> list[str]:
         return list(read_table(io.BytesIO(data), columns=["row"])["row"].to_pylist())
     except (pyarrow.ArrowException, OSError):
         return []
-
-
-_LONGEST_PATH = 4096
-_IMAGE = re.compile(rf"images/([0-9a-f]{{2}})/\1[0-9a-f]*\.(?:{'|'.join(FORMATS)})")
-_NUMBERED = re.compile(r"/(manifest|failures)-[0-9]{1,9}\.jsonl$")
-_FOLDERS = re.compile("leftovers|rows")
-_OURS = re.compile(r"(manifest|failures)-[0-9]{1,9}\.jsonl|lock-[0-9]{1,9}|(bad-lines|leftovers)\.jsonl|.*\.part")
-_OWN = {
-    "metadata.jsonl": Path.is_file, "failures.jsonl": Path.is_file, ".linea/leftovers.jsonl": Path.is_file,
-    "images": Path.is_dir, ".linea/leftovers": Path.is_dir,
-}  # fmt: skip
-_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x00IEND\xaeB`\x82"

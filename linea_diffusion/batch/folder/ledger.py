@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain, islice
 from typing import Any
 
 from .columns import Columns
 from .folder import Folder, Row, digest_of, leftover
+from .lines import line_of
 
 _CACHE_KIB = 16 * 1024
 _NOTE = """
@@ -32,12 +32,12 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run wrote.
+    """How many lines a run wrote.
 
     Attributes:
-        images: lines of ``metadata.jsonl``.
-        failures: lines of ``failures.jsonl``.
-        leftovers: images that no line asks for any more, lines of ``.linea/leftovers.jsonl``.
+        images: of ``metadata.jsonl``.
+        failures: of ``failures.jsonl``.
+        leftovers: of ``.linea/leftovers.jsonl``: images that no line asks for any more.
     """
 
     images: int
@@ -47,9 +47,6 @@ class Finished:
 
 class Ledger:
     """Job digest -> its line and state, in bounded memory: a database of SQLite's that vanishes with the process.
-
-    Args:
-        folder: that it is of.
 
     Attributes:
         damaged: lines that no batch wrote; their jobs are done again.
@@ -66,6 +63,7 @@ class Ledger:
             CREATE TABLE present (digest TEXT PRIMARY KEY, place) WITHOUT ROWID;
             BEGIN;
         """)
+        self.close = self._base.close
 
     def read(self, *, failures: bool = True, columns: Iterable[str] = ()) -> None:
         """Take in what earlier runs did. Images that are not there, or not whole, are not done, whatever lines say.
@@ -90,19 +88,14 @@ class Ledger:
         self, rows: Iterable[Mapping[str, Any] | None], *, failures: bool = True, columns: Iterable[str] = ()
     ) -> None:
         """Note images and failures; of two lines of an image that with more columns counts, or the later one."""
-        wanted = tuple(columns)
+        wanted = set(columns)
         for row in rows:
             if row is None:
                 self.damaged += 1
                 continue
-            entry = (
-                row.get("line", 0),
-                row.get("part", 0),
-                json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"),
-            )
+            entry = (row.get("line", 0), row.get("part", 0), line_of(row))
             if (name := row.get("file_name")) is not None:
-                complete = all(column in row for column in wanted)
-                self._base.execute(_NOTE, (digest_of(name), complete, len(row), *entry))
+                self._base.execute(_NOTE, (digest_of(name), wanted <= row.keys(), len(row), *entry))
             elif failures:
                 self._base.execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", (row["job"], *entry))
 
@@ -116,9 +109,9 @@ class Ledger:
             return State.DONE if found[0] else State.UNSCORED
         return State.FAILED if self._has("failure", digest) else None
 
-    def has_line(self, row: Mapping[str, Any]) -> bool:
-        """Whether there is a line of a row's image already."""
-        return "file_name" in row and self._has("image", digest_of(row["file_name"]))
+    def has_line(self, file_name: str) -> bool:
+        """Whether there is a line of an image."""
+        return self._has("image", digest_of(file_name))
 
     def is_there(self, digest: str) -> bool:
         """Whether the image of a job was there at the start, though no line may tell of it."""
@@ -127,13 +120,13 @@ class Ledger:
     def _has(self, table: str, digest: str) -> bool:
         return self._base.execute(f"SELECT 1 FROM {table} WHERE digest = ?", (digest,)).fetchone() is not None
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, where: str = "1") -> int:
         """How many of ``image`` or ``failure`` there are."""
-        return int(self._base.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        return int(self._base.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0])
 
     def count_left_over(self) -> int:
         """How many of the images that are there no line asks for."""
-        return sum(not self._has("plan", digest_of(name)) for name in self._folder.file_names())
+        return self.count("present", "place = 1 AND digest NOT IN (SELECT digest FROM plan)")
 
     def finish(self, *, settle: bool) -> Finished:
         """Write ``metadata.jsonl`` and ``failures.jsonl`` anew, whole or not at all, in bounded memory.
@@ -145,53 +138,46 @@ class Ledger:
             settle: whether the present input decides what is in the files, in which order, and with which further
                 columns; other images are put aside, and other failures forgotten. Otherwise, as after a run that was
                 stopped, all that is there is in the files, in the order of the input that asked for it.
-
-        Raises:
-            LineaError: the files cannot be written.
         """
         if settle:
             self._settle()
         self._look()
         self._base.execute("UPDATE image SET place = (SELECT place FROM present WHERE present.digest = image.digest)")
         self._base.execute("DELETE FROM failure WHERE digest IN (SELECT digest FROM image WHERE place = 1)")
-        images, aside = self._put("metadata.jsonl", 1), self._put(".linea/leftovers.jsonl", 2)
-        failures = "SELECT row, line, NULL FROM failure ORDER BY line, part, digest"
-        return Finished(images, self._write("failures.jsonl", _rows(self._base.execute(failures))), aside)
+        return Finished(
+            self._write("metadata.jsonl", "image", "place = 1"),
+            self._write("failures.jsonl", "failure"),
+            self._write(".linea/leftovers.jsonl", "image", "place = 2"),
+        )
 
     def _settle(self) -> None:
-        base = self._base
         for table, columns in (("image", "line, part, meta"), ("failure", "line, part")):
-            base.execute(
+            self._base.execute(
                 f"UPDATE {table} SET ({columns}) = (SELECT {columns} FROM plan WHERE plan.digest = {table}.digest) "
                 "WHERE digest IN (SELECT digest FROM plan)"
             )
-        base.execute("DELETE FROM failure WHERE digest NOT IN (SELECT digest FROM plan)")
+        self._base.execute("DELETE FROM failure WHERE digest NOT IN (SELECT digest FROM plan)")
         for name in self._folder.file_names(whole=False):
             if not (self._has("plan", digest_of(name)) and self._folder.has(name)):
                 self._folder.move(name, leftover(name))
 
-    def _put(self, name: str, place: int) -> int:
-        rows = "SELECT row, line, meta FROM image WHERE place = ? ORDER BY line, part, digest"
-        columns = Columns()
-        for row in _rows(self._base.execute(rows, (place,))):
-            columns.learn(row)
-        return self._write(name, map(columns.table_row, _rows(self._base.execute(rows, (place,)))))
-
-    def _write(self, name: str, rows: Iterable[Row]) -> int:
+    def _write(self, name: str, table: str, where: str = "1") -> int:
         """Files that would be empty are written where there is one already, and metadata.jsonl in any case."""
-        first = list(islice(rows := iter(rows), 1))
-        if not first and name != "metadata.jsonl" and not self._folder.fs.exists(self._folder.path(name)):
-            return 0
-        return self._folder.put_lines(name, chain(first, rows))
+        count = self.count(table, where)
+        if count or name == "metadata.jsonl" or self._folder.fs.exists(self._folder.path(name)):
+            self._folder.put_lines(name, self._table(where) if table == "image" else self._rows(table, where))
+        return count
 
-    def close(self) -> None:
-        """Forget everything."""
-        self._base.close()
+    def _table(self, where: str) -> Iterator[Row]:
+        columns = Columns()
+        for row in self._rows("image", where):
+            columns.learn(row)
+        return map(columns.table_row, self._rows("image", where))
 
-
-def _rows(found: Iterable[tuple[bytes, int, str | None]]) -> Iterator[Row]:
-    """Rows as they were written, with the line and the further columns that the plan has for them."""
-    for data, line, meta in found:
-        row: Row = json.loads(data)
-        row = {key: value for key, value in row.items() if key != "part"}
-        yield row | {"line": line} | ({} if meta is None else {"meta": json.loads(meta)})
+    def _rows(self, table: str, where: str) -> Iterator[Row]:
+        """Rows as they were written, with the line and the further columns that the plan has for them."""
+        meta = "meta" if table == "image" else "NULL"
+        found = f"SELECT row, line, {meta} FROM {table} WHERE {where} ORDER BY line, part, digest"
+        for data, line, columns in self._base.execute(found):
+            row = {key: value for key, value in json.loads(data).items() if key != "part"} | {"line": line}
+            yield row if columns is None else row | {"meta": json.loads(columns)}

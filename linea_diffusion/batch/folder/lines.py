@@ -1,11 +1,14 @@
-"""Files that survive a kill: whole lines are appended, a torn last one is taken off again, other files appear whole."""
+"""Files that survive a kill: whole lines are appended, a torn last one is taken off again, other files appear whole.
+
+What cannot be written is a `LineaError`.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +18,29 @@ _BLOCK = 1 << 16
 
 
 class LineFile:
-    """A file of JSON lines with one writer.
-
-    Args:
-        path: made when missing; what a kill left of a last line is cut off.
-
-    Raises:
-        LineaError: it cannot be written.
-    """
+    """A file of JSON lines with one writer; it is made when missing, and what a kill left of a last line is cut off."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with writing(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             os.ftruncate(self._file, _end_of_last_line(self._file))
-        except OSError as error:
-            raise _unwritable(path, error) from None
 
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows that are on the disk when this returns.
-
-        Raises:
-            LineaError: they cannot be written; the file is as before.
-        """
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows that are on the disk when this returns; after an error the file is as before."""
         self.check()
-        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")
         before = os.fstat(self._file).st_size
-        try:
-            _write_all(self._file, data)
-            os.fsync(self._file)
-        except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._file, before)
-            raise _unwritable(self.path, error) from None
+        with writing(self.path):
+            try:
+                _write_all(self._file, b"".join(map(line_of, rows)))
+                os.fsync(self._file)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self._file, before)
+                raise
 
     def check(self) -> None:
-        """Raise if somebody has removed the file meanwhile: what is appended to it would vanish with it.
-
-        Raises:
-            LineaError: it is gone.
-        """
+        """Raise if somebody has removed the file meanwhile: what is appended to it would vanish with it."""
         try:
             there = os.path.samestat(os.fstat(self._file), os.stat(self.path))
         except OSError:
@@ -70,25 +56,43 @@ class LineFile:
         os.close(self._file)
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a file that is never seen unfinished: under a hidden name first, to the disk, then by its own.
 
-    Raises:
-        LineaError: it cannot be written; no part of it stays.
+    After an error no part of it stays.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        file = _create(partial)
+    with writing(path):
         try:
-            _write_all(file, data)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.replace(partial, path)
+            file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            try:
+                for piece in pieces:
+                    _write_all(file, piece)
+                os.fsync(file)
+            finally:
+                os.close(file)
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within the context a file is written, and what the system has against it is an error of the user's."""
+    try:
+        yield
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
+        raise LineaError(
+            f"got {str(path)!r}: expected to write it ({reason(error)}); make room or mend the folder and start again, "
+            "everything finished is kept"
+        ) from None
+
+
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of JSON."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
 def parsed(line: bytes | str) -> dict[str, Any] | None:
@@ -98,17 +102,6 @@ def parsed(line: bytes | str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
-
-
-def _create(partial: Path) -> int:
-    """Open a new file. Its folder is made when missing, the one above is not: that it is gone is an error."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    try:
-        return os.open(partial, flags, 0o644)
-    except FileNotFoundError:
-        with suppress(FileExistsError):
-            partial.parent.mkdir()
-        return os.open(partial, flags, 0o644)
 
 
 def _write_all(file: int, data: bytes) -> None:
@@ -127,10 +120,3 @@ def _end_of_last_line(file: int) -> int:
             return start + newline + 1
         end = start
     return 0
-
-
-def _unwritable(path: Path, error: OSError) -> LineaError:
-    return LineaError(
-        f"got {str(path)!r}: expected to write it ({reason(error)}); make room or mend the folder and start again, "
-        "everything finished is kept"
-    )

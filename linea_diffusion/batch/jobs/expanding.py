@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from math import prod
 from typing import Any
 
-from ...errors import LineaError, as_whole, short
+from ...errors import LARGEST_SEED, LineaError, as_whole, short
 from ...steering.parsing import parse_dials
 
 MOST_IMAGES = 1_000_000
@@ -17,68 +18,44 @@ MOST_PROMPTS = 10_000
 _MOST_LETTERS = 20_000_000
 """Of all prompts of a line together: they are held at once."""
 _DEEPEST = 32
-
-
 Texts = Callable[[str], list[str]]
 """The prompts that the text of a field stands for."""
 
 
-def expand(fields: dict[str, Any], texts: Texts | None = None) -> Iterator[dict[str, Any]]:
+def expand(fields: Mapping[str, Any], texts: Texts | None = None) -> Iterator[dict[str, Any]]:
     """The jobs of one line, each for one image: every prompt with every negative prompt, seed and strength.
 
-    ``strength`` and ``seed`` may be lists, and ``images`` counts seeds upwards.
-
     Args:
-        fields: of the line.
+        fields: of the line. ``strength`` and ``seed`` may be lists, and ``images`` counts seeds upwards.
         texts: reads prompts; None: ``{a,b}`` are alternatives.
 
     Raises:
         LineaError: braces that do not close or are too deep, an empty list, a count that is none, or too many images.
     """
     ways = _ways(fields, texts)
-    rest = {name: value for name, value in fields.items() if name != "images"}
-    for values in _product([one for _, one in ways.values()]):
-        yield rest | dict(zip(ways, values, strict=True))
+    for values in product(*ways.values()):
+        one = {**fields, **dict(zip(ways, values, strict=True))}
+        one["seed"] += one.pop("images")
+        yield one
 
 
-def count_images(fields: dict[str, Any], texts: Texts | None = None) -> int:
-    """How many images a line asks for, which takes no longer for many.
-
-    Raises:
-        LineaError: as `expand`.
-    """
-    return prod(count for count, _ in _ways(fields, texts).values())
+def count_images(fields: Mapping[str, Any], texts: Texts | None = None) -> int:
+    """How many images a line asks for, which takes no longer for many; errors as of `expand`."""
+    return prod(map(len, _ways(fields, texts).values()))
 
 
-_Way = tuple[int, Callable[[], Iterator[Any]]]
-"""How many values a field stands for, and what gives them, as often as it is asked."""
-
-
-def _ways(fields: dict[str, Any], texts: Texts | None) -> dict[str, _Way]:
-    ways: dict[str, _Way] = {}
+def _ways(fields: Mapping[str, Any], texts: Texts | None) -> dict[str, Sequence[Any]]:
+    """The values that a field stands for."""
+    ways: dict[str, Sequence[Any]] = {}
     for name in ("prompt", "negative_prompt"):
         if isinstance(fields.get(name), str):
-            made = (texts or alternatives)(fields[name])
-            ways[name] = len(made), made.__iter__
-    if "seed" in fields:
-        seeds, images = check_seeds(fields["seed"], fields.get("images", 1))
-        ways["seed"] = len(seeds) * images, lambda: (seed + number for seed in seeds for number in range(images))
+            ways[name] = (texts or alternatives)(fields[name])
+    ways["seed"], ways["images"] = check_seeds(fields.get("seed", 0), fields.get("images", 1))
     if "strength" in fields:
-        strengths = check_strengths(fields["strength"])
-        ways["strength"] = len(strengths), strengths.__iter__
-    if (count := prod(count for count, _ in ways.values())) > MOST_IMAGES:
+        ways["strength"] = check_strengths(fields["strength"])
+    if (count := prod(map(len, ways.values()))) > MOST_IMAGES:
         raise LineaError(f"got a line that asks for {count} images: expected at most {MOST_IMAGES}; use several lines")
     return ways
-
-
-def _product(ways: Sequence[Callable[[], Iterator[Any]]]) -> Iterator[tuple[Any, ...]]:
-    """As `itertools.product`, which would hold all values of each."""
-    if not ways:
-        yield ()
-        return
-    for value in ways[0]():
-        for others in _product(ways[1:]):
-            yield (value, *others)
 
 
 def alternatives(text: str) -> list[str]:
@@ -142,31 +119,23 @@ def _few(texts: list[str], text: str, count: int = 0) -> list[str]:
 
 
 def check_strengths(value: Any) -> list[Any]:
-    """The strengths of a line, one or several; what each may be is checked where its steering is known.
-
-    Raises:
-        LineaError: an empty list, or text that `parse_dials` cannot read.
-    """
+    """The strengths of a line, one or several; what each may be is checked where its steering is known."""
     if isinstance(value, str):
         return [*parse_dials(value)]
-    values = value if isinstance(value, list | tuple) else [value]
+    values = list(value) if isinstance(value, list | tuple) else [value]
     if not values:
         raise LineaError("got an empty list of strengths: expected at least one number, or leave it out")
-    return list(values)
+    return values
 
 
-def check_seeds(value: Any, images: Any) -> tuple[list[int], int]:
-    """The seeds of a line, and how many images each is counted upwards for.
-
-    Raises:
-        LineaError: no whole numbers that generators take.
-    """
+def check_seeds(value: Any, images: Any) -> tuple[list[int], range]:
+    """The seeds of a line, which generators take, and what is counted upwards from each."""
     count, wanted = as_whole(images), list(value) if isinstance(value, list | tuple) else [value]
     if count is None or count < 1:
         raise LineaError(f"got images={short(images)}: expected a whole number above 0")
     seeds = [seed for seed in map(as_whole, wanted) if seed is not None]
     if not seeds or len(seeds) < len(wanted):
         raise LineaError(f"got seed {short(value)}: expected a whole number, or a list of them")
-    if not all(0 <= seed <= 2**63 - count for seed in seeds):
+    if not all(0 <= seed <= LARGEST_SEED + 1 - count for seed in seeds):
         raise LineaError(f"got seed {short(value)}: expected 0 to 2^63 - 1")
-    return seeds, count
+    return seeds, range(count)

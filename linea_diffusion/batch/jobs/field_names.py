@@ -41,20 +41,14 @@ _ALIKE, _LONGEST = 0.8, 100
 
 
 def split_columns(fields: Mapping[str, Any], known: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of a line, and its other columns, which are carried into the metadata.
+    """The fields of a line, which are `known`, and its other columns as they are carried into the metadata.
 
-    Args:
-        fields: of a line; what is called ``meta.NAME``, or is in an object called ``meta``, is a column in any case.
-        known: the fields that there are.
-
-    Returns:
-        Fields by name; other columns by name, as texts, numbers, truth values, or lists of these.
+    What is called ``meta.NAME``, or is in an object called ``meta``, is a column in any case.
 
     Raises:
         LineaError: a name that is no field and nearly is one, or a column that is there twice.
     """
-    own: dict[str, Any] = {}
-    columns: dict[str, Any] = {}
+    own, columns = dict[str, Any](), dict[str, Any]()
     for name, value in fields.items():
         if name in known:
             own[name] = value
@@ -116,16 +110,7 @@ def _whole(text: str) -> str:
 
 
 class WrittenNumber(float):
-    """A number of a file that is written as Python would not, such as ``1e5``, which may as well be a name.
+    """A number of a file whose ``text`` is not as Python would write it, such as ``1e5``, and may as well be a name."""
 
-    Attributes:
-        text: as it is written.
-    """
-
-    text: str
-
-    def __new__(cls, text: str) -> WrittenNumber:
-        """The number that a text stands for."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
+    def __init__(self, text: str) -> None:
+        self.text = text

@@ -12,6 +12,8 @@ from torch import nn
 from ...errors import LineaError, reason
 
 _SAMPLES = 16
+_EXACT = (str, int, bool, type(None))
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(value: Any) -> str:
@@ -21,7 +23,7 @@ def digest(value: Any) -> str:
         LineaError: a value that is not JSON-able, or a number that is not finite.
     """
     try:
-        text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        text = _JSON.encode(canonical(value))
     except (TypeError, ValueError) as error:
         raise LineaError(f"got a value that JSON cannot hold ({reason(error)}): expected numbers and text") from None
     return hashlib.sha256(text.encode()).hexdigest()
@@ -29,6 +31,8 @@ def digest(value: Any) -> str:
 
 def canonical(value: Any) -> Any:
     """A value whose whole numbers are all integers, so that 1 and 1.0 are the same."""
+    if type(value) in _EXACT:
+        return value
     if isinstance(value, dict):
         return {key: canonical(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -51,14 +55,11 @@ def model_digest(pipe: Any) -> str:
                 if tensor.numel() and not tensor.is_meta:
                     places = torch.linspace(0, tensor.numel() - 1, _SAMPLES, dtype=torch.float64).long()
                     sha.update(tensor.detach().reshape(-1)[places.to(tensor.device)].double().cpu().numpy().tobytes())
-            scales = {place: one.scaling for place, one in part.named_modules() if isinstance(_scaling(one), dict)}
+            named = {place: getattr(one, "scaling", None) for place, one in part.named_modules()}
+            scales = {place: scaling for place, scaling in named.items() if isinstance(scaling, dict)}
             sha.update(json.dumps(scales, sort_keys=True, default=str).encode())
         elif hasattr(part, "step"):
             config = {key: value for key, value in part.config.items() if not key.startswith("_")}
             sha.update(f"{name} {type(part).__name__}".encode())
             sha.update(json.dumps(config, sort_keys=True, default=str).encode())
     return sha.hexdigest()
-
-
-def _scaling(module: nn.Module) -> Any:
-    return getattr(module, "scaling", None)

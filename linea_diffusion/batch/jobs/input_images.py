@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,13 @@ from ...scoring.images.opening import open_images
 
 
 def is_picture(name: str, value: Any) -> bool:
-    """Whether an argument of a pipeline is the file name of a picture."""
-    return isinstance(value, str) and (name == "image" or name.endswith("_image"))
+    """Whether an argument of a pipeline, or the mask, is the file name of a picture."""
+    return isinstance(value, str) and (name in ("image", "mask") or name.endswith("_image"))
+
+
+def settled(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with the digests of pictures in place of their names."""
+    return {name: picture_digest(value) if is_picture(name, value) else value for name, value in arguments.items()}
 
 
 def pictures_by_row(pipe: Any) -> tuple[str, ...]:
@@ -32,41 +38,37 @@ def pictures_by_row(pipe: Any) -> tuple[str, ...]:
 
 
 def open_picture(path: str) -> Image.Image:
-    """The picture as RGB.
-
-    Raises:
-        LineaError: it cannot be read.
-    """
-    return open_images([Path(path)])[0]
+    """The picture as RGB, or a `LineaError` if it cannot be read."""
+    return open_images([path])[0]
 
 
 def picture_size(path: str) -> tuple[int, int] | None:
     """Width and height as the picture is shown; None if it cannot be read, which is said when it is needed."""
     try:
-        facts = Path(path).stat()
-        return _size(path, facts.st_mtime_ns, facts.st_size)
+        return _size(*_state(path))
     except (LineaError, OSError, ValueError):
         return None
+
+
+def picture_digest(path: str) -> str:
+    """Digest of the bytes of a file."""
+    try:
+        return _digest(*_state(path))
+    except LineaError:
+        raise
+    except (OSError, ValueError) as error:
+        raise LineaError(f"got picture {path!r}: expected a readable file ({reason(error)})") from None
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    """A file, and what of it is another if it is written anew."""
+    facts = Path(path).stat()
+    return path, facts.st_mtime_ns, facts.st_size
 
 
 @lru_cache(maxsize=1024)
 def _size(path: str, changed: int, size: int) -> tuple[int, int]:
     return open_picture(path).size
-
-
-def picture_digest(path: str) -> str:
-    """Digest of the bytes of a file.
-
-    Raises:
-        LineaError: it cannot be read.
-    """
-    try:
-        facts = Path(path).stat()
-        return _digest(path, facts.st_mtime_ns, facts.st_size)
-    except LineaError:
-        raise
-    except (OSError, ValueError) as error:
-        raise LineaError(f"got picture {path!r}: expected a readable file ({reason(error)})") from None
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,30 +36,20 @@ def read_jobs(source: str | Path | Iterable[Mapping[str, Any] | str]) -> Iterato
             place.
     """
     if not isinstance(source, str | Path):
-        return _from_iterable(source)
+        return enumerate(map(_job, _rows(source)), start=1)
     path = Path(source)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise LineaError(f"got jobs {str(path)!r}: expected a file ending in one of {', '.join(READERS)}")
-    return _guarded(reader, path, text_encoding(path, what="jobs file"))
+    return _from_file(reader, path, text_encoding(path, what="jobs file"))
 
 
-def _guarded(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encoding: str) -> Iterator[Line]:
+def _from_file(reader: Callable[[TextIO, Path], Iterator[Line]], path: Path, encoding: str) -> Iterator[Line]:
     try:
         with open_text(path, encoding, what="jobs file") as file:
             yield from reader(file, path)
     except OSError as error:
         raise LineaError(f"got jobs {str(path)!r}: expected a readable file ({reason(error)})") from None
-
-
-def _from_iterable(jobs: Iterable[Mapping[str, Any] | str]) -> Iterator[Line]:
-    for number, job in enumerate(_rows(jobs), start=1):
-        if isinstance(job, str):
-            yield number, {"prompt": job}
-        elif isinstance(job, Mapping):
-            yield number, _python_s(job)
-        else:
-            yield number, LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
 
 
 def _rows(jobs: Any) -> Iterable[Any]:
@@ -72,8 +63,12 @@ def _rows(jobs: Any) -> Iterable[Any]:
     return (dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None))
 
 
-def _python_s(job: Mapping[str, Any]) -> Fields | LineaError:
-    """A job with Python's own numbers instead of numpy's and torch's."""
+def _job(job: Any) -> Fields | LineaError:
+    """A job of an iterable, with Python's own numbers instead of numpy's and torch's."""
+    if isinstance(job, str):
+        return {"prompt": job}
+    if not isinstance(job, Mapping):
+        return LineaError(f"got {short(job)} as a job: expected a dict or a prompt")
     try:
         check_nesting(job)
         return _said(as_python(job))
@@ -91,22 +86,13 @@ def _is_missing(value: Any) -> bool:
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
-def _text_lines(text: TextIO) -> Iterator[tuple[int, str | LineaError]]:
-    for number, line in enumerate(text, start=1):
+def _lines(file: TextIO, path: Path, read: Callable[[str], Fields | LineaError]) -> Iterator[Line]:
+    """What each line of a file says."""
+    for number, line in enumerate(file, start=1):
         if is_damaged(line):
             yield number, LineaError(_DAMAGED)
-        elif line.strip():
-            yield number, line.strip()
-
-
-def _plain(file: TextIO, path: Path) -> Iterator[Line]:
-    for number, text in _text_lines(file):
-        yield number, text if isinstance(text, LineaError) else {"prompt": text}
-
-
-def _json_lines(file: TextIO, path: Path) -> Iterator[Line]:
-    for number, text in _text_lines(file):
-        yield number, text if isinstance(text, LineaError) else _object(text)
+        elif text := line.strip():
+            yield number, read(text)
 
 
 def _object(text: str) -> Fields | LineaError:
@@ -130,7 +116,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> Fields:
 
 def _csv(file: TextIO, path: Path) -> Iterator[Line]:
     rows = csv.reader(file, strict=True, skipinitialspace=True)
-    header: list[str] | None = None
+    header: list[str] = []
     while True:
         number = rows.line_num + 1
         try:
@@ -140,10 +126,10 @@ def _csv(file: TextIO, path: Path) -> Iterator[Line]:
         except csv.Error as error:
             yield number, LineaError(f"got a row that is no CSV ({reason(error)}): mend its quotes")
             continue
-        if header is None and row:
-            header = _header(row, path)
-        elif row and header is not None:
+        if row and header:
             yield number, _cells(header, row)
+        elif row:
+            header = _header(row, path)
 
 
 def _header(row: list[str], path: Path) -> list[str]:
@@ -164,8 +150,7 @@ def _cells(header: list[str], row: list[str]) -> Fields | LineaError:
         )
     if any(map(is_damaged, row)):
         return LineaError(_DAMAGED)
-    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
-    return _said({name: _value(name, cell) for name, cell in cells.items() if cell})
+    return _said({name: _value(name, text) for name, cell in zip(header, row, strict=True) if (text := cell.strip())})
 
 
 def _value(name: str, cell: str) -> Any:
@@ -179,5 +164,9 @@ def _value(name: str, cell: str) -> Any:
     return WrittenNumber(cell) if isinstance(value, float) and "e" in cell.lower() else value
 
 
-READERS: dict[str, Callable[[TextIO, Path], Iterator[Line]]] = {".jsonl": _json_lines, ".csv": _csv, ".txt": _plain}
+READERS: dict[str, Callable[[TextIO, Path], Iterator[Line]]] = {
+    ".jsonl": partial(_lines, read=_object),
+    ".csv": _csv,
+    ".txt": partial(_lines, read=lambda text: {"prompt": text}),
+}
 """Ending of a file of jobs -> its reader."""

@@ -37,6 +37,8 @@ SET_BY_RENDERING = {
 }
 """Arguments of pipelines that rendering sets for each picture -> what to do instead."""
 
+_SHAPE = json.JSONEncoder(sort_keys=True, default=lambda one: f"object {id(one)}")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -71,7 +73,7 @@ class Request:
         how: Any = self.strengths
         if isinstance(how, Mapping):
             how = list(how) if self.dial.get("composition") == "chain" else []
-        return json.dumps([shared, dict(self.dial), how], sort_keys=True, default=lambda one: f"object {id(one)}")
+        return _SHAPE.encode([shared, dict(self.dial), how])
 
     def shared(self, name: str) -> Any:
         """What requests of one call share of an argument."""
