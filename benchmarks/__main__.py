@@ -6,8 +6,11 @@ import argparse
 import ast
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+
+from linea_diffusion.cli import main
 
 
 def names() -> dict[str, str]:
@@ -46,4 +49,4 @@ def run(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1:])
+    main(partial(run, sys.argv[1:]))

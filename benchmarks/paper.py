@@ -79,7 +79,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     silence_loading()
-    experiments = [_experiment(options, steps) for steps in options.steps]
+    pipe = _opened(options)
+    experiments = [_experiment(options, pipe, steps) for steps in options.steps]
     if options.dry_run:
         _say(options, experiments)
         return
@@ -152,6 +153,7 @@ class Experiment:
         write(self.folder / "paper.md", "The paper's picture experiments", facts, lines(records, removal=removal))
         page = evaluation_page(records, pictures=pictures, facts=self.arguments, command=command())
         write_report(page, self.folder / "report.html")
+        print(f"{self.folder / 'report.html'}: pictures; beside each method its grid.webp")
 
     def _evaluated(self, concept: Concept, method: str, prompts: Sequence[str], scorer: ClipScorer) -> None:
         """One method of one concept, in a folder that has its name when all is in it."""
@@ -177,11 +179,15 @@ class Experiment:
         part.rename(place)
 
 
-def _experiment(options: argparse.Namespace, steps: int) -> Experiment:
+def _opened(options: argparse.Namespace) -> LinEASDiffusionPipeline:
     device = device_of(options.device)
     pipe = LinEASDiffusionPipeline.from_pretrained(options.model, dtype=dtype_of(options.dtype, device, options.model))
     pipe = pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _experiment(options: argparse.Namespace, pipe: LinEASDiffusionPipeline, steps: int) -> Experiment:
     arguments = paper_setup.called(pipe, options.model, steps, settings_of(options.call))
     captions = None if options.captions is None else paper_setup.coco_captions(options.captions)
     prompts = []
@@ -215,7 +221,8 @@ def _say(options: argparse.Namespace, experiments: Sequence[Experiment]) -> None
     """Time and memory, before anything is done."""
     for one in experiments:
         pipe, dtype = one.pipe, str(one.pipe.dtype).removeprefix("torch.")
-        print(f"{options.model}, {one.steps} steps, {len(one.prompts)} concepts")
+        call = ", ".join(f"{name}={value}" for name, value in one.arguments.items())
+        print(f"{options.model}, {one.steps} steps, {len(one.prompts)} concepts, called with {call}")
         untimed = {key: value for key, value in one.arguments.items() if key != "timesteps"}
         print_efforts(one.efforts(), seconds_of_pass(pipe, untimed), f"on {pipe.device} in {dtype}")
     first = experiments[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,5 +84,6 @@ def called(pipe: Any, model: str, steps: int, given: Mapping[str, Any]) -> dict[
         now = pipe.base.scheduler
         pipe.base.scheduler = type(now).from_config(now.config, timestep_spacing=known["spacing"])
     at = known.get("timesteps", {}).get(steps)
+    logging.getLogger("diffusers.schedulers").setLevel(logging.ERROR)  # else a line at each call
     times = {} if at is None else {"timesteps": at}
     return {"num_inference_steps": steps, "guidance_scale": 0.0, **times, **given}

@@ -33,6 +33,8 @@ html_theme_options = {"navigation_with_keys": True}
 
 myst_enable_extensions = ["colon_fence", "attrs_block", "attrs_inline"]
 myst_heading_anchors = 4
+highlight_language = "bash"
+smartquotes = False  # options keep their two hyphens, commands their quotes
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 
 autodoc_typehints = "signature"

@@ -76,6 +76,8 @@ def test_every_method_is_fitted_turned_and_scored_and_a_killed_run_goes_on(
         entry.run([*asked, *tiny, *few, "--methods", *methods])
     done = {path.name for path in (out / "warm").iterdir()}
     assert done == {*methods[:-1], f"{methods[-1]}.part", "maps"}
+    fitted = {path.name for path in (out / "warm" / "maps").iterdir()}
+    assert fitted == {*methods} - {"prompting"}, "maps that are saved leave no state of their training"
 
     def only_the_last(pipe, ways, *rest, **options):
         assert list(ways) == [methods[-1]], "what is done is not done again"
@@ -96,7 +98,7 @@ def test_a_dry_run_says_time_and_memory_and_does_nothing(model, asked, capsys, t
         [*asked, "--model", model, "--steps", "1", "4", *SIZE, "--methods", "lineas-paper", "prompting", "--dry-run"]
     )
     said = capsys.readouterr().out
-    assert "1 steps, 1 concepts" in said
+    assert "1 steps, 1 concepts, called with num_inference_steps=1, guidance_scale=0.0, timesteps=[399]" in said
     assert "4 steps, 1 concepts" in said
     assert "memory, counted: " in said
     assert "Nothing was done." in said

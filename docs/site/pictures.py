@@ -16,24 +16,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from blocks import blocks, run
+
 DOCS = Path(__file__).parents[1]
-
-
-def blocks(page: Path) -> list[str]:
-    """The Python code of a page."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def shown(page: Path) -> list[str]:
     """The pictures of its own that a page shows, by file name."""
     return re.findall(rf"\(pictures/{page.stem}/([^)\s]+)\)", page.read_text(encoding="utf-8"))
-
-
-def run(code: Sequence[str], page: Path) -> None:
-    """Run blocks of code one after the other, as one program, in the present folder."""
-    names: dict[str, object] = {}
-    for number, block in enumerate(code, 1):
-        exec(compile(block, f"{page.name}, block {number}", "exec"), names)
 
 
 def main(pages: Sequence[str]) -> None:
@@ -43,7 +33,10 @@ def main(pages: Sequence[str]) -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
-            run(blocks(page), page)
+            names: dict[str, object] = {}
+            for block in blocks(page):
+                if block.language == "python" and not block.reason:
+                    run(block, page, names)
             kept = DOCS / "pictures" / page.stem
             kept.mkdir(parents=True, exist_ok=True)
             for name in shown(page):

@@ -71,6 +71,8 @@ def commands_page() -> str:
     lines = ["# Commands", "", "Every command takes `--help`.", ""]
     for name, command in group.commands.items():
         lines += [f"## linea {name}", "", _plain(command.help or ""), ""]
+        example = inspect.cleandoc((command.epilog or "").partition("\n\nFields of a job")[0].removeprefix("Example: "))
+        lines += ["```", *(one for one in example.splitlines() if one), "```", ""]
         rows = [_option(one) for one in command.params if not getattr(one, "hidden", False)]
         lines += ["| option | what it says | default |", "| --- | --- | --- |", *rows, ""]
     return "\n".join(lines)
@@ -80,7 +82,7 @@ def _option(parameter: Any) -> str:
     is_option = parameter.param_type_name == "option"
     names = [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.name.upper()]
     default = parameter.default
-    shown = "" if default is None or default is False or default == () or callable(default) else f"`{default}`"
+    shown = "" if default is None or default is False or default in ((), []) or callable(default) else f"`{default}`"
     cells = [" ".join(f"`{one}`" for one in names), _cell(getattr(parameter, "help", "") or ""), _cell(shown)]
     return f"| {' | '.join(cells)} |"
 
@@ -108,8 +110,9 @@ def errors_page(root: Path) -> str:
     package = root / "linea_diffusion"
     lines = [
         "# Errors", "",
-        "What a user can cause and mend is a `LineaError` (on the command line one line, exit code 1): what was got, "
-        "what was expected, and what to do. `{...}` stands for what the case has.", "",
+        "What a user can cause and mend is a `LineaError` (on the command line one line and exit code 2): what was "
+        "got, what was expected, and what to do; where that is left out, give what is expected. Words in braces stand "
+        "for what the case has. Search this page for some words of your line that are in no quotes.", "",
     ]  # fmt: skip
     rooms: dict[str, dict[str, None]] = {}
     for path in sorted(package.rglob("*.py")):
@@ -127,24 +130,50 @@ def _sentences(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Error") and node.args:
             text = _text(node.args[0])
-            if text is not None and "expected" in text:
+            if text is not None and ("expected" in text or (text.startswith("got ") and ": " in text)):
                 yield text
 
 
 def _text(node: ast.expr) -> str | None:
-    """A text of the code with what is filled in as ``{...}``."""
+    """A text of the code, what is filled in by its name in the code."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(one.value) if isinstance(one, ast.Constant) else "{...}" for one in node.values)
+        return "".join(
+            _hole(one.value) if isinstance(one, ast.FormattedValue) else str(getattr(one, "value", ""))
+            for one in node.values
+        )
     if isinstance(node, ast.BinOp):
         parts = [_text(node.left), _text(node.right)]
         return "".join(part or "{...}" for part in parts) if any(parts) else None
     return None
 
 
+_SAID = {"error": "reason", "expected": "...", "__name__": "class", "stem": "name", "self": "..."}
+"""Names of the code that tell a reader nothing, and what they mean."""
+
+
+def _hole(node: ast.expr) -> str:
+    """What is filled in at a place of a text, by its name: ``{name}``, or ``{...}`` where it has none."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return f"{{{_SAID.get(name, name.strip('_').lower().replace('_', ' '))}}}"
+        case ast.Call(func=ast.Name(id="len"), args=[thing]):
+            return _hole(thing).replace("{", "{number of ")
+        case ast.Call(func=ast.Name(id="map"), args=[_, thing]) | ast.Call(args=[thing, *_]):
+            return _hole(thing)
+        case ast.Subscript(value=thing):
+            return _hole(thing)
+    return "{...}"
+
+
 def _parts(sentence: str) -> Sequence[str]:
-    got, _, rest = sentence.partition("expected")
+    """What was got, what is expected, what to do; without the hints at a nearest name that some end with."""
+    sentence = re.sub(r"(?<=\w)\{[^{}]*\}(?=$|;)", "", sentence)
+    got, found, rest = sentence.partition("expected")
+    if not found:
+        got, _, todo = sentence.partition(": ")
+        return (got.removeprefix("got "), "", todo)
     expected, _, todo = rest.partition(";")
     return (got.removeprefix("got ").rstrip(" :,("), expected.strip(), todo.strip())
 

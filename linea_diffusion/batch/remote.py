@@ -51,7 +51,8 @@ class PipelineWork:
             raise job
         if job.digest != task.digest:
             raise LineaError(
-                "got maps or pictures that are not those of the plan where this was painted: expected the same"
+                "got other maps or pictures on this node than where the jobs were read: expected the same files; "
+                "give them by paths that are the same on every node"
             )
         return replace(job, part=task.part, columns=task.columns)
 

@@ -50,7 +50,7 @@ class BatchRun:
         self.folder, self.lines = self.shard.folder(out), read_jobs(jobs)
         if settings.cluster is None and not self.folder.is_local:
             raise LineaError(
-                f"got output folder {self.folder.name!r}: expected one on this machine; Ray (--ray) writes there"
+                f"got output folder {self.folder.name!r}: expected a folder of this machine; a URL needs --ray"
             )
         self.maker = JobMaker(pipe, settings.defaults, settings.image_format, settings.texts)
         self._size, self.counts, self.ledger = settings.size(pipe.base), Counts(), Ledger(self.folder)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,24 +18,32 @@ from ..training.state.stopping import STOP, Stopped
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def main() -> None:
-    """Entry point: a user's error is one line on standard error and exit code 2, a signal one line and 130 or 143."""
+def main(command: Callable[[], None] | None = None) -> None:
+    """Entry point: a user's error is one line on standard error and exit code 2, a signal one line and 130 or 143.
+
+    Args:
+        command: what is run in place of the command line.
+    """
     with STOP.on_signals():
         try:
-            _run()
+            _run(command or _linea)
         finally:
             # here ends whatever a library has made of a signal on its way
             if STOP() and not _has_line(sys.exception()):
                 _end(STOP.reason, STOP.exit_code)
 
 
-def _run() -> None:
-    try:
-        from .commands import app, refuse_empty_paths
+def _linea() -> None:
+    from .commands import app, refuse_empty_paths
 
-        refuse_empty_paths(sys.argv[1:])
+    refuse_empty_paths(sys.argv[1:])
+    app()
+
+
+def _run(command: Callable[[], None]) -> None:
+    try:
         with _plain_warnings():
-            app()
+            command()
     except LineaError as error:
         _end(str(error), 2)
     except Stopped as stopped:

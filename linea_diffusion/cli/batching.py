@@ -174,7 +174,9 @@ def batch(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove images of earlier runs that no line asks for any more.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count images and batches.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count images and batches, and say for about how long.")
+    ] = False,
     log: Annotated[
         str,
         typer.Option(

@@ -35,7 +35,10 @@ def prompts_for(concept: Concept, model: str, file: Path | None, count: int) -> 
     lines = prompt_lines(file) if file is not None else [prompt for source in others for prompt in source]
     prompts = [prompt for prompt in lines if prompt not in concept.source]
     if not prompts:
-        raise LineaError(f"got no prompt in {str(file)!r} that {concept.name!r} is not learned from: expected some")
+        raise LineaError(
+            f"got no prompt in {str(file)!r} that {concept.name!r} was not learned from: expected some; "
+            "name another file with --prompts"
+        )
     return (prompts if file is not None else list(dict.fromkeys(prompts)))[:count]
 
 
@@ -68,7 +71,10 @@ def text_prompts_for(concept: Concept, model: str, file: Path | None, count: int
         lines = list(prompt_lines(file))
     prompts = [prompt for prompt in lines if not any(known in prompt for known in concept.source)]
     if not prompts:
-        raise LineaError(f"got no prompt in {str(file)!r} that {concept.name!r} is not learned from: expected some")
+        raise LineaError(
+            f"got no prompt in {str(file)!r} that {concept.name!r} was not learned from: expected some; "
+            "name another file with --prompts"
+        )
     return prompts[:count]
 
 

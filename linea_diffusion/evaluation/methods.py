@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from .baselines import gaussian_act, linear_act, mean_shift
 from .method_names import PROMPTING, check_method
 from .ways import MapsOfSeed, training_seed_of
 
-Method = Callable[[Any, Concept, TrainingConfig], SteeringMaps]
+Method = Callable[..., SteeringMaps]
 
 
 _CALLS = (
@@ -41,8 +40,8 @@ _CALLS = (
 def _by_laws(method: Callable[..., SteeringMaps], **changes: Any) -> Method:
     """A method of coordinate-wise maps and laws, with the recipe for such maps, and calls as the settings say."""
 
-    def fitted(pipe: Any, concept: Concept, config: TrainingConfig) -> SteeringMaps:
-        return method(pipe, concept, law_settings(pipe, config, **changes))
+    def fitted(pipe: Any, concept: Concept, config: TrainingConfig, **training: Any) -> SteeringMaps:
+        return method(pipe, concept, law_settings(pipe, config, **changes), **training)
 
     return fitted
 
@@ -66,16 +65,20 @@ CLOSED_FORMS: dict[str, Callable[..., SteeringMaps]] = {
 
 METHODS: dict[str, Method] = {
     "lineas": train_steering_maps,
-    "lineas-dense": lambda pipe, concept, config: train_steering_maps(pipe, concept, replace(config, sparsity=0.0)),
+    "lineas-dense": lambda pipe, concept, config, **training: train_steering_maps(
+        pipe, concept, replace(config, sparsity=0.0), **training
+    ),
     **{name: _by_laws(train_steering_maps, **changes) for name, changes in PAPERS.items()},
     **{name: _by_laws(method) for name, method in CLOSED_FORMS.items()},
 }
-"""Name -> function of (pipeline, concept, settings): this project's default recipe; the same without sparsity; with
-coordinate-wise maps that are learned as laws; that at strength 1 only and dense, as in the paper; and the closed
-forms of `baselines`. "prompting" needs no maps."""
+"""Name -> function of (pipeline, concept, settings) and, where it trains, options of `train_steering_maps`: this
+project's default recipe; the same without sparsity; with coordinate-wise maps that are learned as laws; that at
+strength 1 only and dense, as in the paper; and the closed forms of `baselines`. "prompting" needs no maps."""
 
 
-def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None) -> SteeringMaps | None:
+def fit(
+    method: str, pipe: Any, concept: Concept, config: TrainingConfig | None = None, *, checkpoint: Path | None = None
+) -> SteeringMaps | None:
     """Maps of a concept by a method; None for prompting.
 
     Args:
@@ -85,6 +88,7 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
         config: of LinEAS by the default recipe; `recipe_for` pipeline and concept when left out. Methods of
             coordinate-wise maps have a recipe of their own, and take from it how the pipeline is called: steps,
             guidance, further arguments, memory and seed.
+        checkpoint: folder for the state of an unfinished training; closed forms leave none.
 
     Raises:
         LineaError: no such method.
@@ -93,8 +97,10 @@ def fit(method: str, pipe: Any, concept: Concept, config: TrainingConfig | None 
     if method == PROMPTING:
         return None
     config = config or recipe_for(pipe, concept)
-    with stage(f"fit {method}", 1) if method in CLOSED_FORMS else nullcontext():
-        return METHODS[method](pipe, concept, config)
+    if method in CLOSED_FORMS:
+        with stage(f"fit {method}", 1):
+            return METHODS[method](pipe, concept, config)
+    return METHODS[method](pipe, concept, config, checkpoint=checkpoint)
 
 
 def maps_by_seed(method: str, pipe: Any, concept: Concept, folder: Path) -> SteeringMaps | MapsOfSeed | None:
@@ -129,6 +135,8 @@ def maps_by_seed(method: str, pipe: Any, concept: Concept, folder: Path) -> Stee
 def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, folder: Path) -> SteeringMaps | None:
     """Maps of a concept by a method: those that an earlier run left in ``folder/method``, or fitted and left there.
 
+    A training that was killed goes on.
+
     Args:
         method: a name of `METHODS`, or "prompting", which has no maps.
         pipe: a diffusers pipeline, or a `LinEASDiffusionPipeline`.
@@ -142,7 +150,7 @@ def kept_maps(method: str, pipe: Any, concept: Concept, config: TrainingConfig, 
     place = folder / method
     if place.is_dir():
         return _check_facts(SteeringMaps.from_pretrained(place), facts_of(run_of(pipe, config), concept, config), place)
-    maps = fit(method, pipe, concept, config)
+    maps = fit(method, pipe, concept, config, checkpoint=folder / f"{method}-unfinished")
     if maps is not None:
         maps.save_pretrained(place)
     return maps

@@ -36,7 +36,8 @@ def call_with_gradients(pipe: Any, **arguments: Any) -> Any:
     """
     if not is_modular(pipe) and not hasattr(type(pipe).__call__, "__wrapped__"):
         raise LineaError(
-            f"got a {type(pipe).__name__} whose __call__ has no undecorated form: expected a diffusers pipeline"
+            f"got a {type(pipe).__name__}, whose __call__ cannot run with gradients (it is not under torch.no_grad as "
+            "a decorator): expected a pipeline of diffusers"
         )
     with ExitStack() as stack:
         if is_modular(pipe):

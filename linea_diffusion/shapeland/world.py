@@ -37,9 +37,9 @@ class Scene:
     def __post_init__(self) -> None:
         for kind, name, known in (("object", self.object, OBJECTS), ("color", self.color, COLORS)):
             if name not in known:
-                raise ValueError(f"unknown {kind} {name!r}: expected one of {', '.join(known)}")
+                raise ValueError(f"got {kind} {name!r}: expected one of {', '.join(known)}")
         if self.style != "plain" and self.style not in STYLES:
-            raise ValueError(f"unknown style {self.style!r}: expected plain or one of {', '.join(STYLES)}")
+            raise ValueError(f"got style {self.style!r}: expected plain or one of {', '.join(STYLES)}")
         if not 0.0 <= self.amount <= 1.0 or (self.style == "plain") != (self.amount == 0.0):
             raise ValueError(
                 f"got style {self.style!r} with amount {self.amount}: expected 0 < amount <= 1 for a style, "

@@ -106,8 +106,8 @@ def find_modules(pipe: Any, target_modules: str | Sequence[str] = "attention") -
             )
         if not matches:
             raise LineaError(
-                f"no module of {type(pipe).__name__} matches {entry!r}: expected a preset ({', '.join(PRESETS)}) "
-                f"or {PATTERNS}{nearest_hint(entry, [*PRESETS, *named])}"
+                f"got {entry!r}, which no module of {type(pipe).__name__} matches: expected a preset "
+                f"({', '.join(PRESETS)}) or {PATTERNS}{nearest_hint(entry, [*PRESETS, *named])}"
             )
         places |= matches
     order = {name: number for number, name in enumerate(named)}

@@ -239,7 +239,7 @@ def test_an_object_store_is_a_folder_too(whole, tiny, tmp_path):
     assert store.cat_file("bucket/images/metadata.jsonl") == (whole / "metadata.jsonl").read_bytes()
     for name in files(whole):
         assert store.cat_file(f"bucket/images/{name}") == (whole / name).read_bytes()
-    with pytest.raises(LineaError, match="expected one on this machine; Ray"):
+    with pytest.raises(LineaError, match="expected a folder of this machine; a URL needs --ray"):
         run(tiny, JOBS, out)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from linea_diffusion import ClipScorer, LineaError, TrainingConfig, evaluate, load_concept, recipe_for
+from linea_diffusion import ClipScorer, LineaError, SteeringMaps, TrainingConfig, evaluate, load_concept, recipe_for
 from linea_diffusion.evaluation.method_names import METHOD_NAMES
-from linea_diffusion.evaluation.methods import METHODS, fit, maps_by_seed
+from linea_diffusion.evaluation.methods import METHODS, fit, kept_maps, maps_by_seed
 from linea_diffusion.evaluation.records import (
     Record,
     curves,
@@ -19,7 +19,7 @@ from linea_diffusion.maps.digests import maps_digest
 from linea_diffusion.scoring.figures import OF_PICTURES
 from linea_diffusion.shapeland.truth import held_out_prompts, truth_judge
 
-from ..conftest import NEON, seeded
+from ..conftest import NEON, SHORT, seeded
 
 PROMPTS = ["a red heart", "a blue fish", "one green star"]
 STRENGTHS = (0.0, 0.5, 1.0)
@@ -150,6 +150,19 @@ def test_maps_of_each_seed_are_kept_and_found_again(pipe, monkeypatch, tmp_path)
     assert maps_digest(again(1)) == maps_digest(other)
     assert maps_digest(maps_by_seed(str(tmp_path / "lineas"), pipe, NEON, tmp_path)) == maps_digest(first)
     assert maps_by_seed("prompting", pipe, NEON, tmp_path) is None
+
+
+def test_a_training_that_is_killed_leaves_its_state_beside_the_maps(tmp_path, short_maps, monkeypatch):
+    places = []
+
+    def train(pipe, concept, config, *, checkpoint):
+        places.append(checkpoint)
+        return short_maps
+
+    monkeypatch.setitem(METHODS, "lineas", train)
+    assert kept_maps("lineas", None, NEON, SHORT, tmp_path) is short_maps
+    assert places == [tmp_path / "lineas-unfinished"]
+    assert SteeringMaps.from_pretrained(tmp_path / "lineas").maps.keys() == short_maps.maps.keys()
 
 
 def test_the_pipelines_own_steering_comes_back(pipe, random_maps, scorer):

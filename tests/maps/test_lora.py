@@ -198,7 +198,8 @@ def test_the_header_says_what_it_is(tmp_path):
     pipe.default_arguments.update(case.arguments)
     maps = _random_maps(pipe, ("attention",), "rank")
     maps.metadata["calibration"] = {"strengths": [0.0, 0.6, 1.0], "values": [0.0, 0.5, 1.0], "measure": "x"}
-    maps.save_lora(tmp_path / "loud.safetensors", pipe)
+    report = maps.save_lora(tmp_path / "loud.safetensors", pipe)
+    assert str(report).endswith("; even steps at 0.30, 0.60, 0.80, 1.00")
     with safe_open(tmp_path / "loud.safetensors", "pt") as file:
         header = file.metadata()
     assert header["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"

@@ -61,7 +61,7 @@ def _page() -> str:
 
 _INTRO = """# Pipelines
 
-Made by `pytest tests/test_matrix.py` (diffusers {version}): each class built tiny from the real classes and
+Made by `pytest tests/pipelines/test_matrix.py` (diffusers {version}): each class built tiny from the real classes and
 configurations, with random weights and tokenizers of its own. It shows that the wiring is right; how steering looks is
 measured on Shapeland. Maps sit on all attention outputs and norms of denoisers and text encoders.
 

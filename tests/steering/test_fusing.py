@@ -1,6 +1,6 @@
 """Maps in the weights: each kind of layer against the formula, and every layer back bit for bit.
 
-Evidence: the affine map of the layer's own output, worked out outside of it. tests/test_matrix.py fuses every class.
+Evidence: the affine map of the layer's own output, worked out beside it. pipelines/test_matrix.py fuses each class.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_a_callback_is_told_of_every_iteration(base):
         ({"backprop_through_steps": False}, "backprop_through_steps=False for a language model"),
         ({"call_arguments": {"height": 8}}, "call_arguments=.* for a language model"),
         ({"pooling": "tokens"}, "pooling='tokens' for a language model"),
-        ({"target_modules": "text-attention"}, "no module of LanguageModel matches 'text-attention'"),
+        ({"target_modules": "text-attention"}, "got 'text-attention', which no module of LanguageModel matches"),
     ],
 )
 def test_settings_for_pictures_are_refused(base, changes, message):

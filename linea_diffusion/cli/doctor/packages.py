@@ -18,6 +18,7 @@ EXTRAS = {
     "templates": "variants and wildcards in prompts of linea batch",
     "ray": "linea batch --ray, and folders of s3://",
     "studio": "linea studio",
+    "serve": "examples/service.py",
     "notebooks": "notebooks, and explore with its dials",
 }
 """Extra -> what wants it."""

@@ -51,6 +51,7 @@ class LoraReport:
         layers: that it changes.
         lost: what it cannot carry: layer or activation -> what of it, or why.
         loss: share of what the maps do to latents, at strength 1, that the file does not do; rounding counts.
+        even: weights at which a quarter, half, three quarters and all of the style are seen; none without a dial.
     """
 
     program: str
@@ -60,12 +61,14 @@ class LoraReport:
     layers: int
     lost: Mapping[str, str] = field(default_factory=dict)
     loss: float = 0.0
+    even: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         lost = f"; not carried: {_listed(self.lost)}" if self.lost else "; nothing is left out"
         return (
             f"{self.layers} layers of {FAMILIES[self.family]} for {program_of(self.program).title}, {self.tensors} "
             f"tensors, {self.size / 1e6:.2f} MB; {self.loss:.2%} of the effect is lost{lost}"
+            f"{_told(self.even)}"
         )
 
 
@@ -106,7 +109,8 @@ def save_lora(
     data = save({name: one.contiguous() for name, one in parts.tensors.items()}, _header(maps, family, base, path))
     make_folder(path.parent)
     write_durably(path, data)
-    return LoraReport(program, family, len(parts.tensors), len(data), len(parts.carried), lost, loss)
+    even = _even(Facts.of(maps.metadata))
+    return LoraReport(program, family, len(parts.tensors), len(data), len(parts.carried), lost, loss, even)
 
 
 def _listed(lost: Mapping[str, str]) -> str:
@@ -137,7 +141,7 @@ def _header(maps: SteeringMaps, family: str, base: Any, path: Path) -> dict[str,
         "modelspec.title": name,
         "modelspec.date": date.today().isoformat(),
         "modelspec.description": about,
-        "modelspec.usage_hint": f"weight -1 to 1; model and clip alike{_even(facts)}",
+        "modelspec.usage_hint": f"weight -1 to 1; model and clip alike{_told(_even(facts))}",
         "modelspec.trigger_phrase": "",
         "modelspec.tags": "style, slider, lineas",
         "ss_output_name": path.stem,
@@ -155,11 +159,15 @@ def _header(maps: SteeringMaps, family: str, base: Any, path: Path) -> dict[str,
 _KEPT = ("concept", "base_model", "base_class", "text", "neutral", "source_prompts", "calibration")
 
 
-def _even(facts: Facts) -> str:
-    """Which weights are even steps, where the maps were calibrated."""
+def _even(facts: Facts) -> tuple[float, ...]:
+    """The weights of even steps, where the maps were calibrated."""
     if facts.calibration is None:
-        return ""
+        return ()
     from ...steering.dial import Calibration
 
     weights = Calibration(facts.calibration).positions(torch.tensor([0.25, 0.5, 0.75]))
-    return "; even steps at " + ", ".join(f"{float(one):.2f}" for one in weights) + ", 1.00"
+    return (*map(float, weights), 1.0)
+
+
+def _told(even: tuple[float, ...]) -> str:
+    return f"; even steps at {', '.join(f'{one:.2f}' for one in even)}" if even else ""

@@ -52,8 +52,8 @@ def read_lora(file: Path, pipe: Any) -> tuple[dict[str, AffineMap], dict[str, An
                 site, affine = _map(change, layers[layer], users)
                 if affine is None:
                     raise LineaError(
-                        f"got {str(file)!r}, whose change of {layer!r} is nothing done to an activation: expected a "
-                        "file of steering maps; load others as a LoRA"
+                        f"got {str(file)!r}, which changes {layer!r} as no steering map does: expected a LoRA file "
+                        "that was made of steering maps; use it as it is, with --lora or load_lora_weights"
                     )
                 maps[site] = affine
     facts = json.loads(header.get("linea.facts", "{}"))

@@ -33,10 +33,10 @@ def wasserstein_1d(x: torch.Tensor, y: torch.Tensor, *, p: float = 2.0) -> torch
         LineaError: no samples, different trailing shapes, or p below 1.
     """
     if not 1 <= p < math.inf:
-        raise LineaError(f"wasserstein_1d got p={p!r}: expected a power of 1 or more; LinEAS uses 2")
+        raise LineaError(f"got p={p!r} for wasserstein_1d: expected a power of 1 or more; LinEAS uses 2")
     if x.ndim == 0 or y.ndim == 0 or len(x) == 0 or len(y) == 0 or x.shape[1:] != y.shape[1:]:
         raise LineaError(
-            f"wasserstein_1d got shapes {tuple(x.shape)} and {tuple(y.shape)}: expected (n, ...) and (m, ...) "
+            f"got shapes {tuple(x.shape)} and {tuple(y.shape)} for wasserstein_1d: expected (n, ...) and (m, ...) "
             "with n, m >= 1 and the same trailing shape"
         )
     if len(x) == len(y):
@@ -123,8 +123,8 @@ def steering_loss(
     """
     if not source or source.keys() != target.keys():
         raise LineaError(
-            f"steering_loss got {len(source)} source and {len(target)} target places, "
-            f"unmatched: {sorted(map(str, source.keys() ^ target.keys()))[:3]}: expected the same places on both sides"
+            f"got {len(source)} source and {len(target)} target places for steering_loss, "
+            f"unmatched {sorted(map(str, source.keys() ^ target.keys()))[:3]}: expected the same places on both sides"
         )
     distances = [_place_distance(source[place], target[place], scale_by_variance) for place in source]
     total = torch.stack(distances)
