@@ -63,7 +63,7 @@ def compare_tab(windows: Windows, explore: ExploreTab) -> None:
 
     explore.styles.change(listed, None, [first, second], **QUIET)
     begin.click(begun, {first, one, second, other, prompts, seeds}, pair, **QUIET)
-    pair.choose(chosen, None, pair, **QUIET)
+    pair.choose(chosen, None, pair, **QUIET, trigger_mode="multiple")  # else one that comes early is lost
 
 
 def _first(names: list[str]) -> str | None:
