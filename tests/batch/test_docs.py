@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
 def test_the_lines_are_jobs(pipe, random_maps, tmp_path):
     pipe.load_steering(random_maps, "neon")
     pipe.load_steering(random_maps.inverse(), "mosaic")
-    (block,) = re.findall(r"```\n(\{.*?)```", PAGE, flags=re.DOTALL)
+    (block,) = re.findall(r"```json\n(\{.*?)```", PAGE, flags=re.DOTALL)
     jobs = tmp_path / "jobs.jsonl"
     jobs.write_text(block)
     plan = plan_batch(pipe, jobs, tmp_path / "out")

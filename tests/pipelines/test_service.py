@@ -103,8 +103,6 @@ def test_a_strength_for_each_request(tiny):
     row = picture(tiny, strength=[{"neon": 0.3}, {}])
     np.testing.assert_allclose(row[0], picture(tiny, strength={"neon": 0.3})[0], atol=1e-5)
     np.testing.assert_allclose(row[1], picture(tiny, strength=0)[0], atol=1e-5)
-    exec(blocks()[1].replace("generator=", "num_inference_steps=1, height=16, width=16, generator="),
-         {"pipe": tiny, "torch": __import__("torch")})  # fmt: skip
 
 
 @pytest.mark.parametrize(
