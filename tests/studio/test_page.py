@@ -18,7 +18,7 @@ from linea_diffusion.studio.page.app import served
 from ..browser import chromium
 from .conftest import model_of
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 TABS = ("Explore", "Grid", "Learn", "Compare")
 PROMPTS = [f"a {color} {what}" for color in ("red", "blue") for what in ("star", "house", "fish")]
 
@@ -55,7 +55,7 @@ def opened(browser, address):
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         page.emulate_media(**looks)
         page.goto(address)
         expect(page.locator(".strip button")).to_have_count(8)
@@ -181,7 +181,7 @@ def test_a_style_is_learned_and_joins_the_others_of_its_window_alone(page, opene
     _iterations(page, 2)
     page.get_by_role("button", name="Learn", exact=True).click()
     expect(page.locator(".shots img")).to_have_count(3)
-    expect(page.locator(".learning .status")).to_contain_text("glow <b> is learned", timeout=60_000)
+    expect(page.locator(".learning .status")).to_contain_text("glow <b> is learned", timeout=120_000)
     assert (folder / "styles" / "glow-b" / "steering.safetensors").exists()
     _tab(page, "Explore")
     expect(page.get_by_label("glow <b> strength", exact=True)).to_have_value("0.75")
@@ -200,7 +200,7 @@ def test_a_training_is_stopped_and_kept(page, folder):
     page.get_by_role("button", name="Learn", exact=True).click()
     expect(page.locator(".share")).to_contain_text("learn")
     page.get_by_role("button", name="Stop and keep").click()
-    expect(page.locator(".learning .status")).to_contain_text("long is learned after", timeout=60_000)
+    expect(page.locator(".learning .status")).to_contain_text("long is learned after", timeout=120_000)
     facts = json.loads((folder / "styles" / "long" / "config.json").read_text())
     assert facts["stopped_after"] < 100
 
